@@ -1,0 +1,61 @@
+"""One run of one agent: what the loop needs from the rest of the system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from quarterdeck.core.answers import Passage
+from quarterdeck.core.context import Context, Principal
+from quarterdeck.core.events import Delta
+from quarterdeck.models.base import Model
+from quarterdeck.store.base import Entry
+
+__all__ = ["Audience", "Directory", "Models", "Retriever", "Silence"]
+
+
+class Models(Protocol):
+    """Finds a model by its ``provider:name``."""
+
+    def get(self, name: str) -> Model:
+        """Raises Misconfigured for an unknown provider or a missing key."""
+        ...
+
+
+class Retriever(Protocol):
+    """Searches what a principal may read."""
+
+    async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]:
+        """Passages, best first, and the mode of the search (``keyword``, ``vector``, ``hybrid``)."""
+        ...
+
+
+class Directory(Protocol):
+    """Knows what people may do now. Asked again whenever a run is resumed (security rule 20)."""
+
+    async def current(self, principal: Principal) -> Principal | None:
+        """The principal with present roles, groups and scopes; None if the user may not act any more."""
+        ...
+
+
+class Audience(Protocol):
+    """Whoever watches runs: told of stored events and of the pieces of a reply while it is made."""
+
+    def watched(self, run_id: str) -> bool:
+        """True if somebody wants the pieces; a model is asked to stream only then."""
+        ...
+
+    async def stored(self, tenant: str, run_id: str, entries: Sequence[Entry]) -> None: ...
+
+    async def delta(self, tenant: str, run_id: str, delta: Delta) -> None: ...
+
+
+class Silence:
+    """An audience of nobody."""
+
+    def watched(self, run_id: str) -> bool:
+        return False
+
+    async def stored(self, tenant: str, run_id: str, entries: Sequence[Entry]) -> None: ...
+
+    async def delta(self, tenant: str, run_id: str, delta: Delta) -> None: ...

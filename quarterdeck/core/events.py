@@ -1,0 +1,557 @@
+"""Everything that can happen in a run.
+
+A run is an append-only list of these; its state is their fold, and history, streams, approvals, traces and cost are views of
+the same list. Fields may be added, never changed in meaning; kinds unknown to this version are kept and ignored by the fold.
+``key`` makes an event unique within its run, so that a repeat is refused by the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from quarterdeck.core.answers import Answer, Passage
+from quarterdeck.core.context import Principal
+from quarterdeck.core.decisions import Decision
+from quarterdeck.core.labels import Label
+from quarterdeck.core.messages import Message, ToolResult
+from quarterdeck.core.runs import StopReason
+from quarterdeck.core.usage import Usage
+
+__all__ = [
+    "KINDS",
+    "AnswerRejected",
+    "ApprovalDecided",
+    "ApprovalRequested",
+    "CancelRequested",
+    "ChildFinished",
+    "ChildStarted",
+    "ContextCompacted",
+    "Decided",
+    "Delta",
+    "DoubtResolved",
+    "Event",
+    "FinalAnswer",
+    "GuardrailFired",
+    "InDoubt",
+    "ModelReply",
+    "NodeSkipped",
+    "NodeStarted",
+    "PauseRequested",
+    "ResumeRequested",
+    "Retrieved",
+    "RunCancelled",
+    "RunFailed",
+    "RunStarted",
+    "Steer",
+    "ToolReturned",
+    "ToolStarted",
+    "Unknown",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The first event of every run. The agent's whole declaration is a blob under `config_hash`.
+
+    Attributes:
+        history: Earlier exchanges of the session, bounded: questions and settled answers, no tool traffic.
+        deadline: When the caller stops waiting for the run to end, None for never.
+    """
+
+    kind: ClassVar[str] = "run_started"
+    key: ClassVar[None] = None
+    input: Message
+    agent: str
+    config_hash: str
+    tenant: str
+    principal: Principal
+    session_id: str | None = None
+    history: tuple[Message, ...] = ()
+    deadline: datetime | None = None
+    trace_id: str | None = None
+    request_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    node: str | None = None
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """Passages fetched before the model was asked.
+
+    Attributes:
+        mode: ``keyword``, ``vector`` or ``hybrid``: what the index could really do.
+    """
+
+    kind: ClassVar[str] = "retrieved"
+    turn: int
+    query: str
+    passages: tuple[Passage, ...]
+    mode: str
+    label: Label
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"q:{self.turn}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReply:
+    """What one model call gave, after retries, fallback and routing.
+
+    Attributes:
+        message: With its tool calls, already numbered ``t{turn}c{i}``.
+        route: How the model was chosen, empty when there was no choice.
+        attempts: HTTP attempts it took.
+    """
+
+    kind: ClassVar[str] = "model_reply"
+    turn: int
+    message: Message
+    model: str
+    usage: Usage
+    finish_reason: str = "stop"
+    route: str = ""
+    attempts: int = 1
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"m:{self.turn}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """Policy's answers for the calls of one turn.
+
+    Attributes:
+        revision: 0 for the calls as the model made them; one more each time an edited draft is decided again.
+    """
+
+    kind: ClassVar[str] = "decided"
+    turn: int
+    decisions: tuple[Decision, ...]
+    revision: int = 0
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"p:{self.turn}" if not self.revision else f"p:{self.turn}:{self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStarted:
+    """A call that may change the world is about to be executed. Durable before the effect."""
+
+    kind: ClassVar[str] = "tool_started"
+    id: str
+    name: str
+    args_hash: str
+    idem_key: str
+    attempt: int
+    timeout_s: float
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"s:{self.id}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolReturned:
+    """What came of a call."""
+
+    kind: ClassVar[str] = "tool_result"
+    result: ToolResult
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"r:{self.result.call_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequested:
+    """A draft waits for a person. The draft itself is a record written in the same transaction.
+
+    Attributes:
+        draft: Id of the draft.
+        args_hash: Of the arguments the approval is bound to.
+    """
+
+    kind: ClassVar[str] = "approval_requested"
+    id: str
+    draft: str
+    args_hash: str
+    expires_at: datetime
+    level: int = 1
+    approvers: tuple[str, ...] = ()
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"a:{self.id}:{self.level}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalDecided:
+    """A person, or the clock, decided a draft.
+
+    Attributes:
+        by: User id, or ``timeout``.
+        args_hash: Of the arguments that were decided on, before any edit.
+        edited_args: Arguments the person put in place of the proposed ones, validated.
+    """
+
+    kind: ClassVar[str] = "approval_decided"
+    id: str
+    approved: bool
+    by: str
+    args_hash: str
+    level: int = 1
+    reason: str | None = None
+    edited_args: dict[str, Any] | None = None
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"d:{self.id}:{self.level}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InDoubt:
+    """A write was started, its worker died, and its target cannot deduplicate: a person must say what happened.
+
+    Attributes:
+        started_seq: Seq of the `ToolStarted` this is about; an answer belongs to that one attempt.
+        not_before: Until then a zombie may still be executing it, and no answer is taken.
+    """
+
+    kind: ClassVar[str] = "in_doubt"
+    id: str
+    started_seq: int
+    not_before: datetime
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"i:{self.id}:{self.started_seq}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoubtResolved:
+    """A person said what became of a started write.
+
+    Attributes:
+        outcome: `done` it happened, `repeat` do it again, `failed` it did not happen and shall not.
+        output: What it gave, as far as the person knows, when done.
+    """
+
+    kind: ClassVar[str] = "doubt_resolved"
+    id: str
+    started_seq: int
+    outcome: Literal["done", "repeat", "failed"]
+    by: str
+    output: str = ""
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"u:{self.id}:{self.started_seq}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRejected:
+    """An answer broke a rule and goes back to the model with the reasons."""
+
+    kind: ClassVar[str] = "answer_rejected"
+    turn: int
+    reasons: tuple[str, ...]
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"x:{self.turn}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardrailFired:
+    """A guard had something to say."""
+
+    kind: ClassVar[str] = "guardrail"
+    key: ClassVar[None] = None
+    layer: str
+    verdict: str
+    rule: str
+    action: str
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steer:
+    """A message into a running run."""
+
+    kind: ClassVar[str] = "steer"
+    key: ClassVar[None] = None
+    by: str
+    message: Message
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """Somebody wants the run to end."""
+
+    kind: ClassVar[str] = "cancel_requested"
+    by: str
+    reason: str = ""
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return "cancel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRequested:
+    """Somebody wants the run to rest after the present turn."""
+
+    kind: ClassVar[str] = "pause_requested"
+    key: ClassVar[None] = None
+    by: str
+    reason: str = ""
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequested:
+    """Somebody wants a paused run to go on."""
+
+    kind: ClassVar[str] = "resume_requested"
+    key: ClassVar[None] = None
+    by: str
+    reason: str = ""
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextCompacted:
+    """Older messages were replaced by less, so that the conversation fits the window.
+
+    Attributes:
+        keep_last: How many of the newest messages stand unchanged after `replaced`.
+        replaced: What stands in place of everything before them; carries the join of the labels it came from.
+        strategy: ``trim`` shortened tool results, ``window`` dropped old turns, ``summary`` had a model summarise them.
+    """
+
+    kind: ClassVar[str] = "context_compacted"
+    turn: int
+    keep_last: int
+    replaced: tuple[Message, ...]
+    strategy: str
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"k:{self.turn}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted:
+    """A node of a topology began."""
+
+    kind: ClassVar[str] = "node_started"
+    node: str
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"n:{self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSkipped:
+    """A node's condition did not hold."""
+
+    kind: ClassVar[str] = "node_skipped"
+    node: str
+    reason: str = ""
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"n:{self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildStarted:
+    """A child run was made for a node."""
+
+    kind: ClassVar[str] = "child_started"
+    node: str
+    child: str
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"h:{self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildFinished:
+    """A child run ended."""
+
+    kind: ClassVar[str] = "child_finished"
+    node: str
+    child: str
+    output: str
+    label: Label
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"c:{self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalAnswer:
+    """The run is done.
+
+    Attributes:
+        output: The value of the declared output type as JSON, None for plain text.
+        label: Join of everything the answer was made from.
+    """
+
+    kind: ClassVar[str] = "final_answer"
+    answer: Answer
+    stop_reason: StopReason
+    label: Label
+    output: Any = None
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed:
+    """The run ended without an answer.
+
+    Attributes:
+        poison: It crashed its worker again and again; it is listed as a dead letter.
+    """
+
+    kind: ClassVar[str] = "run_failed"
+    code: str
+    error: str
+    stop_reason: StopReason = StopReason.FAILED
+    poison: bool = False
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCancelled:
+    """The run ended because somebody wanted it to."""
+
+    kind: ClassVar[str] = "run_cancelled"
+    by: str
+    reason: str = ""
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """An event of a kind this version does not know. Kept as it is, ignored by the fold."""
+
+    key: ClassVar[None] = None
+    kind: str
+    data: Any
+
+
+Event = (
+    RunStarted
+    | Retrieved
+    | ModelReply
+    | Decided
+    | ToolStarted
+    | ToolReturned
+    | ApprovalRequested
+    | ApprovalDecided
+    | InDoubt
+    | DoubtResolved
+    | AnswerRejected
+    | GuardrailFired
+    | Steer
+    | CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | ContextCompacted
+    | NodeStarted
+    | NodeSkipped
+    | ChildStarted
+    | ChildFinished
+    | FinalAnswer
+    | RunFailed
+    | RunCancelled
+    | Unknown
+)
+
+KINDS: Mapping[str, type] = {
+    cls.kind: cls
+    for cls in (
+        RunStarted,
+        Retrieved,
+        ModelReply,
+        Decided,
+        ToolStarted,
+        ToolReturned,
+        ApprovalRequested,
+        ApprovalDecided,
+        InDoubt,
+        DoubtResolved,
+        AnswerRejected,
+        GuardrailFired,
+        Steer,
+        CancelRequested,
+        PauseRequested,
+        ResumeRequested,
+        ContextCompacted,
+        NodeStarted,
+        NodeSkipped,
+        ChildStarted,
+        ChildFinished,
+        FinalAnswer,
+        RunFailed,
+        RunCancelled,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of a reply while it is being made. Broadcast, never journalled: the `ModelReply` supersedes it.
+
+    Attributes:
+        kind: ``text``, ``reasoning``, ``tool_start``, ``progress``.
+        n: Position within the reply, from 0.
+    """
+
+    kind: Literal["text", "reasoning", "tool_start", "progress"]
+    text: str
+    turn: int = 0
+    n: int = 0
+    call_id: str | None = None

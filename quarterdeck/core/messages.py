@@ -1,0 +1,123 @@
+"""What is said between people, models and tools. Every part carries a label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from quarterdeck.core.answers import Passage, render_passages
+from quarterdeck.core.labels import Label, join_all
+
+__all__ = ["Message", "Part", "ResultStatus", "Role", "Text", "ToolCall", "ToolResult"]
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A piece of text with its label."""
+
+    text: str
+    label: Label
+    kind: Literal["text"] = "text"
+
+
+Part = Text  # the union of all parts; images and files join it here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """What a model asks for.
+
+    Attributes:
+        id: ``t{turn}c{i}``, given by the loop whatever the provider sent; stable across crashes and retries.
+        args: Decoded arguments, not yet validated.
+        malformed: Why the arguments could not be decoded, or None. Such a call is never executed.
+    """
+
+    id: str
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+    malformed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation.
+
+    Attributes:
+        tool_calls: Only on assistant messages.
+        call_id: Only on tool messages: the call it answers.
+    """
+
+    role: Role
+    parts: tuple[Part, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts) if len(self.parts) != 1 else self.parts[0].text
+
+    @property
+    def label(self) -> Label:
+        return self.parts[0].label if len(self.parts) == 1 else join_all(part.label for part in self.parts)
+
+
+class ResultStatus(StrEnum):
+    """How a tool call ended.
+
+    ok: it did what it should. error: it failed, or could not be called. refused: policy or a person said no.
+    pending: it is a draft that waits for a person. in_doubt: it was started and nobody knows whether it happened.
+    """
+
+    OK = "ok"
+    ERROR = "error"
+    REFUSED = "refused"
+    PENDING = "pending"
+    IN_DOUBT = "in_doubt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """What came of a call, as the model sees it.
+
+    Attributes:
+        output: Text for the model: JSON of the value, or the error's explanation. Empty when `passages` are the result.
+        error: Stable code of the failure (unknown_tool, invalid_arguments, timeout, exception, oversize,
+            unserialisable, denied, rejected, expired), None when ok.
+        passages: What a search found; they may be cited.
+        duration_ms: Wall time of the execution, milliseconds.
+        truncated: True when the output was cut to the tool's cap.
+    """
+
+    call_id: str
+    name: str
+    status: ResultStatus
+    label: Label
+    output: str = ""
+    error: str | None = None
+    passages: tuple[Passage, ...] = ()
+    duration_ms: float = 0.0
+    attempt: int = 1
+    truncated: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.status is ResultStatus.OK
+
+    @property
+    def text(self) -> str:
+        """What the model reads."""
+        return self.output or (render_passages(self.passages) if self.ok else "")
+
+    def as_message(self) -> Message:
+        return Message(role=Role.TOOL, parts=(Text(text=self.text, label=self.label),), call_id=self.call_id)

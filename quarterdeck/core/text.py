@@ -1,0 +1,55 @@
+"""Reading text in English and Chinese: words, terms and sentences. One analysis for index, citations and simulation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+__all__ = ["STOP_WORDS", "content_terms", "has_cjk", "sentences", "terms"]
+
+_CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
+_TERM = re.compile(rf"([{_CJK}]+)|([^\W_{_CJK}]+)")
+_HAS_CJK = re.compile(rf"[{_CJK}]")
+# A stop inside a number, an abbreviation or an address is followed by no space, so it ends no sentence.
+_SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?])(?=[\s\"'”’)\]]|$)|\n+")
+
+STOP_WORDS = frozenset(
+    "a an and any are as at be been by can do does for from has have how in is it its of on or than that the there these "
+    "this those to was were what when where which who will with".split()
+)
+
+
+def has_cjk(text: str) -> bool:
+    """True if any character is Chinese, Japanese or Korean."""
+    return _HAS_CJK.search(text) is not None
+
+
+def terms(text: str) -> list[str]:
+    """Lower-cased words in order; a run of CJK characters gives its overlapping bigrams, a single one itself."""
+    found: list[str] = []
+    for run, word in _TERM.findall(text.lower()):
+        if word:
+            found.append(word)
+        elif len(run) == 1:
+            found.append(run)
+        else:
+            found.extend(run[i : i + 2] for i in range(len(run) - 1))
+    return found
+
+
+def content_terms(text: str) -> list[str]:
+    """`terms` without English stop words, unique, in order; with them if nothing else is left."""
+    every = list(dict.fromkeys(terms(text)))
+    return [term for term in every if term not in STOP_WORDS] or every
+
+
+def sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Spans (start, end) of the sentences of `text`, without surrounding white space, never empty."""
+    start = 0
+    for end in (*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)):
+        piece = text[start:end]
+        stripped = piece.strip()
+        if stripped:
+            left = start + piece.index(stripped[0])
+            yield left, left + len(stripped)
+        start = end

@@ -1,0 +1,92 @@
+"""A tool: something an agent may do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from quarterdeck.core.context import Principal
+
+__all__ = ["Effect", "Progress", "Tool", "ToolContext"]
+
+
+class Effect(StrEnum):
+    """What a tool does to the world. A fetch of an address the model chose is `READ_EGRESS`, not a read."""
+
+    READ = "read"
+    READ_EGRESS = "read_egress"
+    WRITE_LOCAL = "write_local"
+    WRITE = "write"
+    WRITE_EGRESS = "write_egress"
+
+
+Progress = Callable[[str], Awaitable[None]]
+
+
+async def _silence(text: str) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """The surroundings of a call, for a tool that asks for them with a parameter ``ctx: ToolContext``.
+
+    Attributes:
+        principal: On whose behalf it acts.
+        idempotency_key: ``run_id:call_id``, the same on every repeat of this call: hand it to the target.
+        deadline: Monotonic seconds.
+        emit: Report progress to whoever watches the run.
+    """
+
+    principal: Principal
+    run_id: str
+    call_id: str
+    idempotency_key: str
+    deadline: float
+    emit: Progress = _silence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A named function with a schema and what policy must know of it. What is not declared counts as dangerous.
+
+    Attributes:
+        input_schema: JSON Schema 2020-12 of the arguments, type object.
+        bind: Validates decoded arguments and returns them normalised, as JSON values (raises InvalidArguments).
+        run: Executes validated arguments; a returned tuple of ``Passage`` becomes citable.
+        risk: 0 none, 1 low, 2 medium, 3 high.
+        idempotent: The target deduplicates by the idempotency key; a started call of any other write is never repeated.
+        identity_args: Who and where: recipient, path, url, account, id.
+        content_args: Free text that goes out.
+        scope: Right the caller must hold, None if none.
+        trusted: Its results cannot contain text chosen by outsiders (security rule 9).
+        resolver: Its results may ground identity arguments (contacts, own profile).
+        timeout_s: Seconds one execution may take.
+        retries: How often a read is tried again after a time-out.
+        max_output_chars: Longer output is cut, with a marker.
+    """
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+    bind: Callable[[Mapping[str, Any]], dict[str, Any]]
+    run: Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
+    effect: Effect = Effect.WRITE
+    risk: int = 2
+    idempotent: bool = False
+    identity_args: tuple[str, ...] = ()
+    content_args: tuple[str, ...] = ()
+    scope: str | None = None
+    trusted: bool = False
+    resolver: bool = False
+    timeout_s: float = 30.0
+    retries: int = 0
+    max_output_chars: int = 20_000
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_read(self) -> bool:
+        """True when repeating it changes nothing in the world."""
+        return self.effect in (Effect.READ, Effect.READ_EGRESS)

@@ -1,0 +1,101 @@
+"""Language models: one protocol, `complete`; every wrapper has it too."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from quarterdeck.core.context import Context
+from quarterdeck.core.events import Delta
+from quarterdeck.core.messages import Message, ToolCall
+from quarterdeck.core.usage import Usage
+
+__all__ = ["Budget", "Completion", "Emit", "Model", "ModelRequest", "ToolSpec"]
+
+Emit = Callable[[Delta], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool as a model sees it."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One request to a model.
+
+    Attributes:
+        messages: The whole conversation, system message first.
+        tool_choice: ``auto``, ``none``, ``required``, or the name of a tool.
+        output_schema: JSON Schema the text must satisfy, None for free text.
+        max_tokens: Of the reply, None for the provider's default.
+        options: Passed to the provider as they are.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    output_schema: Mapping[str, Any] | None = None
+    temperature: float = 0.0
+    max_tokens: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model answered.
+
+    Attributes:
+        tool_calls: In the provider's order, ids as sent (may be empty or repeated; the loop renumbers them).
+        finish_reason: ``stop``, ``tool_calls``, ``length``, ``content_filter``.
+        model: The model that really answered, ``provider:name``, or ``simulated``.
+        route: How it was chosen, empty when there was no choice.
+        attempts: HTTP attempts it took.
+    """
+
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    finish_reason: Literal["stop", "tool_calls", "length", "content_filter"] = "stop"
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    route: str = ""
+    attempts: int = 1
+
+
+class Model(Protocol):
+    """A language model, or a wrapper around one."""
+
+    @property
+    def name(self) -> str:
+        """``provider:name``."""
+        ...
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        """Ask the model, within ``ctx.deadline``.
+
+        Args:
+            emit: Receives the pieces of the reply as they arrive; None when nobody watches, then nothing is streamed.
+
+        Raises:
+            ModelUnavailable: No answer: network failure, 408, 409, 429, 5xx. Retrying may help.
+            ModelRefused: Rejected by the provider; `Filtered` by its content policy.
+            ModelInvalid: Answered with no answer; `Truncated` inside a tool call.
+            DeadlineExceeded: The caller's time is over.
+        """
+        ...
+
+
+class Budget(Protocol):
+    """Asked before each model call and told after it. Implemented by the service."""
+
+    async def check(self, ctx: Context) -> None:
+        """Raises BudgetExceeded when nothing is left."""
+        ...
+
+    async def spend(self, ctx: Context, model: str, usage: Usage) -> None: ...

@@ -1,0 +1,98 @@
+"""What may be asked, read, done and said: the values policy decides over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.decisions import Decision
+from quarterdeck.core.labels import Label
+from quarterdeck.core.messages import ToolCall
+from quarterdeck.core.tools import Effect, Tool
+
+__all__ = ["Bound", "Decider", "Grounds", "ToolPolicy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Limits of one argument. Outside them a call is denied.
+
+    Attributes:
+        minimum, maximum: Of a number, inclusive.
+        one_of: The allowed values.
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+    one_of: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPolicy:
+    """A tool's entry in the policy. It starts as what ``@tool`` declared; a policy file can only tighten it.
+
+    Attributes:
+        risk: 0 none, 1 low, 2 medium, 3 high.
+        roles: Roles that may call it, empty for everybody with the scope.
+        approvers: Roles of which one must agree when it needs approval.
+        needs_approval: True: every call of it becomes a draft, whatever the context.
+        result_trusted: Its results cannot contain text chosen by outsiders.
+        resolver: Its results may ground identity arguments.
+        sink: Name of a function in the fixed table that says who can read what it sends; empty for the effect's default.
+        expires_s: Seconds a draft of it may wait.
+    """
+
+    effect: Effect = Effect.WRITE
+    risk: int = 2
+    scope: str | None = None
+    roles: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+    needs_approval: bool = False
+    result_trusted: bool = False
+    resolver: bool = False
+    identity_args: tuple[str, ...] = ()
+    content_args: tuple[str, ...] = ()
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
+    sink: str = ""
+    expires_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounds:
+    """What a call may rest on besides its arguments.
+
+    Attributes:
+        words: The user's own typed words, one entry per message.
+        resolved: Results of resolver tools.
+        calls_made: How often each tool was called in this run.
+        intent: Tools the user's words ask for with what is left of each count; None where no intent was computed.
+    """
+
+    words: tuple[str, ...] = ()
+    resolved: tuple[str, ...] = ()
+    calls_made: Mapping[str, int] = field(default_factory=dict)
+    intent: Mapping[str, int] | None = None
+
+
+class Decider(Protocol):
+    """The one decision point, bound to a policy."""
+
+    @property
+    def version(self) -> str:
+        """Content hash of the policy."""
+        ...
+
+    def decide(self, call: ToolCall, tool: Tool | None, label: Label, principal: Principal, grounds: Grounds) -> Decision:
+        """Allow, approve or deny one call with validated arguments. Pure; an error inside it is a denial.
+
+        Args:
+            tool: The registered tool, None when there is none of that name (deny).
+            label: Join of everything the model has seen, except the user's typed words, which are in `grounds`.
+        """
+        ...
+
+    def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
+        """The label of what `tool` returns, joined with the label of its arguments."""
+        ...

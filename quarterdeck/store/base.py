@@ -1,0 +1,265 @@
+"""Where runs and the rows beside them rest: protocols and their values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from quarterdeck.core.events import Event
+from quarterdeck.core.runs import RunStatus
+
+__all__ = ["Appended", "Audit", "Beside", "Claim", "Entry", "Journal", "KeyValue", "Put", "Record", "Records", "RunRow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An event in its envelope. `key` is the event's own unless somebody outside gives one (an Idempotency-Key).
+
+    Attributes:
+        seq: Position in the run, from 1; 0 before it is stored.
+        at: When it was stored, by the store's clock, aware UTC; None before.
+    """
+
+    event: Event
+    key: str | None = None
+    seq: int = 0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as the store sees it, without its events.
+
+    Attributes:
+        head: Seq of the last event.
+        attempts: Claims since a worker last appended.
+        wake_at: When it wants to be advanced again, None for not by time.
+    """
+
+    run_id: str
+    tenant: str
+    agent: str
+    user: str
+    session_id: str | None
+    status: RunStatus
+    head: int
+    attempts: int
+    wake_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to append to a run, until somebody claims it again.
+
+    Attributes:
+        epoch: The fence: appends with an older epoch are refused.
+        attempts: Which claim this is since a worker last appended, from 1.
+        entries: Everything that happened so far.
+    """
+
+    run_id: str
+    tenant: str
+    epoch: int
+    head: int
+    attempts: int
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """What an append gave.
+
+    Attributes:
+        entries: Those appended, with seq and time; one whose key the run already had is left out.
+        foreign: True when events of others lie between what was folded and this append: read and fold before waiting.
+    """
+
+    head: int
+    foreign: bool
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A row beside the journal: an approval, a session, an idempotency answer. JSON of one kind, found by id or column.
+
+    Attributes:
+        kind: ``approval``, ``session``, ...: a closed set, one per caller.
+        status, owner: Columns to find it by.
+        ref: A third column: the run, session or document it belongs to.
+        version: Rises by one with each put, from 1; 0 before the first.
+    """
+
+    kind: str
+    id: str
+    data: Mapping[str, Any]
+    status: str = ""
+    owner: str = ""
+    ref: str = ""
+    version: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """Write a record. With `expect`, only if its present version is that (0: it must not exist); else Conflict."""
+
+    record: Record
+    expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """One row of the audit log; chained and stamped by the store in the transaction it is written in.
+
+    Attributes:
+        actor: Who acted: ``user:..`` or ``agent:..``.
+        subject: On whose behalf.
+        action: ``decision``, ``approval``, ``effect``, ``login``, ``config``, ``export``.
+        object: What it was about: run, call, draft.
+        args_hash: SHA-256 of the arguments, empty when there are none. The arguments themselves stay out.
+    """
+
+    actor: str
+    subject: str
+    action: str
+    object: str
+    decision: str
+    args_hash: str = ""
+
+
+Beside = Put | Audit  # what may be written in the transaction of an event
+
+
+class Journal(Protocol):
+    """The runs of all tenants. Safe to use from many tasks; every method may raise StoreUnavailable."""
+
+    async def create(self, tenant: str, run_id: str, started: Entry, *, beside: Sequence[Beside] = ()) -> bool:
+        """Begin a run, status ready. `started.event` is a RunStarted. False if the run id exists: nothing is written."""
+        ...
+
+    async def claim(self, tenant: str, run_id: str) -> Claim | None:
+        """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown."""
+        ...
+
+    async def append(
+        self,
+        claim: Claim,
+        entries: Sequence[Entry],
+        *,
+        folded: int,
+        status: RunStatus | None = None,
+        wake_at: datetime | None = None,
+        beside: Sequence[Beside] = (),
+    ) -> Appended:
+        """Append a worker's events in one transaction, with the rows beside them. Durable when it returns.
+
+        Args:
+            folded: The last seq the worker has folded. A `waiting` or `paused` over unseen events becomes `ready`.
+            status: New status, None to keep it.
+            wake_at: New wake-up time; None clears it.
+
+        Raises:
+            Fenced: The run was claimed by another since.
+            Conflict: A `Put` beside it expected another version. Nothing is written.
+        """
+        ...
+
+    async def post(self, tenant: str, run_id: str, entry: Entry, *, beside: Sequence[Beside] = ()) -> bool:
+        """Append from outside (approval, steer, cancel), without an epoch. A waiting run becomes ready.
+
+        A paused run becomes ready only by a ResumeRequested or CancelRequested. Returns False if the run ended, is
+        unknown, or has the key: nothing is written then. Raises Conflict as `append` does.
+        """
+        ...
+
+    def read(self, tenant: str, run_id: str, after: int = 0) -> AsyncIterator[Entry]:
+        """The events with a larger seq, in order. Of an unknown run there are none."""
+        ...
+
+    async def find(self, tenant: str, run_id: str) -> RunRow | None:
+        """The run, None if this tenant has no such run."""
+        ...
+
+    async def runs(
+        self,
+        tenant: str,
+        *,
+        status: RunStatus | None = None,
+        user: str | None = None,
+        session_id: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[RunRow]:
+        """Runs of a tenant, newest first (run ids sort by time when they are uuid7); `before` is a run id to go on from."""
+        ...
+
+    async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
+        """(tenant, run id) of runs that want a worker: ready, wake_at passed, or running and untouched for `stalled_s`.
+
+        Running ones are listed only when `stalled_s` is above 0. The dispatcher knows which of them it is advancing.
+        """
+        ...
+
+    async def put_blob(self, tenant: str, data: bytes) -> str:
+        """Keep bytes under their SHA-256 (hexadecimal), once per tenant."""
+        ...
+
+    async def get_blob(self, tenant: str, sha256: str) -> bytes:
+        """The bytes kept under a hash. Raises NotFound."""
+        ...
+
+    async def purge(self, before: datetime) -> int:
+        """Delete ended runs last touched before an instant, and blobs nothing refers to. Returns the number of runs."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is queued and let go of the files."""
+        ...
+
+
+class Records(Protocol):
+    """Rows beside the journal, in the same database. The tenant is a parameter of every call."""
+
+    async def get(self, tenant: str, kind: str, id: str) -> Record | None: ...
+
+    async def find(
+        self,
+        tenant: str,
+        kind: str,
+        *,
+        status: str | None = None,
+        owner: str | None = None,
+        ref: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Record]:
+        """Newest first (by creation, then id); `before` is a record id to go on from."""
+        ...
+
+    async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
+        """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
+        ...
+
+    async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
+        """Audit rows in order: seq, at, the fields of `Audit`, prev and hash."""
+        ...
+
+
+class KeyValue(Protocol):
+    """State by key (row R12): bytes that outlive the process. Keys are ids or paths of ids joined by '/'."""
+
+    async def save(self, tenant: str, key: str, payload: bytes) -> str:
+        """Keep `payload`, replacing what was there; returns a URI for `load_uri`."""
+        ...
+
+    async def load(self, tenant: str, key: str) -> bytes | None: ...
+
+    async def clear(self, tenant: str, key: str | None = None) -> int:
+        """Forget one key, or without a key all of the tenant's. Returns how many were forgotten."""
+        ...
