@@ -1,0 +1,91 @@
+# Needs python3 >= 3.11 and make; everything else is installed into .venv from the lock files.
+PYTHON ?= python3
+PORT   ?= 8080
+KILLS  ?= 60
+TESTS  ?= tests
+
+BIN   := .venv/bin
+LOCKS := requirements.lock requirements-dev.lock requirements-bench.lock
+# Stamps are named after what was installed, not dated: a checkout changes dates without changing files.
+KEY   := $(shell cat $(LOCKS) pyproject.toml | cksum | tr -s ' ' '-')
+READY := .venv/installed-$(KEY)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check lint types imports locks bench chaos rows lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(READY)-run ## set everything up and serve the example support desk on http://127.0.0.1:8080 (PORT=...)
+	PORT=$(PORT) $(BIN)/quarterdeck serve examples/support_desk
+
+test: $(READY)-dev ## run all tests (TESTS=tests/unit for some)
+	@mkdir -p build
+	$(BIN)/pytest -n 2 --dist worksteal --junitxml build/tests.xml $(TESTS)
+
+check: lint types imports locks ## format, lint, types, import floors, lock files
+
+lint: $(READY)-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)-dev
+	$(BIN)/mypy
+
+imports: $(READY)-dev
+	$(BIN)/lint-imports
+
+# Names, versions and hashes only: whoever installs chooses the index.
+locks:
+	@if grep -nE '://|index-url|find-links|trusted-host' $(LOCKS); then echo 'a lock file names an address'; exit 1; fi
+	@if [ -e uv.lock ] || [ -e pip.conf ]; then echo 'uv.lock and pip.conf name an index: remove them'; exit 1; fi
+	@echo 'lock files: names, versions and hashes only'
+
+bench: $(READY)-bench ## measure against the budgets, write build/bench.json (ONLY="import journal" for some)
+	$(BIN)/python -m bench $(ONLY)
+
+chaos: $(READY)-dev ## kill the server KILLS=60 times at random moments and count what was lost, write build/chaos.json
+	@mkdir -p build
+	$(BIN)/python -m tests.chaos --kills $(KILLS) --report build/chaos.json
+
+rows: $(READY)-dev ## run all tests and tell per capability whether it is shown, write build/rows.json
+	$(BIN)/pytest -n 2 --dist worksteal --rows $(TESTS)
+
+lock: ## renew the lock files with uv; versions younger than seven days wait
+	@command -v uv >/dev/null || { echo 'make lock needs uv: see CONTRIBUTING.md'; exit 1; }
+	@week_ago=$$($(PYTHON) -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.timedelta(7)).strftime("%Y-%m-%dT%H:%M:%SZ"))'); \
+	compile() { uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--quiet --upgrade --exclude-newer "$$week_ago" "$$@"; }; \
+	compile --extra server --group build -o requirements.lock && \
+	compile --all-extras --group dev -o requirements-dev.lock && \
+	compile --all-extras --group bench -o requirements-bench.lock
+	@$(MAKE) --no-print-directory locks
+
+clean: ## remove the virtual environment, caches and reports
+	rm -rf .venv build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Quarterdeck needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=python3.12, for example."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The project itself comes in a second call: a folder has no hash.
+define install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@find .venv -maxdepth 1 -name 'installed-*' ! -name 'installed-$(KEY)-*' -delete
+	@touch $@
+endef
+
+$(READY)-run: | $(BIN)/python
+	$(call install,requirements.lock)
+
+$(READY)-dev: | $(BIN)/python
+	$(call install,requirements-dev.lock)
+
+$(READY)-bench: | $(BIN)/python
+	$(call install,requirements-bench.lock)
