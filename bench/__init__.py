@@ -1,0 +1,1 @@
+"""Measures what Quarterdeck promises to cost. Run it with ``make bench``."""

@@ -1,0 +1,78 @@
+"""Runs every measure in a process of its own, prints it beside its budget, and writes build/bench.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.measure import Measure
+
+ROOT = Path(__file__).parents[1]
+MEASURES = ("packages", "imports", "in_process", "http_loop", "journal", "waiting", "server")
+TIME_LIMIT_S = 600
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("only", nargs="*", metavar="MEASURE", help=f"of {', '.join(MEASURES)}; all when none is named")
+    parser.add_argument("--report", type=Path, default=ROOT / "build" / "bench.json")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.only) - set(MEASURES):
+        parser.error(f"no such measure: {', '.join(sorted(unknown))}")
+
+    measured: list[Measure] = []
+    broken: list[str] = []
+    print(_line("measure", "value", "unit", "reference", "ratio", "budget", ""))
+    for name in arguments.only or MEASURES:
+        try:
+            results = _in_own_process(name)
+        except RuntimeError as error:
+            broken.append(name)
+            print(f"{name}: could not be measured\n{error}", file=sys.stderr)
+            continue
+        measured.extend(results)
+        for result in results:
+            print(_row(result), flush=True)
+
+    arguments.report.parent.mkdir(parents=True, exist_ok=True)
+    arguments.report.write_text(json.dumps([asdict(measure) for measure in measured], indent=1) + "\n", encoding="utf-8")
+    missed = [measure.name for measure in measured if measure.holds is False]
+    print(f"\n{len(measured)} figures, {len(missed)} over budget{''.join(f': {name}' for name in missed)}")
+    return 1 if missed or broken else 0
+
+
+def _in_own_process(name: str) -> list[Measure]:
+    # A process of its own: what one measure imported, cached or grew must not flatter or burden the next.
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.one", name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-6000:])
+    return [Measure(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _row(measure: Measure) -> str:
+    verdict = {True: "holds", False: "OVER", None: ""}[measure.holds]
+    budget = "" if measure.budget is None else f"{measure.budget:g}{' x' if measure.ratio is not None else ''}"
+    ratio = "" if measure.ratio is None else f"{measure.ratio:.2f} x"
+    reference = "" if measure.reference is None else f"{measure.reference:.3g}"
+    line = _line(measure.name, f"{measure.value:.3g}" if measure.value < 1000 else f"{measure.value:.0f}", measure.unit,
+                 reference, ratio, budget, verdict)  # fmt: skip
+    return f"{line}\n{'':4}{measure.note}" if measure.note else line
+
+
+def _line(name: str, value: str, unit: str, reference: str, ratio: str, budget: str, verdict: str) -> str:
+    return f"{name:<48} {value:>8} {unit:<8} {reference:>9} {ratio:>8} {budget:>8} {verdict}".rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""A measure beside its budget, and how CPU time is taken."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One figure.
+
+    Attributes:
+        reference: The same work done in the plainest way, in the same run and unit; None where there is none.
+        ratio: value / reference.
+        budget: Upper bound of the ratio where there is a reference, else of the value; None when it is only told.
+        holds: Whether the budget holds; None without one.
+        note: What a reader must know to read the figure.
+    """
+
+    name: str
+    value: float
+    unit: str
+    reference: float | None = None
+    ratio: float | None = None
+    budget: float | None = None
+    holds: bool | None = None
+    note: str = ""
+
+
+def absolute(name: str, value: float, unit: str, *, budget: float | None = None, note: str = "") -> Measure:
+    """A figure whose budget is in its own unit."""
+    holds = None if budget is None else value <= budget
+    return Measure(name=name, value=value, unit=unit, budget=budget, holds=holds, note=note)
+
+
+def relative(
+    name: str, value: float, unit: str, *, reference: float, budget: float | None = None, note: str = ""
+) -> Measure:
+    """A figure whose budget is a multiple of the reference: it holds on slow and fast machines alike."""
+    ratio = value / reference
+    holds = None if budget is None else ratio <= budget
+    return Measure(
+        name=name, value=value, unit=unit, reference=reference, ratio=ratio, budget=budget, holds=holds, note=note
+    )
+
+
+async def cpu_ms(work: Work) -> float:
+    """CPU milliseconds of this process, all threads, while `work` is done."""
+    before = time.process_time()
+    await work()
+    return (time.process_time() - before) * 1e3
+
+
+async def interleaved(works: Sequence[Work], *, repetitions: int) -> list[float]:
+    """Median CPU milliseconds of each work.
+
+    They take turns, so that a disturbance of the machine hits all of them; a first round warms up and is not counted.
+    """
+    for work in works:
+        await work()
+    taken: list[list[float]] = [[] for _ in works]
+    for _ in range(repetitions):
+        for index, work in enumerate(works):
+            taken[index].append(await cpu_ms(work))
+    return [statistics.median(times) for times in taken]
