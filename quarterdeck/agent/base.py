@@ -8,10 +8,11 @@ from typing import Protocol
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.events import Delta
+from quarterdeck.core.runs import AgentSpec
 from quarterdeck.models.base import Model
 from quarterdeck.store.base import Entry
 
-__all__ = ["Audience", "Directory", "Models", "Retriever", "Silence"]
+__all__ = ["Audience", "Directory", "Models", "Retriever", "Silence", "Specs"]
 
 
 class Models(Protocol):
@@ -19,6 +20,14 @@ class Models(Protocol):
 
     def get(self, name: str) -> Model:
         """Raises Misconfigured for an unknown provider or a missing key."""
+        ...
+
+
+class Specs(Protocol):
+    """Finds the declaration a run began with."""
+
+    async def get(self, tenant: str, config_hash: str) -> AgentSpec:
+        """Raises NotFound."""
         ...
 
 

@@ -146,7 +146,11 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolStarted:
-    """A call that may change the world is about to be executed. Durable before the effect."""
+    """A call that may change the world is about to be executed. Durable before the effect.
+
+    Attributes:
+        idempotent: Its target deduplicates by `idem_key`, so that after a crash it is called again.
+    """
 
     kind: ClassVar[str] = "tool_started"
     id: str
@@ -155,6 +159,7 @@ class ToolStarted:
     idem_key: str
     attempt: int
     timeout_s: float
+    idempotent: bool = False
     v: int = 1
 
     @property

@@ -1,0 +1,130 @@
+"""Settling an answer: its form, its sources, how far it is supported, and whether a person should look at it.
+
+Rules (row R11): every source is a passage this run really retrieved; a cited sentence is supported by its passage; without
+sources confidence is never high; a proposed write that nobody decided needs a person. What breaks a rule goes back to the
+model with the reason, a bounded number of times; after that the offending part is removed and a person is asked to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from quarterdeck.agent.state import RunState
+from quarterdeck.core.answers import Answer, Confidence
+from quarterdeck.core.messages import Role
+from quarterdeck.core.runs import AgentSpec, StopReason
+from quarterdeck.knowledge.cite import Cited, resolve, without
+
+__all__ = ["ReadOutput", "Settled", "partial", "settle"]
+
+ReadOutput = Callable[
+    [str], Any
+]  # text of the model -> JSON value of the declared output type; ValueError says what is wrong
+
+_WELL_SUPPORTED = 0.6  # share of content words; below it a citation is kept but confidence is not high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """An answer and what is wrong with it.
+
+    Attributes:
+        answer: With everything that breaks a rule already removed.
+        output: Value of the declared output type as JSON, None for plain text.
+        problems: In words for the model; empty when the answer stands as it was given.
+        fatal: The answer cannot be given even with parts removed: it is empty or not of the declared type.
+    """
+
+    answer: Answer
+    output: Any = None
+    problems: tuple[str, ...] = ()
+    fatal: bool = False
+
+
+def settle(state: RunState, spec: AgentSpec, read_output: ReadOutput | None = None) -> Settled:
+    """Check the newest reply of the model against the rules."""
+    text = state.messages[-1].text.strip()
+    if spec.output_schema is not None and read_output is not None:
+        return _typed(state, text, read_output)
+    cited = resolve(text, state.passages)
+    problems = _problems(cited, state)
+    if not text:
+        problems = ("The answer was empty.",)
+    if state.finish_reason == "length":
+        problems = (*problems, "The answer was cut off; answer more briefly.")
+    answer = _answer(state, without(cited, cited.unsupported), cited, problems)
+    return Settled(answer=answer, problems=problems, fatal=not answer.text)
+
+
+def _typed(state: RunState, text: str, read_output: ReadOutput) -> Settled:
+    made = tuple(call.name for call in state.made)
+    answer = Answer(text=text, confidence=Confidence.MEDIUM if made else Confidence.LOW, tool_calls=made)
+    try:
+        return Settled(answer=answer, output=read_output(text))
+    except ValueError as error:
+        problem = f"The answer is not of the declared type: {error}"
+        refused = replace(answer, confidence=Confidence.LOW, needs_human_review=True, notes=(problem,))
+        return Settled(answer=refused, problems=(problem,), fatal=True)
+
+
+def _problems(cited: Cited, state: RunState) -> tuple[str, ...]:
+    found: list[str] = []
+    if cited.unknown:
+        known = ", ".join(sorted(state.passages)) or "none"
+        found.append(f"These sources were not retrieved in this run: {', '.join(cited.unknown)}. Retrieved: {known}.")
+    found += [f"The cited passage does not support this sentence: {sentence}" for sentence in cited.unsupported]
+    only_searched = all(not call.success or call.name in _searches(state) for call in state.made)
+    if state.passages and only_searched and not cited.sources and cited.uncited:
+        found.append("The answer cites none of the passages it was given. Cite them, or say that they do not answer it.")
+    return tuple(found)
+
+
+def _searches(state: RunState) -> set[str]:
+    return {result.name for result in state.results if result.passages}
+
+
+def _answer(state: RunState, text: str, cited: Cited, problems: Sequence[str]) -> Answer:
+    dropped = set(cited.unsupported)
+    citations = tuple(citation for citation in cited.citations if citation.sentence not in dropped)
+    kept = {citation.passage.id for citation in citations}
+    undecided = tuple(state.drafts)
+    return Answer(
+        text=text,
+        confidence=_confidence(state, [c.support for c in citations], cited.uncited, problems),
+        sources=tuple(source for source in cited.sources if source in kept),
+        citations=citations,
+        tool_calls=tuple(call.name for call in state.made),
+        needs_human_review=bool(problems or undecided or _unwatched_write(state)),
+        drafts=tuple(call.draft for call in state.made if call.draft is not None) + undecided,
+        notes=tuple(problems),
+    )
+
+
+def _unwatched_write(state: RunState) -> bool:
+    """A write was proposed and refused, expired or failed: somebody expected it to happen."""
+    return any(call.draft is not None and not call.success for call in state.made)
+
+
+def _confidence(state: RunState, supports: Sequence[float], uncited: Sequence[str], problems: Sequence[str]) -> Confidence:
+    if problems:
+        return Confidence.LOW
+    if supports:
+        strong = min(supports) >= _WELL_SUPPORTED and not uncited
+        return Confidence.HIGH if strong else Confidence.MEDIUM
+    answered_by_tool = any(call.success and call.name not in _searches(state) for call in state.made)
+    return Confidence.MEDIUM if answered_by_tool and not state.passages else Confidence.LOW
+
+
+def partial(state: RunState, reason: StopReason) -> Answer:
+    """The best answer there is when a run has to stop: its last words, or what its tools gave; always for review."""
+    words = next((m.text.strip() for m in reversed(state.messages) if m.role is Role.ASSISTANT and m.text.strip()), "")
+    cited = resolve(words, state.passages)
+    text = without(cited, cited.unsupported)
+    note = f"The run stopped early: {reason.value.replace('_', ' ')}."
+    if not text:
+        gathered = [result.text[:300] for result in state.results[-3:]]
+        text = "\n".join((note, *gathered)) if gathered else note
+    answer = _answer(state, text, cited, (note,))
+    return replace(answer, confidence=Confidence.LOW, needs_human_review=True)

@@ -1,0 +1,69 @@
+"""One question to the model: what it is shown, and what its reply becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from quarterdeck.agent.base import Audience
+from quarterdeck.agent.conversation import system_message
+from quarterdeck.agent.deciding import seen_by_model
+from quarterdeck.agent.state import RunState
+from quarterdeck.core.context import Context
+from quarterdeck.core.events import Delta, ModelReply
+from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.core.runs import AgentSpec
+from quarterdeck.models.base import Completion, Emit, Model, ModelRequest, ToolSpec
+
+__all__ = ["ask", "request_for"]
+
+
+def request_for(state: RunState, spec: AgentSpec, tools: Sequence[ToolSpec]) -> ModelRequest:
+    """The request for the next turn. A closing run still shows its tools, which its past calls refer to, but forbids them."""
+    closing = state.closing is not None
+    system = system_message(spec, citing=bool(tools) or spec.retrieve == "always", closing=closing)
+    return ModelRequest(
+        messages=(system, *state.messages) if system.text else state.messages,
+        tools=tuple(tools),
+        tool_choice="none" if closing else "auto",
+        output_schema=spec.output_schema,
+        temperature=spec.temperature,
+        max_tokens=spec.max_output_tokens,
+        options=spec.options,
+    )
+
+
+async def ask(
+    model: Model, state: RunState, spec: AgentSpec, tools: Sequence[ToolSpec], ctx: Context, audience: Audience
+) -> ModelReply:
+    """Ask for the next turn, streaming to whoever watches. Raises what the model raises."""
+    turn = state.turn + 1
+    emit = _emitter(audience, ctx, turn) if audience.watched(ctx.run_id) else None
+    completion = await model.complete(request_for(state, spec, tools), ctx, emit)
+    return _reply(completion, state, ctx, turn)
+
+
+def _emitter(audience: Audience, ctx: Context, turn: int) -> Emit:
+    async def emit(delta: Delta) -> None:
+        await audience.delta(ctx.principal.tenant, ctx.run_id, replace(delta, turn=turn))
+
+    return emit
+
+
+def _reply(completion: Completion, state: RunState, ctx: Context, turn: int) -> ModelReply:
+    """Calls get our own ids: a provider's may be missing, repeated or not fit for a key."""
+    calls = () if state.closing is not None else completion.tool_calls
+    text = Text(text=completion.text, label=seen_by_model(state, ctx.principal))
+    return ModelReply(
+        turn=turn,
+        message=Message(
+            role=Role.ASSISTANT,
+            parts=(text,),
+            tool_calls=tuple(replace(call, id=f"t{turn}c{i}") for i, call in enumerate(calls)),
+        ),
+        model=completion.model,
+        usage=completion.usage,
+        finish_reason=completion.finish_reason,
+        route=completion.route,
+        attempts=completion.attempts,
+    )

@@ -1,0 +1,79 @@
+"""Drafts as rows beside the journal: made when a call needs approval, found by whoever decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from quarterdeck.agent.state import RunState
+from quarterdeck.core.decisions import Decision, Draft, DraftStatus
+from quarterdeck.core.ids import content_hash, hashed_id
+from quarterdeck.core.messages import ToolCall
+from quarterdeck.core.tools import Tool
+from quarterdeck.store.base import Put, Record, Records
+from quarterdeck.store.codec import from_json, to_json
+
+__all__ = ["KIND", "closed", "draft_of", "from_record", "id_of", "to_record"]
+
+KIND = "approval"
+
+
+def id_of(run_id: str, call_id: str, level: int = 1) -> str:
+    """The id of a call's draft: the same each time it is asked for."""
+    return hashed_id(run_id, call_id, str(level))
+
+
+def draft_of(run_id: str, state: RunState, call: ToolCall, tool: Tool, decision: Decision, now: datetime) -> Draft:
+    """What a person is asked to agree to, bound to exactly these arguments, this label and this policy."""
+    if state.started is None:
+        raise ValueError("a run that has not begun proposes nothing")
+    return Draft(
+        id=id_of(run_id, call.id),
+        run_id=run_id,
+        call_id=call.id,
+        tool=call.name,
+        args=call.args,
+        args_hash=content_hash(call.args),
+        label=decision.label,
+        policy_version=decision.policy_version,
+        rule=decision.rule,
+        requested_by=state.started.principal.user,
+        created_at=now,
+        expires_at=now + timedelta(seconds=decision.expires_s),
+        risk=tool.risk,
+        agent=state.started.agent,
+        summary=tool.description.split("\n", 1)[0],
+        reasons=decision.reasons,
+        approvers=decision.approvers,
+    )
+
+
+def to_record(draft: Draft, version: int = 0) -> Record:
+    """The row of a draft."""
+    return Record(
+        kind=KIND,
+        id=draft.id,
+        data=to_json(draft),
+        status=draft.status,
+        owner=draft.requested_by,
+        ref=draft.run_id,
+        version=version,
+    )
+
+
+def from_record(record: Record) -> Draft:
+    """The draft of a row."""
+    draft: Draft = from_json(Draft, record.data)
+    return replace(draft, status=DraftStatus(record.status))
+
+
+async def closed(records: Records, tenant: str, ids: Sequence[str], status: DraftStatus, now: datetime) -> list[Put]:
+    """Rows that close undecided drafts without a person: expired, or withdrawn with their run."""
+    rows = []
+    for draft_id in ids:
+        record = await records.get(tenant, KIND, draft_id)
+        if record is not None and record.status == DraftStatus.WAITING:
+            draft = replace(from_record(record), status=status, decided_by="timeout", decided_at=now)
+            rows.append(Put(record=to_record(draft), expect=record.version))
+    return rows

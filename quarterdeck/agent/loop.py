@@ -1,0 +1,377 @@
+"""The loop: fold the events, take the next step, perform it, append what came of it, until the run ends or waits.
+
+There is one loop for every way of running an agent. What a step gives is staged and folded at once, and made durable before
+the next act that reaches outside: a model call, a tool, the end, a rest. So one append carries a reply together with the
+decisions about its calls and the starts of its writes, and nothing happens outside that the journal does not know of.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import anyio
+
+from quarterdeck.agent.acting import Acting
+from quarterdeck.agent.answer import ReadOutput, partial, settle
+from quarterdeck.agent.asking import ask
+from quarterdeck.agent.base import Audience, Directory, Models, Retriever, Specs
+from quarterdeck.agent.conversation import compact
+from quarterdeck.agent.deciding import Deciding, seen_by_model
+from quarterdeck.agent.drafts import closed
+from quarterdeck.agent.ledger import Ledger
+from quarterdeck.agent.next_step import (
+    Ask,
+    Cancel,
+    Close,
+    Compact,
+    Decide,
+    End,
+    Expire,
+    GiveUp,
+    RaiseDoubt,
+    Refuse,
+    Retrieve,
+    RunTools,
+    Settle,
+    SettleDoubt,
+    Step,
+    Wait,
+    next_step,
+)
+from quarterdeck.agent.state import CallState
+from quarterdeck.core.answers import Answer
+from quarterdeck.core.context import Context, Principal
+from quarterdeck.core.decisions import DraftStatus
+from quarterdeck.core.errors import (
+    BudgetExceeded,
+    DeadlineExceeded,
+    Fenced,
+    Filtered,
+    QuarterdeckError,
+    StoreUnavailable,
+    Truncated,
+)
+from quarterdeck.core.events import (
+    AnswerRejected,
+    ApprovalDecided,
+    ContextCompacted,
+    FinalAnswer,
+    GuardrailFired,
+    Retrieved,
+    RunCancelled,
+    RunFailed,
+    RunStarted,
+)
+from quarterdeck.core.labels import join_all
+from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
+from quarterdeck.core.tools import Tool
+from quarterdeck.models.base import ToolSpec
+from quarterdeck.policy.base import Decider
+from quarterdeck.store.base import Claim, Journal, Put, Records
+from quarterdeck.tools.base import Toolbox
+from quarterdeck.tools.executor import Executor
+
+__all__ = ["Loop"]
+
+_POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
+_STOPS: Mapping[type[Exception], StopReason] = {  # what ends a run with a partial answer instead of a failure
+    BudgetExceeded: StopReason.COST_LIMIT,
+    DeadlineExceeded: StopReason.TIME_LIMIT,
+    Filtered: StopReason.FILTERED,
+    Truncated: StopReason.TRUNCATED,
+}
+
+
+class Loop:
+    """Advances runs. Made once; all that differs between runs is in their journals."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        records: Records,
+        specs: Specs,
+        models: Models,
+        toolbox: Toolbox,
+        policy: Decider,
+        directory: Directory,
+        audience: Audience,
+        retriever: Retriever | None = None,
+        read_output: ReadOutput | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`toolbox` holds every tool there is; a run is offered those its agent names. `now` gives aware UTC."""
+        self.journal = journal
+        self.records = records
+        self.specs = specs
+        self.models = models
+        self.toolbox = toolbox
+        self.policy = policy
+        self.directory = directory
+        self.audience = audience
+        self.retriever = retriever
+        self.read_output = read_output
+        self.now = now
+        self._scopes: dict[str, anyio.CancelScope] = {}
+
+    async def advance(self, tenant: str, run_id: str) -> None:
+        """Take the run as far as it goes: until it ends, waits, or another worker takes it.
+
+        Raises:
+            StoreUnavailable: The store does not answer; the run stays as it is and is due again later.
+        """
+        claim = await self.journal.claim(tenant, run_id)
+        if claim is None:
+            return
+        ledger = Ledger(self.journal, self.audience, claim, self.now)
+        try:
+            advance = await self._begin(ledger, claim)
+            if advance is not None:
+                await advance.drive()
+        except Fenced:
+            return  # another worker has the run, and whatever we hold is stale
+        except StoreUnavailable:
+            raise
+        except QuarterdeckError as error:
+            await self._fail(ledger, error.code, str(error))
+        except Exception as error:  # noqa: BLE001 - the worker's edge: one run's failure is recorded, the worker lives
+            await self._fail(ledger, "internal", f"{type(error).__name__}: {error}")
+
+    def interrupt(self, run_id: str) -> None:
+        """Make a running advance look at the journal now: a model call or read in flight is cut, a write is left to end."""
+        scope = self._scopes.get(run_id)
+        if scope is not None:
+            scope.cancel()
+
+    @contextmanager
+    def interruptible(self, run_id: str) -> Iterator[anyio.CancelScope]:
+        """A scope that `interrupt` cancels."""
+        with anyio.CancelScope() as scope:
+            self._scopes[run_id] = scope
+            try:
+                yield scope
+            finally:
+                self._scopes.pop(run_id, None)
+
+    async def _begin(self, ledger: Ledger, claim: Claim) -> _Advance | None:
+        started = ledger.state.started
+        if started is None:
+            await self._fail(ledger, "internal", "the run has no first event")
+            return None
+        if claim.attempts > _POISON_AFTER:
+            times = claim.attempts - 1
+            await self._fail(
+                ledger, "poison", f"the run stopped its worker {times} times without a step forward", poison=True
+            )
+            return None
+        principal = await self.directory.current(started.principal)
+        if principal is None:
+            await self._fail(ledger, "forbidden", f"user {started.principal.user} may not act any more")
+            return None
+        spec = await self.specs.get(ledger.tenant, started.config_hash)
+        return _Advance(self, ledger, started, spec, principal)
+
+    async def _fail(self, ledger: Ledger, code: str, error: str, *, poison: bool = False) -> None:
+        reason = StopReason.MODEL_FAILED if code.startswith(("model_", "upstream_")) else StopReason.FAILED
+        failed = RunFailed(code=code, error=error, stop_reason=reason, poison=poison)
+        ledger.stage(failed, beside=await self.withdrawn(ledger))
+        await ledger.commit(status=RunStatus.FAILED)
+
+    async def withdrawn(self, ledger: Ledger) -> list[Put]:
+        """Rows that withdraw every draft of a run that ends before they were decided."""
+        return await closed(self.records, ledger.tenant, list(ledger.state.drafts), DraftStatus.WITHDRAWN, self.now())
+
+
+class _Offered:
+    """The tools an agent names, out of all there are."""
+
+    def __init__(self, toolbox: Toolbox, names: Sequence[str]) -> None:
+        self._toolbox = toolbox
+        self._names = tuple(names)
+
+    def get(self, name: str) -> Tool | None:
+        return self._toolbox.get(name) if name in self._names else None
+
+    def names(self) -> Sequence[str]:
+        return self._names
+
+
+class _Advance:
+    """One claim of one run: step after step, until the run ends or waits."""
+
+    def __init__(self, loop: Loop, ledger: Ledger, started: RunStarted, spec: AgentSpec, principal: Principal) -> None:
+        self.loop = loop
+        self.ledger = ledger
+        self.spec = spec
+        self.principal = principal
+        self.tools = _Offered(loop.toolbox, spec.tools)
+        self.executor = Executor(self.tools)
+        self.tool_specs = tuple(
+            ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema)
+            for name in spec.tools
+            if (tool := loop.toolbox.get(name)) is not None
+        )
+        self.context = Context(
+            principal=principal,
+            run_id=ledger.run_id,
+            deadline=self._deadline(started),
+            trace_id=started.trace_id,
+            tags=started.tags,
+        )
+        self.acting = Acting(
+            ledger=ledger,
+            toolbox=self.tools,
+            executor=self.executor,
+            policy=loop.policy,
+            context=self.context,
+            audience=loop.audience,
+            interruptible=loop.interruptible,
+            agent=spec.name,
+            parallel=spec.limits.parallel_tool_calls,
+        )
+
+    def _deadline(self, started: RunStarted) -> float:
+        left = self.spec.limits.max_total_time - self.ledger.state.worked_s
+        if started.deadline is not None:
+            left = min(left, (started.deadline - self.loop.now()).total_seconds())
+        return time.monotonic() + left
+
+    async def drive(self) -> None:
+        while True:
+            step = next_step(self.ledger.state, self.spec, self.loop.now())
+            match step:
+                case End():
+                    return
+                case Wait(wake_at):
+                    status = RunStatus.PAUSED if self.ledger.state.paused else RunStatus.WAITING
+                    if await self.ledger.commit(status=status, wake_at=wake_at):
+                        return
+                case _:
+                    await self._perform(step)
+
+    async def _perform(self, step: Step) -> None:
+        match step:
+            case Ask():
+                await self._ask()
+            case RunTools(calls):
+                await self.acting.run(calls)
+            case Retrieve():
+                await self._retrieve()
+            case Decide(calls):
+                self._decide(calls)
+            case Settle():
+                await self._settle()
+            case GiveUp(reason):
+                await self._finish(partial(self.ledger.state, reason), reason)
+            case Close(reason):
+                self.ledger.stage(GuardrailFired(layer="limits", verdict="stop", rule=reason, action="close"))
+            case Compact():
+                await self._compact()
+            case Expire(calls):
+                await self._expire(calls)
+            case Refuse(calls):
+                self.ledger.stage(*map(self.acting.rejected, calls))
+            case RaiseDoubt(calls):
+                self.ledger.stage(*map(self.acting.in_doubt, calls))
+            case SettleDoubt(calls):
+                self.ledger.stage(*map(self.acting.resolved, calls))
+            case Cancel():
+                await self._cancel()
+
+    async def _ask(self) -> None:
+        if not await self.ledger.commit():
+            return
+        model = self.loop.models.get(self.spec.model)
+        state = self.ledger.state
+        try:
+            with self.loop.interruptible(self.ledger.run_id) as scope:
+                reply = await ask(model, state, self.spec, self.tool_specs, self.context, self.loop.audience)
+        except tuple(_STOPS) as error:
+            reason = _STOPS[type(error)]
+            await self._finish(partial(state, reason), reason)
+            return
+        if scope.cancelled_caught:
+            await self.ledger.refresh()
+        else:
+            self.ledger.stage(reply)
+
+    def _decide(self, calls: Sequence[CallState]) -> None:
+        deciding = Deciding(
+            run_id=self.ledger.run_id,
+            state=self.ledger.state,
+            toolbox=self.tools,
+            executor=self.executor,
+            policy=self.loop.policy,
+            principal=self.principal,
+            now=self.loop.now(),
+            max_calls=self.spec.limits.max_calls_per_turn,
+        )
+        deciding.decide(calls)
+        self.ledger.stage(*deciding.events, beside=deciding.beside)
+
+    async def _retrieve(self) -> None:
+        if not await self.ledger.commit():
+            return
+        query = self.ledger.state.words[-1] if self.ledger.state.words else ""
+        found, mode = await self.loop.retriever.search(query, self.context) if self.loop.retriever else ((), "none")
+        label = join_all(passage.label for passage in found)
+        turn = self.ledger.state.turn
+        self.ledger.stage(Retrieved(turn=turn, query=query, passages=tuple(found), mode=mode, label=label))
+
+    async def _compact(self) -> None:
+        limits = self.spec.limits
+        compaction = compact(self.ledger.state.messages, int(limits.compact_at * limits.context_window))
+        if compaction is None:
+            await self._finish(partial(self.ledger.state, StopReason.CONTEXT_TOO_LARGE), StopReason.CONTEXT_TOO_LARGE)
+            return
+        event = ContextCompacted(
+            turn=self.ledger.state.turn,
+            keep_last=compaction.keep_last,
+            replaced=compaction.replaced,
+            strategy=compaction.strategy,
+        )
+        self.ledger.stage(event)
+
+    async def _settle(self) -> None:
+        state = self.ledger.state
+        settled = settle(state, self.spec, self.loop.read_output)
+        if settled.problems and state.rejections < self.spec.limits.repairs and state.closing is None:
+            self.ledger.stage(AnswerRejected(turn=state.turn, reasons=settled.problems))
+            return
+        reason = state.closing or StopReason.COMPLETED
+        if settled.fatal:
+            reason = state.closing or StopReason.INVALID_ANSWER
+            await self._finish(partial(state, reason), reason)
+            return
+        answer = settled.answer
+        if state.closing is not None:
+            note = f"The run stopped early: {reason.value.replace('_', ' ')}."
+            answer = replace(answer, needs_human_review=True, notes=(*answer.notes, note))
+        await self._finish(answer, reason, settled.output)
+
+    async def _finish(self, answer: Answer, reason: StopReason, output: object = None) -> None:
+        label = seen_by_model(self.ledger.state, self.principal)
+        final = FinalAnswer(answer=answer, stop_reason=reason, label=label, output=output)
+        self.ledger.stage(final)
+        await self.ledger.commit(status=RunStatus.DONE)
+
+    async def _expire(self, calls: Sequence[CallState]) -> None:
+        events = [
+            ApprovalDecided(id=c.call.id, approved=False, by="timeout", args_hash=c.approval.args_hash)
+            for c in calls
+            if c.approval is not None
+        ]
+        ids = [c.approval.draft for c in calls if c.approval is not None]
+        beside = await closed(self.loop.records, self.ledger.tenant, ids, DraftStatus.EXPIRED, self.loop.now())
+        self.ledger.stage(*events, beside=beside)
+        await self.ledger.commit()
+
+    async def _cancel(self) -> None:
+        asked = self.ledger.state.cancel
+        assert asked is not None  # next_step cancels only when asked
+        self.ledger.stage(RunCancelled(by=asked.by, reason=asked.reason), beside=await self.loop.withdrawn(self.ledger))
+        await self.ledger.commit(status=RunStatus.CANCELLED)

@@ -1,0 +1,213 @@
+"""What a run does next. Pure: state and instant in, one step out; the loop performs it and appends what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from quarterdeck.agent.limits import limit_hit
+from quarterdeck.agent.state import CallState, RunState
+from quarterdeck.core.decisions import Verdict
+from quarterdeck.core.messages import Role
+from quarterdeck.core.runs import AgentSpec, StopReason
+
+__all__ = [
+    "Ask",
+    "Cancel",
+    "Close",
+    "Compact",
+    "Decide",
+    "End",
+    "Expire",
+    "GiveUp",
+    "RaiseDoubt",
+    "Refuse",
+    "Retrieve",
+    "RunTools",
+    "Settle",
+    "SettleDoubt",
+    "Step",
+    "Wait",
+    "next_step",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Somebody asked for the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Search before the model is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Make the conversation fit the model's window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the model; without tools when the run is closing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A limit was hit that leaves room for one last answer without tools."""
+
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Validate these calls and have policy decide them: new ones, and those a person approved."""
+
+    calls: Sequence[CallState]
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """These drafts waited too long."""
+
+    calls: Sequence[CallState]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A person, or the clock, said no to these drafts."""
+
+    calls: Sequence[CallState]
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseDoubt:
+    """These writes were started by a worker that died, and their targets cannot deduplicate."""
+
+    calls: Sequence[CallState]
+
+
+@dataclass(frozen=True, slots=True)
+class SettleDoubt:
+    """A person said what became of these."""
+
+    calls: Sequence[CallState]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTools:
+    """Execute these calls."""
+
+    calls: Sequence[CallState]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Only people, or the clock, can move the run."""
+
+    wake_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The model has answered in words: check the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Stop here with the best partial answer there is."""
+
+    reason: StopReason
+
+
+Step = (
+    End
+    | Cancel
+    | Retrieve
+    | Compact
+    | Ask
+    | Close
+    | Decide
+    | Expire
+    | Refuse
+    | RaiseDoubt
+    | SettleDoubt
+    | RunTools
+    | Wait
+    | Settle
+    | GiveUp
+)
+
+
+def next_step(state: RunState, spec: AgentSpec, now: datetime) -> Step:
+    """The one next step of a run that has begun."""
+    if state.ended is not None:
+        return End()
+    if state.cancel is not None:
+        return Cancel()
+    if state.paused:
+        return Wait(None)
+    if state.calls:
+        return _with_calls(state.calls, now)
+    return _between_turns(state, spec)
+
+
+def _with_calls(calls: Sequence[CallState], now: datetime) -> Step:
+    open_calls = [call for call in calls if call.result is None]
+    if found := [call for call in open_calls if call.decision is None or _newly_approved(call)]:
+        return Decide(found)
+    if found := [call for call in open_calls if call.approved is not None and not call.approved.approved]:
+        return Refuse(found)
+    if found := [call for call in open_calls if call.resolution is not None and call.resolution.outcome != "repeat"]:
+        return SettleDoubt(found)
+    if found := [call for call in open_calls if _abandoned(call) and call.doubt is None]:
+        return RaiseDoubt(found)
+    if found := [call for call in open_calls if call.waits_for_decision and _expired(call, now)]:
+        return Expire(found)
+    if found := [call for call in open_calls if _runnable(call)]:
+        return RunTools(found)
+    expiries = [call.approval.expires_at for call in open_calls if call.approval and call.waits_for_decision]
+    return Wait(min(expiries, default=None))
+
+
+def _newly_approved(call: CallState) -> bool:
+    return call.approved is not None and call.approved.approved and not call.redecided
+
+
+def _abandoned(call: CallState) -> bool:
+    """Started before and not finished: the loop always finishes what it starts, so that worker is gone."""
+    return call.started is not None and not call.started.idempotent
+
+
+def _expired(call: CallState, now: datetime) -> bool:
+    return call.approval is not None and call.approval.expires_at <= now
+
+
+def _runnable(call: CallState) -> bool:
+    if call.started is not None:
+        return call.started.idempotent or (call.resolution is not None and call.resolution.outcome == "repeat")
+    if call.decision is None:
+        return False
+    return call.decision.verdict is Verdict.ALLOW or (call.redecided and call.decision.verdict is not Verdict.DENY)
+
+
+def _between_turns(state: RunState, spec: AgentSpec) -> Step:
+    answered = bool(state.messages) and state.messages[-1].role is Role.ASSISTANT
+    if answered:
+        return Settle()
+    stop = limit_hit(state, spec.limits)
+    if stop is not None and not stop.leaves_room:
+        return GiveUp(stop.reason)
+    if stop is not None and state.closing is None:
+        return Close(stop.reason)
+    if spec.retrieve == "always" and not state.retrieved:
+        return Retrieve()
+    if state.tokens > spec.limits.compact_at * spec.limits.context_window:
+        return Compact()
+    return Ask()

@@ -1,0 +1,115 @@
+"""The embedded dispatcher: one process wakes its own runs, and the store says what it has missed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from quarterdeck.core.errors import StoreUnavailable
+from quarterdeck.store.base import Journal
+from quarterdeck.workflow.base import Advance
+
+__all__ = ["LocalDispatcher"]
+
+_SCAN_S = 0.5  # how often the store is asked what is due: the resolution of timers
+_ANY_RUNNING = 1e-9  # at the start every running run has lost its worker: there is only this process
+
+
+class LocalDispatcher:
+    """One task per run that is being advanced, none for those that wait.
+
+    A wake-up for a run that is being advanced is remembered and advances it once more: it may bring news that the running
+    advance has already looked past.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        scan_s: float = _SCAN_S,
+        on_error: Callable[[str, Exception], Awaitable[None]] | None = None,
+    ) -> None:
+        """`on_error` hears of advances that raised (run id, error); the run stays due and is tried again."""
+        self._journal = journal
+        self._scan_s = scan_s
+        self._on_error = on_error
+        self._active: dict[tuple[str, str], bool] = {}  # run -> woken again meanwhile
+        self._queue: list[tuple[int, int, str, str]] = []
+        self._order = 0
+        self._news = anyio.Event()
+        self._stopping = False
+        self._idle = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    async def wake(self, tenant: str, run_id: str, *, priority: int = 0) -> None:
+        """Ask for an advance. A smaller `priority` goes first where more runs want one than may run at once."""
+        run = (tenant, run_id)
+        if run in self._active:
+            self._active[run] = True
+            return
+        if not any(queued[2:] == run for queued in self._queue):
+            self._order += 1
+            self._queue.append((priority, self._order, tenant, run_id))
+            self._news.set()
+
+    async def serve(self, advance: Advance, *, concurrency: int = 50) -> None:
+        """Advance what is woken and what the store says is due, at most `concurrency` at once, until `stop`."""
+        orphans = await self._journal.due(limit=100_000, stalled_s=_ANY_RUNNING)
+        for tenant, run_id in orphans:
+            await self.wake(tenant, run_id)
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            while not self._stopping:
+                self._start_queued(tasks, advance, concurrency)
+                with anyio.move_on_after(self._scan_s) as scan:
+                    await self._news.wait()
+                self._news = anyio.Event()
+                if scan.cancelled_caught:
+                    await self._scan()
+            while self._active:
+                await self._idle.wait()
+                self._idle = anyio.Event()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing new; give running advances `grace_s` seconds, then cut them: their runs stay due in the store."""
+        self._stopping = True
+        self._news.set()
+        with anyio.move_on_after(grace_s):
+            while self._active:
+                await anyio.sleep(0.02)
+            return
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+    def _start_queued(self, tasks: TaskGroup, advance: Advance, concurrency: int) -> None:
+        self._queue.sort()
+        while self._queue and len(self._active) < concurrency:
+            _, _, tenant, run_id = self._queue.pop(0)
+            self._active[tenant, run_id] = False
+            tasks.start_soon(self._advance, advance, tenant, run_id)
+
+    async def _advance(self, advance: Advance, tenant: str, run_id: str) -> None:
+        run = (tenant, run_id)
+        try:
+            while True:
+                self._active[run] = False
+                await advance(tenant, run_id)
+                if not self._active[run] or self._stopping:
+                    break
+        except Exception as error:  # noqa: BLE001 - the worker's edge: the run stays due, the others go on
+            if self._on_error is not None:
+                await self._on_error(run_id, error)
+        finally:
+            del self._active[run]
+            self._news.set()
+            self._idle.set()
+
+    async def _scan(self) -> None:
+        try:
+            for tenant, run_id in await self._journal.due():
+                await self.wake(tenant, run_id)
+        except StoreUnavailable as error:
+            if self._on_error is not None:
+                await self._on_error("", error)
