@@ -66,6 +66,9 @@ class Tool:
         timeout_s: Seconds one execution may take.
         retries: How often a read is tried again after a time-out.
         max_output_chars: Longer output is cut, with a marker.
+        needs_approval: Every call becomes a draft, whatever the context.
+        sink: Who can read what it sends, by a name of the policy's table of sinks; empty for the effect's default.
+        declared: Its author stated the effect. A policy file can only tighten that; of other tools it says what they are.
     """
 
     name: str
@@ -84,6 +87,9 @@ class Tool:
     timeout_s: float = 30.0
     retries: int = 0
     max_output_chars: int = 20_000
+    needs_approval: bool = False
+    sink: str = ""
+    declared: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
