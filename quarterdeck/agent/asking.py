@@ -19,7 +19,7 @@ __all__ = ["ask", "request_for"]
 
 
 def request_for(state: RunState, spec: AgentSpec, tools: Sequence[ToolSpec]) -> ModelRequest:
-    """The request for the next turn. A closing run still shows its tools, which its past calls refer to, but forbids them."""
+    """The request for the next turn. A closing run still shows its tools, as past calls refer to them, but forbids them."""
     closing = state.closing is not None
     system = system_message(spec, citing=bool(tools) or spec.retrieve == "always", closing=closing)
     return ModelRequest(

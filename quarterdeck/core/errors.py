@@ -52,6 +52,7 @@ __all__ = [
     "Truncated",
     "Unauthenticated",
     "Unavailable",
+    "error_of",
 ]
 
 
@@ -203,3 +204,14 @@ class Fenced(QuarterdeckError):
     """Another worker claimed the run: stop, write nothing more."""
 
     code = "fenced"
+
+
+def error_of(code: str, message: str) -> QuarterdeckError:
+    """An error of the class with this `code`, as a run recorded it; of the root's class when the code is unknown."""
+    kinds = [QuarterdeckError]
+    while kinds:
+        kind = kinds.pop()
+        if kind.code == code:
+            return kind(message)
+        kinds += kind.__subclasses__()
+    return QuarterdeckError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -36,11 +37,12 @@ class LocalDispatcher:
         self._scan_s = scan_s
         self._on_error = on_error
         self._active: dict[tuple[str, str], bool] = {}  # run -> woken again meanwhile
-        self._queue: list[tuple[int, int, str, str]] = []
+        self._queue: list[tuple[int, int, str, str]] = []  # a heap: priority, order of arrival, run
+        self._queued: set[tuple[str, str]] = set()
         self._order = 0
         self._news = anyio.Event()
         self._stopping = False
-        self._idle = anyio.Event()
+        self._done = anyio.Event()
         self._tasks: TaskGroup | None = None
 
     async def wake(self, tenant: str, run_id: str, *, priority: int = 0) -> None:
@@ -48,10 +50,10 @@ class LocalDispatcher:
         run = (tenant, run_id)
         if run in self._active:
             self._active[run] = True
-            return
-        if not any(queued[2:] == run for queued in self._queue):
+        elif run not in self._queued:
             self._order += 1
-            self._queue.append((priority, self._order, tenant, run_id))
+            self._queued.add(run)
+            heapq.heappush(self._queue, (priority, self._order, tenant, run_id))
             self._news.set()
 
     async def serve(self, advance: Advance, *, concurrency: int = 50) -> None:
@@ -68,25 +70,22 @@ class LocalDispatcher:
                 self._news = anyio.Event()
                 if scan.cancelled_caught:
                     await self._scan()
-            while self._active:
-                await self._idle.wait()
-                self._idle = anyio.Event()
+        self._done.set()
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give running advances `grace_s` seconds, then cut them: their runs stay due in the store."""
         self._stopping = True
         self._news.set()
         with anyio.move_on_after(grace_s):
-            while self._active:
-                await anyio.sleep(0.02)
+            await self._done.wait()
             return
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
     def _start_queued(self, tasks: TaskGroup, advance: Advance, concurrency: int) -> None:
-        self._queue.sort()
         while self._queue and len(self._active) < concurrency:
-            _, _, tenant, run_id = self._queue.pop(0)
+            _, _, tenant, run_id = heapq.heappop(self._queue)
+            self._queued.discard((tenant, run_id))
             self._active[tenant, run_id] = False
             tasks.start_soon(self._advance, advance, tenant, run_id)
 
@@ -104,7 +103,6 @@ class LocalDispatcher:
         finally:
             del self._active[run]
             self._news.set()
-            self._idle.set()
 
     async def _scan(self) -> None:
         try:
