@@ -1,0 +1,158 @@
+"""Who is calling: keys, people and what they may do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Misconfigured, Unauthenticated
+
+__all__ = ["SCOPES", "Access", "Caller", "Keys", "User"]
+
+SCOPES: Mapping[str, str] = {
+    "chat": "ask questions, keep sessions, see and cancel own runs, open documents",
+    "approvals": "see and decide drafts that wait for one of the caller's roles",
+    "operate": "see and cancel every run of the tenant, resolve writes in doubt",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person or service that may call.
+
+    Attributes:
+        key: ``generated``, ``sha256:<hex>``, or None for somebody who cannot log in.
+        default: The caller without a key, where that is allowed at all.
+    """
+
+    id: str
+    tenant: str
+    name: str = ""
+    roles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    key: str | None = None
+    default: bool = False
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(user=self.id, tenant=self.tenant, roles=self.roles, groups=self.groups, scopes=self.scopes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What a transport knows of a request before it knows who is calling.
+
+    Attributes:
+        key: The API key as sent, None when there is none.
+        forwarded: A proxy passed the request on, or somebody says so.
+        known_origin: Host, and Origin if there is one, are names of this server.
+        loopback: The connection comes from this machine.
+    """
+
+    key: str | None
+    forwarded: bool
+    known_origin: bool
+    loopback: bool
+
+
+class Keys:
+    """Generated API keys of a data folder: ``keys`` for its owner to read, ``key-hashes.json`` to check against.
+
+    A key is ``qd_`` and 256 random bits. The owner may delete ``keys`` once the keys are handed out; what is checked are
+    hashes only, found by their first digits. A plain SHA-256 is right here: random keys need no slow hash.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self.readable = data / "keys"
+        self._hashes = data / "key-hashes.json"
+
+    def ensure(self, users: Iterable[str]) -> dict[str, str]:
+        """Make keys for those users that have none yet; returns the new keys by user."""
+        known = self.hashes()
+        new = {user: f"qd_{secrets.token_hex(32)}" for user in users if user not in known}
+        if new:
+            known |= {user: f"sha256:{hashlib.sha256(key.encode()).hexdigest()}" for user, key in new.items()}
+            lines = self.readable.read_text(encoding="utf-8") if self.readable.exists() else ""
+            _write_private(self.readable, lines + "".join(f"{user} {key}\n" for user, key in new.items()))
+            _write_private(self._hashes, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        return new
+
+    def hashes(self) -> dict[str, str]:
+        """``sha256:<hex>`` by user."""
+        try:
+            found = json.loads(self._hashes.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise Misconfigured(
+                f"{self._hashes} is damaged: {error}; delete it and {self.readable} to make new keys"
+            ) from error
+        return {str(user): str(digest) for user, digest in found.items()}
+
+
+class Access:
+    """Turns a request into a principal. Also the directory that is asked again when a run is resumed.
+
+    Args:
+        hashes: ``sha256:<hex>`` of generated keys, by user.
+        keyless: True lets the default user in without a key, on the conditions of `admit`. Only ever true for a
+            development server bound to loopback.
+    """
+
+    def __init__(self, users: Iterable[User], hashes: Mapping[str, str], *, keyless: bool) -> None:
+        self._users = {user.id: user for user in users}
+        self._by_digest: dict[str, list[tuple[bytes, User]]] = {}
+        self._keyless = next((user for user in self._users.values() if user.default), None) if keyless else None
+        for user in self._users.values():
+            stored = hashes.get(user.id) if user.key == "generated" else user.key
+            if stored:
+                digest = stored.removeprefix("sha256:")
+                self._by_digest.setdefault(digest[:8], []).append((digest.encode(), user))
+
+    def admit(self, caller: Caller) -> Principal:
+        """The principal behind a request.
+
+        Raises:
+            Unauthenticated: The key is unknown; or there is none, and not all conditions of keyless entry hold.
+        """
+        if caller.key is not None:
+            return self._holder(caller.key).principal
+        if self._keyless is None:
+            raise Unauthenticated("this server wants a key: send 'Authorization: Bearer qd_...'")
+        if caller.forwarded or not caller.known_origin or not caller.loopback:
+            raise Unauthenticated(
+                "without a key only direct calls from this machine are let in: send 'Authorization: Bearer qd_...'"
+            )
+        return self._keyless.principal
+
+    def _holder(self, key: str) -> User:
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        for expected, user in self._by_digest.get(digest[:8], ()):
+            if hmac.compare_digest(expected, digest.encode()):
+                return user
+        raise Unauthenticated("the key is not known here")
+
+    async def current(self, principal: Principal) -> Principal | None:
+        """`Directory`: the principal as the users file knows it now."""
+        user = self._users.get(principal.user)
+        return user.principal if user is not None and user.tenant == principal.tenant else None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file at once, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

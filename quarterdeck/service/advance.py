@@ -1,0 +1,47 @@
+"""Advancing a run with its ids on every log line, and telling those who wait when it is let go of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from quarterdeck.core.events import RunStarted
+from quarterdeck.service.streams import Hub
+from quarterdeck.store.base import Journal
+from quarterdeck.telemetry import bound
+from quarterdeck.workflow.base import Advance
+
+__all__ = ["Announced"]
+
+_REMEMBERED = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class Announced:
+    """`workflow.base.Advance` around another one."""
+
+    def __init__(self, advance: Advance, journal: Journal, hub: Hub) -> None:
+        self._advance = advance
+        self._journal = journal
+        self._hub = hub
+        self._ids: dict[str, Mapping[str, str | None]] = {}
+
+    async def __call__(self, tenant: str, run_id: str) -> None:
+        with bound(tenant=tenant, run_id=run_id, **await self._ids_of(tenant, run_id)):
+            try:
+                await self._advance(tenant, run_id)
+            finally:
+                self._hub.rested(run_id)
+            log.debug("run advanced")
+
+    async def _ids_of(self, tenant: str, run_id: str) -> Mapping[str, str | None]:
+        """The ids of the request that began the run, as its first event has them."""
+        if run_id not in self._ids:
+            if len(self._ids) >= _REMEMBERED:
+                self._ids.clear()
+            async for entry in self._journal.read(tenant, run_id):
+                if isinstance(entry.event, RunStarted):
+                    self._ids[run_id] = {"request_id": entry.event.request_id, "trace_id": entry.event.trace_id}
+                break
+        return self._ids.get(run_id, {})

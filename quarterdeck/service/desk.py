@@ -1,0 +1,249 @@
+"""The desk: the one door of every transport. What a caller may do is checked here, whatever wire it came by."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import anyio
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Conflict, ContextTooLarge, InvalidInput, NotFound
+from quarterdeck.core.events import CancelRequested, RunStarted
+from quarterdeck.core.ids import hashed_id, new_id
+from quarterdeck.core.labels import Integrity, Label, Readers
+from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.core.runs import AgentSpec, RunStatus
+from quarterdeck.knowledge.base import Document, KnowledgeIndex
+from quarterdeck.knowledge.search import lookup_groups
+from quarterdeck.models.tokens import count_tokens
+from quarterdeck.service.follow import Follow
+from quarterdeck.service.intake import cleaned
+from quarterdeck.service.sessions import Sessions
+from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.service.streams import Hub, Rested
+from quarterdeck.service.views import RunView, view_of
+from quarterdeck.store.base import Beside, Entry, Journal, Put, RunRow
+from quarterdeck.workflow.base import Dispatcher
+
+__all__ = ["Desk", "Question"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What somebody asks.
+
+    Attributes:
+        agent: None for the default one, or the session's.
+        session_id: None opens a session.
+        idempotency_key: The same key from the same person is the same run, however often it is sent.
+    """
+
+    text: str
+    agent: str | None = None
+    session_id: str | None = None
+    idempotency_key: str | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A run and somebody's way through it, open as long as the block that gave it."""
+
+    run_id: str
+    session_id: str | None
+    signals: Follow
+
+
+class Desk:
+    """Questions in, runs and answers out.
+
+    Args:
+        agents: By name.
+        default_agent: Whom a question goes to that names nobody.
+        index: What documents are opened from.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        sessions: Sessions,
+        specs: BlobSpecs,
+        hub: Hub,
+        dispatcher: Dispatcher,
+        agents: Mapping[str, AgentSpec],
+        default_agent: str,
+        index: KnowledgeIndex,
+    ) -> None:
+        self.sessions = sessions
+        self.agents = agents
+        self.default_agent = default_agent
+        self._journal = journal
+        self._specs = specs
+        self._hub = hub
+        self._dispatcher = dispatcher
+        self._index = index
+
+    async def ask(self, principal: Principal, question: Question, wait_s: float) -> RunView:
+        """Begin a run and wait until it ended, waits for a person, or `wait_s` seconds passed; the run goes on by itself.
+
+        Raises:
+            InvalidInput: The text is empty, or the agent unknown; ContextTooLarge: it can fit no model call.
+            NotFound: There is no such session.
+            Conflict: The session is closed, or the idempotency key was used for another question.
+        """
+        entries: list[Entry] = []
+        async with self.asking(principal, question, deltas=False) as asked:
+            with anyio.move_on_after(wait_s):
+                while (signal := await asked.signals.receive()) is not None:
+                    if isinstance(signal, Entry):
+                        entries.append(signal)
+                    elif isinstance(signal, Rested) and view_of(asked.run_id, entries).rests:
+                        break
+        return view_of(asked.run_id, entries)
+
+    @contextlib.asynccontextmanager
+    async def asking(self, principal: Principal, question: Question, *, deltas: bool) -> AsyncIterator[Followed]:
+        """Begin a run and follow it from its first event. Raises as `ask` does."""
+        key = question.idempotency_key
+        run_id = new_id() if key is None else hashed_id(principal.tenant, principal.user, key)
+        with self._hub.reader(run_id, deltas=deltas) as reader:
+            asked, beside = await self._started(run_id, principal, question)
+            if await self._journal.create(principal.tenant, run_id, Entry(event=asked), beside=beside):
+                await self._dispatcher.wake(principal.tenant, run_id)
+                first = Entry(event=asked, seq=1, at=datetime.now(UTC))
+                follow = Follow(self._journal, principal.tenant, run_id, reader, first=first)
+            else:
+                asked = await self._repeated(run_id, principal, question, asked)
+                follow = Follow(self._journal, principal.tenant, run_id, reader)
+                if (await self._row(principal, run_id)).status in _RESTING:
+                    reader.offer(Rested())
+            yield Followed(run_id=run_id, session_id=asked.session_id, signals=follow)
+
+    @contextlib.asynccontextmanager
+    async def following(self, principal: Principal, run_id: str, after: int = 0) -> AsyncIterator[Followed]:
+        """Follow a run from the event after seq `after`, until it ends.
+
+        Raises:
+            NotFound: No such run, or it is somebody else's.
+            InvalidInput: `after` lies in the future.
+        """
+        with self._hub.reader(run_id, deltas=True) as reader:
+            row = await self._row(principal, run_id)
+            await self.view(principal, run_id)
+            if after > row.head:
+                raise InvalidInput(f"run {run_id} has {row.head} events so far; {after} is not one of them")
+            follow = Follow(self._journal, principal.tenant, run_id, reader, seen=after)
+            yield Followed(run_id=run_id, session_id=row.session_id, signals=follow)
+
+    async def view(self, principal: Principal, run_id: str) -> RunView:
+        """How a run stands. Raises NotFound, also for a run of somebody else."""
+        row = await self._row(principal, run_id)
+        entries = await self._read(principal.tenant, run_id)
+        view = view_of(run_id, entries, row.status)
+        if row.user != principal.user and not view.label.readers.admits(principal.names):
+            raise NotFound(f"there is no run {run_id}")
+        return view
+
+    async def runs(
+        self, principal: Principal, *, status: RunStatus | None = None, before: str | None = None, limit: int = 50
+    ) -> list[RunRow]:
+        """The principal's own runs, newest first; an operator's are those of the tenant."""
+        user = None if _operates(principal) else principal.user
+        return await self._journal.runs(principal.tenant, status=status, user=user, before=before, limit=limit)
+
+    async def cancel(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
+        """Ask a run to end. Asking twice changes nothing. Raises NotFound, Conflict when it has ended."""
+        row = await self._row(principal, run_id)
+        if row.status.ended:
+            raise Conflict(f"run {run_id} has ended already: {row.status.value}")
+        event = CancelRequested(by=principal.user, reason=cleaned(reason) if reason else "")
+        await self._journal.post(principal.tenant, run_id, Entry(event=event, key=event.key))
+        await self._dispatcher.wake(principal.tenant, run_id)
+        return await self.view(principal, run_id)
+
+    async def document(self, principal: Principal, doc_id: str) -> Document:
+        """A document the principal may read. Raises NotFound for every other."""
+        found = await self._index.document(principal.tenant, doc_id, lookup_groups(principal))
+        if found is None:
+            raise NotFound(f"there is no document {doc_id}")
+        return found
+
+    async def _started(self, run_id: str, principal: Principal, question: Question) -> tuple[RunStarted, list[Beside]]:
+        """The first event of a run, and what is written with it."""
+        text = cleaned(question.text)
+        beside: list[Beside] = []
+        history: tuple[Message, ...] = ()
+        if question.session_id is None:
+            agent = self._agent(question.agent)
+            record = self.sessions.record(principal, agent.name)
+            beside.append(Put(record=record, expect=0))
+            session_id = record.id
+        else:
+            session = await self.sessions.active(principal, question.session_id)
+            agent = self._agent(question.agent or session.agent)
+            session_id, history = session.id, await self.sessions.history(principal, session.id)
+        _check_fits(text, agent)
+        typed = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
+        started = RunStarted(
+            input=Message(role=Role.USER, parts=(Text(text=text, label=typed),)),
+            agent=agent.name,
+            config_hash=await self._specs.keep(principal.tenant, agent),
+            tenant=principal.tenant,
+            principal=principal,
+            session_id=session_id,
+            history=history,
+            trace_id=question.trace_id,
+            request_id=question.request_id,
+            tags=question.tags or {},
+        )
+        return started, beside
+
+    async def _repeated(self, run_id: str, principal: Principal, question: Question, asked: RunStarted) -> RunStarted:
+        """The run an idempotency key already stands for. Raises Conflict if it was for another question."""
+        first = (await self._read(principal.tenant, run_id))[0].event
+        same_session = question.session_id is None or (
+            isinstance(first, RunStarted) and first.session_id == question.session_id
+        )
+        if (
+            not isinstance(first, RunStarted)
+            or first.input.text != asked.input.text
+            or first.agent != asked.agent
+            or not same_session
+        ):
+            raise Conflict("this Idempotency-Key was used for another question; take a new one")
+        return first
+
+    def _agent(self, name: str | None) -> AgentSpec:
+        found = self.agents.get(name or self.default_agent)
+        if found is None:
+            raise InvalidInput(f"there is no agent {name!r}; there are: {', '.join(self.agents)}")
+        return found
+
+    async def _read(self, tenant: str, run_id: str) -> list[Entry]:
+        return [entry async for entry in self._journal.read(tenant, run_id)]
+
+    async def _row(self, principal: Principal, run_id: str) -> RunRow:
+        row = await self._journal.find(principal.tenant, run_id)
+        if row is None or not (row.user == principal.user or _operates(principal)):
+            raise NotFound(f"there is no run {run_id}")
+        return row
+
+
+_RESTING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
+
+
+def _operates(principal: Principal) -> bool:
+    return "operate" in principal.scopes
+
+
+def _check_fits(text: str, agent: AgentSpec) -> None:
+    """Refuse what no model call can take before anything is spent on it."""
+    room = agent.limits.context_window
+    if len(text) > room // 2 and (tokens := count_tokens(text)) > room:
+        raise ContextTooLarge(f"the message has about {tokens} tokens and the agent's window {room}; send less")

@@ -1,0 +1,74 @@
+"""Following a run: its stored events in order, without gap or repeat, with what happens live between them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from quarterdeck.core.events import Delta, FinalAnswer, RunCancelled, RunFailed
+from quarterdeck.service.streams import Reader, Rested, Signal
+from quarterdeck.store.base import Entry, Journal
+
+__all__ = ["Follow"]
+
+
+class Follow:
+    """One reader's way through a run. The journal is the truth; the live buffer only says when to look.
+
+    Args:
+        reader: Opened before the run was last read, so that nothing falls between.
+        seen: Seq of the last event the reader has.
+        first: The first event of a run that was begun after the reader opened: saves the first look into the journal.
+    """
+
+    def __init__(
+        self, journal: Journal, tenant: str, run_id: str, reader: Reader, *, seen: int = 0, first: Entry | None = None
+    ) -> None:
+        self._journal = journal
+        self._tenant = tenant
+        self._run_id = run_id
+        self._reader = reader
+        self._seen = seen
+        self._behind = first is None
+        self._pending: deque[Signal] = deque()
+        self._over = False
+        if first is not None:
+            self._take(first)
+
+    async def receive(self) -> Signal | None:
+        """The next signal; None when the run ended and everything was handed out, or the reader was cut.
+
+        Cancelling it, by a time-out for a heartbeat for instance, loses nothing.
+        """
+        while True:
+            if self._behind:
+                await self._catch_up()
+            if self._pending:
+                return self._pending.popleft()
+            if self._over:
+                return None
+            signal = await self._reader.receive()
+            match signal:
+                case None | Delta():
+                    return signal
+                case Rested():
+                    # Others may have posted events that no worker announced; they come first.
+                    self._pending.append(signal)
+                    self._behind = True
+                case Entry(seq=seq) if seq == self._seen + 1:
+                    self._take(signal)
+                case Entry(seq=seq) if seq > self._seen:
+                    self._behind = True
+
+    async def _catch_up(self) -> None:
+        found = [entry async for entry in self._journal.read(self._tenant, self._run_id, self._seen)]
+        rests = list(self._pending)
+        self._pending.clear()
+        for entry in found:
+            self._take(entry)
+        self._pending.extend(rests)
+        self._behind = False
+
+    def _take(self, entry: Entry) -> None:
+        self._pending.append(entry)
+        self._seen = entry.seq
+        self._over = isinstance(entry.event, FinalAnswer | RunFailed | RunCancelled)

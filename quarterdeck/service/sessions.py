@@ -1,0 +1,175 @@
+"""Sessions: what belongs together in the eyes of the person who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Conflict, NotFound
+from quarterdeck.core.events import FinalAnswer, RunStarted
+from quarterdeck.core.ids import new_id
+from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.store.base import Entry, Journal, Put, Record, Records, RunRow
+
+__all__ = ["Session", "SessionMessage", "Sessions"]
+
+KIND = "session"
+ACTIVE, CLOSED = "active", "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A conversation of one person with one agent.
+
+    Attributes:
+        state: ``active`` or ``closed``; a closed one takes no more questions.
+        context: What the client wants to keep with it; the model does not see it.
+    """
+
+    id: str
+    user: str
+    agent: str
+    state: str
+    created_at: datetime
+    updated_at: datetime
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionMessage:
+    """A question or an answer of a session."""
+
+    id: str
+    session_id: str
+    role: str
+    content: str
+    created_at: datetime
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exchange:
+    run: RunRow
+    started: RunStarted
+    final: FinalAnswer | None
+
+
+class Sessions:
+    """Sessions as records; their messages are the questions and answers of their runs, kept nowhere twice.
+
+    Args:
+        exchanges: How many earlier exchanges a question is given.
+        max_chars: Characters of them together.
+    """
+
+    def __init__(self, journal: Journal, records: Records, *, exchanges: int = 6, max_chars: int = 12_000) -> None:
+        self._journal = journal
+        self._records = records
+        self._exchanges = exchanges
+        self._max_chars = max_chars
+
+    def record(self, principal: Principal, agent: str, context: Mapping[str, Any] | None = None) -> Record:
+        """The row of a new session, not yet written."""
+        data = {"agent": agent, "context": dict(context or {})}
+        return Record(kind=KIND, id=new_id(), data=data, status=ACTIVE, owner=principal.user)
+
+    async def open(self, principal: Principal, agent: str, context: Mapping[str, Any]) -> Session:
+        record = self.record(principal, agent, context)
+        await self._records.write(principal.tenant, [Put(record=record, expect=0)])
+        return await self.get(principal, record.id)
+
+    async def get(self, principal: Principal, session_id: str) -> Session:
+        """Raises NotFound, also for a session of somebody else."""
+        return _session(await self._record(principal, session_id))
+
+    async def active(self, principal: Principal, session_id: str) -> Session:
+        """Raises NotFound, Conflict if it is closed."""
+        session = await self.get(principal, session_id)
+        if session.state != ACTIVE:
+            raise Conflict(f"session {session_id} is closed; open another one")
+        return session
+
+    async def mine(self, principal: Principal, *, before: str | None = None, limit: int = 50) -> list[Session]:
+        """The principal's own, newest first."""
+        rows = await self._records.find(principal.tenant, KIND, owner=principal.user, before=before, limit=limit)
+        return [_session(row) for row in rows]
+
+    async def close(self, principal: Principal, session_id: str) -> Session:
+        """Close it; closing twice changes nothing. What was said stays readable."""
+        record = await self._record(principal, session_id)
+        if record.status != CLOSED:
+            closed = Record(kind=KIND, id=record.id, data=record.data, status=CLOSED, owner=record.owner, ref=record.ref)
+            await self._records.write(principal.tenant, [Put(record=closed, expect=record.version)])
+        return await self.get(principal, session_id)
+
+    async def messages(self, principal: Principal, session_id: str, limit: int = 50) -> list[SessionMessage]:
+        """The questions and answers of its newest `limit` runs, oldest first."""
+        found: list[SessionMessage] = []
+        for exchange in await self._read(principal, session_id, limit):
+            run, final = exchange.run, exchange.final
+            meta: dict[str, Any] = {"run_id": run.run_id}
+            found.append(_said(run, session_id, Role.USER, exchange.started.input.text, run.created_at, meta))
+            if final is not None:
+                meta = {**meta, "confidence": final.answer.confidence.value, "sources": list(final.answer.sources)}
+                found.append(_said(run, session_id, Role.ASSISTANT, final.answer.text, run.updated_at, meta))
+        return found
+
+    async def history(self, principal: Principal, session_id: str) -> tuple[Message, ...]:
+        """Earlier exchanges for the next question, oldest first: settled ones that the principal may still read."""
+        kept: list[Message] = []
+        room = self._max_chars
+        for exchange in reversed(await self._read(principal, session_id, self._exchanges)):
+            if exchange.final is None or not exchange.final.label.readers.admits(principal.names):
+                continue
+            answer = Text(text=exchange.final.answer.text, label=exchange.final.label)
+            room -= len(exchange.started.input.text) + len(answer.text)
+            if room < 0:
+                break
+            kept[:0] = (exchange.started.input, Message(role=Role.ASSISTANT, parts=(answer,)))
+        return tuple(kept)
+
+    async def _read(self, principal: Principal, session_id: str, limit: int) -> list[_Exchange]:
+        rows = await self._journal.runs(principal.tenant, user=principal.user, session_id=session_id, limit=limit)
+        return [exchange for row in reversed(rows) if (exchange := await self._exchange(row)) is not None]
+
+    async def _exchange(self, row: RunRow) -> _Exchange | None:
+        entries: list[Entry] = [entry async for entry in self._journal.read(row.tenant, row.run_id)]
+        if not entries or not isinstance(entries[0].event, RunStarted):
+            return None
+        last = entries[-1].event
+        return _Exchange(run=row, started=entries[0].event, final=last if isinstance(last, FinalAnswer) else None)
+
+    async def _record(self, principal: Principal, session_id: str) -> Record:
+        record = await self._records.get(principal.tenant, KIND, session_id)
+        if record is None or record.owner != principal.user:
+            raise NotFound(f"there is no session {session_id}")
+        return record
+
+
+def _session(record: Record) -> Session:
+    now = datetime.now(UTC)
+    return Session(
+        id=record.id,
+        user=record.owner,
+        agent=str(record.data.get("agent", "")),
+        state=record.status,
+        context=record.data.get("context", {}),
+        created_at=record.created_at or now,
+        updated_at=record.updated_at or now,
+    )
+
+
+def _said(
+    run: RunRow, session_id: str, role: Role, content: str, at: datetime, metadata: Mapping[str, Any]
+) -> SessionMessage:
+    return SessionMessage(
+        id=f"{run.run_id}-{role.value}",
+        session_id=session_id,
+        role=role.value,
+        content=content,
+        created_at=at,
+        metadata=metadata,
+    )

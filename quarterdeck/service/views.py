@@ -1,0 +1,120 @@
+"""A run as the person who asked sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from quarterdeck.agent.fold import fold
+from quarterdeck.agent.state import MadeCall, RunState
+from quarterdeck.core.answers import Answer
+from quarterdeck.core.events import FinalAnswer, RunCancelled, RunFailed
+from quarterdeck.core.labels import Label
+from quarterdeck.core.messages import Role
+from quarterdeck.core.runs import RunStatus, StopReason
+from quarterdeck.core.usage import Usage
+from quarterdeck.store.base import Entry
+
+__all__ = ["Failure", "RunView", "view_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run ended without an answer."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """How a run stands.
+
+    Attributes:
+        said: The model's last words in this run, settled or not.
+        answer: The settled answer; None until there is one.
+        output: Value of the declared answer type, None for text.
+        label: Join of everything the model has seen.
+        drafts: Ids of drafts that wait for a person.
+        doubts: Ids of started calls whose outcome a person must tell.
+        latency_ms: From its start to its last event, milliseconds.
+        head: Seq of the last event seen.
+    """
+
+    run_id: str
+    agent: str
+    user: str
+    session_id: str | None
+    status: RunStatus
+    stop_reason: StopReason
+    question: str
+    said: str
+    answer: Answer | None
+    output: Any
+    label: Label
+    model: str
+    usage: Usage
+    latency_ms: float
+    tool_calls_made: tuple[MadeCall, ...]
+    drafts: tuple[str, ...]
+    doubts: tuple[str, ...]
+    failure: Failure | None
+    created_at: datetime
+    updated_at: datetime
+    head: int
+
+    @property
+    def rests(self) -> bool:
+        """Nothing more happens to it by itself."""
+        return self.status.ended or self.status in (RunStatus.WAITING, RunStatus.PAUSED)
+
+
+def view_of(run_id: str, entries: Iterable[Entry], status: RunStatus | None = None) -> RunView:
+    """The view of a run with these events, of which there is at least the first.
+
+    Args:
+        status: The store's; None to tell it from the events.
+    """
+    state = fold(entries)
+    started, began, last = state.started, state.started_at, state.updated_at
+    if started is None or began is None or last is None:
+        raise ValueError(f"run {run_id} has no first event")
+    ended = state.ended
+    return RunView(
+        run_id=run_id,
+        agent=started.agent,
+        user=started.principal.user,
+        session_id=started.session_id,
+        status=status or _status(state),
+        stop_reason=state.stop_reason,
+        question=started.input.text,
+        said=next((m.text.strip() for m in reversed(state.messages) if m.role is Role.ASSISTANT and m.text.strip()), ""),
+        answer=ended.answer if isinstance(ended, FinalAnswer) else None,
+        output=ended.output if isinstance(ended, FinalAnswer) else None,
+        label=state.label,
+        model=state.model,
+        usage=state.usage,
+        latency_ms=round((last - began).total_seconds() * 1000, 3),
+        tool_calls_made=state.made,
+        drafts=tuple(state.drafts),
+        doubts=tuple(call.call.id for call in state.doubts),
+        failure=Failure(code=ended.code, message=ended.error) if isinstance(ended, RunFailed) else None,
+        created_at=began,
+        updated_at=last,
+        head=state.seq,
+    )
+
+
+def _status(state: RunState) -> RunStatus:
+    match state.ended:
+        case FinalAnswer():
+            return RunStatus.DONE
+        case RunFailed():
+            return RunStatus.FAILED
+        case RunCancelled():
+            return RunStatus.CANCELLED
+    if state.stop_reason in (StopReason.AWAITING_APPROVAL, StopReason.IN_DOUBT):
+        return RunStatus.WAITING
+    return RunStatus.PAUSED if state.paused else RunStatus.RUNNING

@@ -1,0 +1,186 @@
+"""Configuration: the only reader of environment and files.
+
+A folder holds ``quarterdeck.yaml``, ``agents/*.yaml``, ``policy.yaml`` and ``users.yaml``; the environment may override what
+``quarterdeck.yaml`` says. Layers, later ones win: defaults, the file, its profiles (environment, region, flags), the
+customary variables (``MODEL_NAME``, ``PORT``, ...), ``QUARTERDECK_*`` (``__`` between levels), what the command line says.
+Every error of every file is reported at once, with file and line. The schemas are in docs/reference/configuration.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.runs import AgentSpec
+from quarterdeck.service.access import User
+from quarterdeck.settings.layers import Layer, checked, from_environment, merged
+from quarterdeck.settings.schema import AgentFile, Profiles, Settings, UsersFile, environment_name, listed
+from quarterdeck.store.strict_yaml import YamlDocument, read_yaml
+
+__all__ = ["Configuration", "load"]
+
+PREFIX = "QUARTERDECK_"
+CUSTOMARY: Mapping[str, tuple[str, ...]] = {
+    "ENV": ("env",),
+    "CLUSTER_REGION": ("region",),
+    "FEATURE_FLAG": ("flags",),
+    "PORT": ("server", "port"),
+    "MODEL_NAME": ("models", "default"),
+    "LLM_MODE": ("models", "mode"),
+    "OPENAI_API_KEY": ("models", "providers", "openai", "api_key"),
+    "OPENAI_BASE_URL": ("models", "providers", "openai", "base_url"),
+    "ANTHROPIC_API_KEY": ("models", "providers", "anthropic", "api_key"),
+    "ANTHROPIC_BASE_URL": ("models", "providers", "anthropic", "base_url"),
+    "DATABASE_URL": ("store", "database_url"),
+    "REDIS_URL": ("store", "redis_url"),
+    "VECTOR_DB_URL": ("knowledge", "index_url"),
+}
+CLIENT_VARIABLES = frozenset({"QUARTERDECK_URL", "QUARTERDECK_KEY"})  # of the command line as a client, not of a server
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """A folder, read and checked.
+
+    Attributes:
+        agents: By name, in order of name; models are filled in.
+        policy: Text of ``policy.yaml``, empty when there is none; its own package reads it.
+    """
+
+    folder: Path
+    settings: Settings
+    agents: Mapping[str, AgentSpec]
+    users: Sequence[User]
+    policy: str = ""
+
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute."""
+        return (self.folder / self.settings.store.data.expanduser()).resolve()
+
+    @property
+    def default_agent(self) -> str:
+        return self.settings.default_agent or next(iter(self.agents))
+
+
+def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Configuration:
+    """Read a configuration folder.
+
+    Args:
+        environ: The environment; a value that is empty counts as unset.
+        flags: What the command line says, nested as `Settings` is.
+
+    Raises:
+        Misconfigured: With one line per mistake, each with file and line or the variable's name.
+    """
+    if not folder.is_dir():
+        raise Misconfigured(f"{folder} is not a folder; a configuration folder holds quarterdeck.yaml and agents/")
+    problems: list[str] = []
+    layers = _layers(folder, environ, flags or {}, problems)
+    settings = checked(Settings, layers, problems)
+    agents = _agents(folder, problems)
+    users = _one_file(UsersFile, folder / "users.yaml", problems) or UsersFile()
+    if not agents and not problems:
+        problems.append(f"{folder / 'agents'}: there is no agent; write agents/NAME.yaml")
+    problems += _contradictions(folder, settings, agents, users)
+    if problems or settings is None:
+        raise Misconfigured("\n".join(dict.fromkeys(problems)))
+    policy = folder / "policy.yaml"
+    return Configuration(
+        folder=folder.resolve(),
+        settings=settings,
+        agents={name: agents[name].spec(settings.models.default) for name in sorted(agents)},
+        users=users.people(),
+        policy=policy.read_text(encoding="utf-8") if policy.is_file() else "",
+    )
+
+
+def _contradictions(
+    folder: Path, settings: Settings | None, agents: Mapping[str, AgentFile], users: UsersFile
+) -> Iterator[str]:
+    """What is wrong between values that are each right."""
+    if settings and settings.default_agent and settings.default_agent not in agents:
+        known = ", ".join(sorted(agents)) or "none"
+        path = folder / "quarterdeck.yaml"
+        yield f"{path}: default_agent: there is no agent {settings.default_agent!r}; there are: {known}"
+    ids = [user.id for user in users.users]
+    for twice in sorted({user for user in ids if ids.count(user) > 1}):
+        yield f"{folder / 'users.yaml'}: user {twice!r} stands there twice"
+    if sum(user.default for user in users.users) > 1:
+        yield f"{folder / 'users.yaml'}: more than one user is the default one"
+
+
+def _layers(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any], problems: list[str]) -> list[Layer]:
+    ours = sorted(name for name in environ if name.startswith(PREFIX) and name not in CLIENT_VARIABLES)
+    targets = {**CUSTOMARY, **{name: tuple(name.removeprefix(PREFIX).lower().split("__")) for name in ours}}
+    variables = from_environment(targets, environ, problems)
+    spoken = Layer(flags, lambda loc: "command line")
+    path = folder / "quarterdeck.yaml"
+    document = _read(path, problems) if path.is_file() else None
+    if document is None:
+        return [variables, spoken]
+    data = document.data if isinstance(document.data, dict) else {}
+    base = Layer({key: value for key, value in data.items() if key != "profiles"}, _place(document, path))
+    raw = data.get("profiles", {})
+    profiles = (
+        checked(Profiles, [Layer({} if raw is None else raw, _place(document, path, "profiles"))], problems) or Profiles()
+    )
+    chosen = merged([base, variables, spoken])
+    active: list[Layer] = []
+    choices: tuple[tuple[str, Mapping[Any, dict[str, Any]], object], ...] = (
+        ("environments", profiles.environments, [environment_name(chosen.get("env", "development"))]),
+        ("regions", profiles.regions, [chosen.get("region", "")]),
+        ("flags", profiles.flags, listed(chosen.get("flags", ()))),
+    )
+    for kind, table, names in choices:
+        for name, part in table.items():
+            layer = Layer(part, _place(document, path, "profiles", kind, name))
+            if isinstance(names, list | tuple) and name in names:
+                active.append(layer)
+            else:  # checked now, since a mistake in it would otherwise wait for the day it is needed
+                checked(Settings, [base, layer], problems)
+    return [base, *active, variables, spoken]
+
+
+def _agents(folder: Path, problems: list[str]) -> dict[str, AgentFile]:
+    found: dict[str, AgentFile] = {}
+    for path in sorted((folder / "agents").glob("*.yaml")):
+        agent = _one_file(AgentFile, path, problems, {"name": path.stem})
+        if agent is not None and agent.name != path.stem:
+            problems.append(f"{path}: name: {agent.name!r} is not the file's name")
+        if agent is not None:
+            found[agent.name] = agent
+    return found
+
+
+def _one_file(
+    kind: type[_Model], path: Path, problems: list[str], defaults: Mapping[str, Any] | None = None
+) -> _Model | None:
+    if not path.is_file():
+        return None
+    document = _read(path, problems)
+    if document is None:
+        return None
+    where = _place(document, path)
+    return checked(
+        kind, [Layer(defaults or {}, where), Layer({} if document.data is None else document.data, where)], problems
+    )
+
+
+def _read(path: Path, problems: list[str]) -> YamlDocument | None:
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (Misconfigured, OSError, UnicodeDecodeError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _place(document: YamlDocument, path: Path, *prefix: str) -> Callable[[Sequence[str | int]], str]:
+    return lambda loc: f"{path}:{document.line((*prefix, *loc))}"

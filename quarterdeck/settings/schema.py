@@ -1,0 +1,231 @@
+"""The configuration files as a schema: every key with its type, default, unit and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+
+from quarterdeck.core.runs import AgentSpec, Limits
+from quarterdeck.service.access import SCOPES, User
+
+__all__ = [
+    "AgentFile",
+    "Collection",
+    "KnowledgeSettings",
+    "LimitsFile",
+    "LogSettings",
+    "ModelSettings",
+    "Profiles",
+    "Provider",
+    "ServerSettings",
+    "Settings",
+    "StoreSettings",
+    "UserFile",
+    "UsersFile",
+    "WorkerSettings",
+    "environment_name",
+    "listed",
+]
+
+ENVIRONMENTS: Mapping[str, str] = {"dev": "development", "stage": "staging", "prod": "production"}
+
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 366, allow_inf_nan=False)]
+
+
+def listed(value: object) -> object:
+    """An environment variable says a list as ``a,b``."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def environment_name(value: object) -> object:
+    return ENVIRONMENTS.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(listed)]
+Environment = Annotated[Literal["development", "staging", "production"], BeforeValidator(environment_name)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ServerSettings(_Section):
+    """The HTTP server."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Other than loopback, every caller needs a key.")
+    port: int = Field(8080, ge=0, le=65_535, description="Port; 0 takes a free one and prints it.")
+    hosts: Words = Field((), description="Host names it is called by, without port. Loopback names are always known.")
+    origins: Words = Field((), description="Origins of browser pages that may call it, such as https://desk.example.")
+    answer_timeout_s: Seconds = Field(
+        60.0, description="Seconds POST /chat waits; then it answers with the run as it stands."
+    )
+    heartbeat_s: Seconds = Field(15.0, description="Seconds between comments on a silent event stream.")
+    body_timeout_s: Seconds = Field(10.0, description="Seconds a request may take to send its body.")
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="Bytes of a request body.")
+    drain_s: float = Field(0.5, ge=0, le=10, description="Seconds between not-ready and closing the port at SIGTERM.")
+    stop_s: float = Field(25.0, ge=1, le=29, description="Seconds running turns get to finish at SIGTERM.")
+
+
+class Provider(_Section):
+    """Where a model provider is reached."""
+
+    base_url: str | None = Field(None, description="Base URL of its API; None for the provider's own.")
+    api_key: SecretStr | None = Field(None, description="Its key. Keep it in the environment, not in the file.")
+
+
+class ModelSettings(_Section):
+    """Language models."""
+
+    default: str = Field(
+        "openai:gpt-5-mini", pattern=r"^[^\s]+$", description="Model of agents that name none: provider:name."
+    )
+    mode: Literal["auto", "local", "remote"] = Field(
+        "auto", description="auto: simulated without a key in development. local: always simulated. remote: never."
+    )
+    providers: dict[str, Provider] = Field(default_factory=dict, description="By provider name, such as openai.")
+    timeout_s: Seconds = Field(60.0, description="Seconds one model call may take, retries included.")
+    retries: int = Field(3, ge=0, le=10, description="How often a call that can recover is repeated.")
+    retry_base_s: Seconds = Field(1.0, description="Seconds before the first repeat; it doubles from there.")
+
+
+class StoreSettings(_Section):
+    """Where runs rest."""
+
+    data: Path = Field(
+        Path(".quarterdeck"), description="Folder of databases and keys, relative to the configuration folder."
+    )
+    database_url: SecretStr | None = Field(None, description="sqlite:///path of the journal; None for a file in `data`.")
+    redis_url: SecretStr | None = Field(None, description="Redis for several replicas; not used by a single server.")
+
+
+class Collection(_Section):
+    """A folder of documents."""
+
+    path: Path = Field(description="Folder, relative to the configuration folder.")
+    tenant: Id = Field("default", description="Tenant the documents belong to.")
+    groups: Words = Field((), description="Groups that may read documents which name none themselves. Empty: nobody.")
+    trusted: bool = Field(False, description="True only if no outsider can write into it.")
+
+
+class KnowledgeSettings(_Section):
+    """What agents may read."""
+
+    collections: tuple[Collection, ...] = Field((), description="Folders that are indexed at start when they changed.")
+    index_url: SecretStr | None = Field(None, description="sqlite:///path of the index; None for a file in `data`.")
+
+
+class WorkerSettings(_Section):
+    """Who advances runs."""
+
+    concurrency: int = Field(50, ge=1, le=10_000, description="Runs advanced at once.")
+
+
+class LogSettings(_Section):
+    """Logs: one JSON object per line on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
+
+
+class LimitsFile(_Section):
+    """What one run may spend and when it counts as a loop. The defaults are those of the runtime."""
+
+    max_turns: int = Field(20, ge=1, le=1000, description="Model calls.")
+    max_total_time: Seconds = Field(300.0, description="Seconds of work; waiting for people does not count.")
+    max_tokens: int | None = Field(None, ge=1, description="Prompt and completion tokens of all calls.")
+    max_cost_usd: float | None = Field(None, gt=0, description="US dollars of all calls.")
+    parallel_tool_calls: int = Field(16, ge=1, le=256, description="Tools that run at once.")
+    max_calls_per_turn: int = Field(16, ge=1, le=256, description="Tool calls honoured of one reply.")
+    loop_detection_window: int = Field(4, ge=2, le=100, description="Last calls looked at.")
+    loop_detection_threshold: int = Field(3, ge=2, le=100, description="Equal calls among them that make a loop.")
+    context_window: int = Field(120_000, ge=1000, description="Tokens of the model's window.")
+    compact_at: float = Field(0.75, gt=0, le=1, description="Share of the window at which older messages are compacted.")
+    repairs: int = Field(2, ge=0, le=10, description="How often a failing answer goes back to the model.")
+
+
+class AgentFile(_Section):
+    """An agent: ``agents/NAME.yaml``."""
+
+    name: Id = Field(description="Its name; the file is called after it.")
+    model: str | None = Field(None, description="provider:name; None for models.default.")
+    instructions: str = Field("", max_length=100_000, description="What the model is told first.")
+    description: str = Field("", description="One line for people and for other agents.")
+    tools: tuple[str, ...] = Field((), description="Names of tools it may call.")
+    retrieve: Literal["tool", "always", "never"] = Field("tool", description="Who searches: the model, every run, nobody.")
+    limits: LimitsFile = Field(default_factory=LimitsFile, description="What one run may spend.")
+    output_schema: dict[str, Any] | None = Field(None, description="JSON Schema of the answer; None for text.")
+    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
+    max_output_tokens: int | None = Field(None, ge=1, description="Tokens of one reply.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Passed to the provider as they are.")
+
+    def spec(self, model: str) -> AgentSpec:
+        """The agent as the runtime knows it; `model` stands in where the file names none."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name not in ("limits", "model")}
+        return AgentSpec(**values, model=self.model or model, limits=Limits(**self.limits.model_dump()))
+
+
+class UserFile(_Section):
+    """A person or service."""
+
+    id: Id = Field(description="Unique among all tenants of the file.")
+    name: str = Field("", max_length=200, description="For people to read.")
+    tenant: Id = Field("default", description="The tenant whose runs and documents it sees.")
+    roles: tuple[Id, ...] = Field((), description="Roles, as policy and approvals name them.")
+    groups: tuple[Id, ...] = Field((), description="Groups, as documents name them.")
+    scopes: tuple[str, ...] = Field((), description=f"Rights: {', '.join(SCOPES)}, and those that tools demand.")
+    key: str | None = Field(
+        None,
+        pattern=r"^(generated|sha256:[0-9a-f]{64})$",
+        description="`generated`: made at first start. `sha256:..`: hash of a key made elsewhere. None: cannot log in.",
+    )
+    default: bool = Field(False, description="The caller without a key, on loopback in development. At most one.")
+
+
+class UsersFile(_Section):
+    """People: ``users.yaml``."""
+
+    roles: dict[Id, tuple[str, ...]] = Field(default_factory=dict, description="Scopes every holder of a role has.")
+    users: tuple[UserFile, ...] = ()
+
+    def people(self) -> tuple[User, ...]:
+        """Each with the scopes of its roles added to its own."""
+        return tuple(
+            User(
+                id=user.id,
+                name=user.name,
+                tenant=user.tenant,
+                roles=user.roles,
+                groups=user.groups,
+                scopes=tuple(sorted({*user.scopes, *(scope for role in user.roles for scope in self.roles.get(role, ()))})),
+                key=user.key,
+                default=user.default,
+            )
+            for user in self.users
+        )
+
+
+class Settings(_Section):
+    """``quarterdeck.yaml`` and the environment: everything a server is told."""
+
+    name: str = Field("quarterdeck", max_length=100, description="What the deployment is called.")
+    env: Environment = Field("development", description="development, staging or production; dev and prod are understood.")
+    region: str = Field("", description="Region the server runs in; chooses a profile.")
+    flags: Words = Field((), description="Feature flags that are on; each may choose a profile.")
+    default_agent: str = Field("", description="Agent of a question that names none; empty for the first by name.")
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    models: ModelSettings = Field(default_factory=ModelSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+
+class Profiles(_Section):
+    """Parts of `Settings` that hold in one environment, one region or under one flag: ``profiles:`` of its file."""
+
+    environments: dict[Environment, dict[str, Any]] = Field(default_factory=dict)
+    regions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    flags: dict[str, dict[str, Any]] = Field(default_factory=dict)

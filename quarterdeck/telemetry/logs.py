@@ -1,0 +1,70 @@
+"""Logs: one JSON object per line on standard error, with the ids of the request and the run it belongs to.
+
+The code logs through the standard library (``logging.getLogger(__name__)``, fields in ``extra``), so that the configuration
+of a library's user works too. `configure` is for servers: structlog renders, and it is imported only then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import logging.config
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["bound", "bound_ids", "configure"]
+
+_IDS: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("quarterdeck_log_ids")
+
+
+def bound_ids() -> Mapping[str, str]:
+    """The ids every line of this task carries now."""
+    return _IDS.get({})
+
+
+@contextlib.contextmanager
+def bound(**ids: str | None) -> Iterator[None]:
+    """Add ids (request_id, trace_id, tenant, run_id) to every line logged inside; None adds nothing."""
+    token = _IDS.set({**bound_ids(), **{name: value for name, value in ids.items() if value is not None}})
+    try:
+        yield
+    finally:
+        _IDS.reset(token)
+
+
+def configure(level: str = "info") -> None:
+    """Make the standard library's loggers write JSON lines. For programs that own their process, not for libraries."""
+    import structlog
+
+    before: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_ids,
+    ]
+    after: list[Any] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        # Its default escapes every character that is not ASCII: no text can end the line or turn its direction.
+        structlog.processors.JSONRenderer(default=repr),
+    ]
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "json": {"()": structlog.stdlib.ProcessorFormatter, "processors": after, "foreign_pre_chain": before}
+            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+            "root": {"handlers": ["stderr"], "level": level.upper()},
+        }
+    )
+
+
+def _add_ids(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    for name, value in bound_ids().items():
+        event.setdefault(name, value)
+    return event
