@@ -72,7 +72,6 @@ def cases() -> list[Case]:
     return from_prompts + from_dataset
 
 
-@pytest.mark.row("P6", part="support desk")
 def test_there_are_enough_articles_in_both_languages() -> None:
     languages = Counter(str(markdown.parse(path.read_bytes()).front["language"]) for path in ARTICLES)
 
@@ -156,7 +155,6 @@ def test_no_key_and_no_hash_is_committed() -> None:
         assert not re.search(r"\bqd_[0-9a-f]|sha256:|\b[0-9a-f]{32,}\b", path.read_text(encoding="utf-8")), path.name
 
 
-@pytest.mark.row("P6", part="support desk")
 def test_there_are_ten_prompts_and_twenty_cases_or_more() -> None:
     prompt_ids = [row["id"] for row in prompts()]
     case_ids = [row["id"] for row in dataset()]
