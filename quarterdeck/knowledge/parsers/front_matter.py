@@ -1,0 +1,82 @@
+"""Front matter: the lines between two ``---`` at the head of a file that say who may read it and what it is called.
+
+A small, strict part of YAML: ``key: value``, ``key: [a, b]`` and ``key:`` followed by ``- item`` lines, with optional quotes
+and comments. Anything else is an error with its line, because a misread access list would open a document.
+"""
+
+from __future__ import annotations
+
+import re
+
+from quarterdeck.core.errors import InvalidInput
+
+__all__ = ["split_front_matter"]
+
+_KEY = re.compile(r"([A-Za-z_][\w-]{0,63}):(?:[ \t]+(.*))?\Z")
+_ITEM = re.compile(r"[ \t]*-[ \t]+(.+)\Z")
+_COMMENT = re.compile(r"(?:^|[ \t]+)#.*\Z")
+_QUOTED = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
+_PLAIN = re.compile(r"[^\s\[\]{}&*!|>%@`\"',#][^\[\]{}\"]*\Z")
+_OPEN = "---\n"
+_MAX_LINE = 1000  # characters; bounds the patterns above on hostile files
+
+
+def split_front_matter(text: str) -> tuple[dict[str, str | tuple[str, ...]], str]:
+    """The front matter of `text`, empty if it has none, and the text after it.
+
+    Raises:
+        InvalidInput: It is not closed or a line of it cannot be read; the message names the line.
+    """
+    if not text.startswith(_OPEN):
+        return {}, text
+    lines = text[len(_OPEN) :].split("\n")
+    try:
+        last = next(number for number, line in enumerate(lines) if line.rstrip() == "---")
+    except StopIteration:
+        raise InvalidInput("line 1: the front matter is not closed by a line '---'") from None
+    return _read(lines[:last]), "\n".join(lines[last + 1 :])
+
+
+def _read(lines: list[str]) -> dict[str, str | tuple[str, ...]]:
+    values: dict[str, str | tuple[str, ...]] = {}
+    key: str | None = None  # the key whose list items may follow
+    for number, line in enumerate(lines, start=2):
+        if len(line) > _MAX_LINE:
+            raise InvalidInput(f"line {number}: longer than {_MAX_LINE} characters in the front matter")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if key is not None and (item := _ITEM.match(line)):
+            before = values[key]
+            assert isinstance(before, tuple)
+            values[key] = (*before, _scalar(item[1], number))
+            continue
+        found = _KEY.match(line.rstrip())
+        if found is None:
+            raise InvalidInput(f"line {number}: expected 'key: value' in the front matter, got {line[:60]!r}")
+        if found[1] in values:
+            raise InvalidInput(f"line {number}: {found[1]!r} stands twice in the front matter")
+        value = (found[2] or "").strip()
+        key = None if value and not value.startswith("#") else found[1]
+        values[found[1]] = () if key is not None else _value(value, number)
+    return values
+
+
+def _value(text: str, number: int) -> str | tuple[str, ...]:
+    if not text.startswith("["):
+        return _scalar(text, number)
+    inner = _COMMENT.sub("", text).rstrip()
+    if not inner.endswith("]"):
+        raise InvalidInput(f"line {number}: the list {text[:60]!r} is not closed by ']' on its line")
+    items = inner[1:-1].strip().removesuffix(",")
+    return tuple(_scalar(item, number) for item in items.split(",")) if items else ()
+
+
+def _scalar(text: str, number: int) -> str:
+    text = text.strip()
+    quoted = _QUOTED.match(text)
+    if quoted is not None and not _COMMENT.sub("", text[quoted.end() :]).strip():
+        return quoted[1] if quoted[1] is not None else quoted[2]
+    plain = _COMMENT.sub("", text).strip()
+    if not _PLAIN.match(plain):
+        raise InvalidInput(f"line {number}: cannot read the value {text[:60]!r}; put it in quotes")
+    return plain

@@ -1,0 +1,63 @@
+"""The search as a tool an agent may call: a read whose query carries the tenant and groups of the one who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quarterdeck.core.answers import Passage
+from quarterdeck.core.context import Context
+from quarterdeck.core.errors import InvalidArguments
+from quarterdeck.core.tools import Effect, Tool, ToolContext
+from quarterdeck.knowledge.search import Searcher
+
+__all__ = ["search_tool"]
+
+MAX_QUERY = 2_000  # characters
+DESCRIPTION = (
+    "Search the knowledge base for passages that answer a question. Returns a list of {id, title, content}, best first; an "
+    "empty list means that nothing relevant is known. Cite what you use by writing [id] after the sentence."
+)
+
+
+def search_tool(searcher: Searcher, *, name: str = "search_knowledge_base", description: str = DESCRIPTION) -> Tool:
+    """A tool that searches with `searcher` and returns a tuple of passages, which makes them citable."""
+
+    async def run(args: dict[str, Any], ctx: ToolContext) -> tuple[Passage, ...]:
+        asked = Context(principal=ctx.principal, run_id=ctx.run_id, deadline=ctx.deadline)
+        passages, _ = await searcher.search(args["query"], asked)
+        return tuple(passages)
+
+    return Tool(
+        name=name,
+        description=description,
+        input_schema={
+            "type": "object",
+            "properties": {
+                "query": {
+                    "type": "string",
+                    "description": "What to look for, in the words of the question.",
+                    "minLength": 1,
+                    "maxLength": MAX_QUERY,
+                }
+            },
+            "required": ["query"],
+            "additionalProperties": False,
+        },
+        bind=_bind,
+        run=run,
+        effect=Effect.READ,
+        risk=0,
+        idempotent=True,
+    )
+
+
+def _bind(args: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(args.keys() - {"query"}):
+        raise InvalidArguments(f"unknown arguments: {', '.join(unknown)}; the only one is 'query'")
+    query = args.get("query")
+    if not isinstance(query, str) or not query.strip():
+        raise InvalidArguments("'query' must be a text that is not empty")
+    if len(query) > MAX_QUERY:
+        raise InvalidArguments(f"'query' has {len(query)} characters; at most {MAX_QUERY} are allowed")
+    return {"query": query.strip()}
