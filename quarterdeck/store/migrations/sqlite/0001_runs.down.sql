@@ -1,0 +1,3 @@
+DROP TABLE blobs;
+DROP TABLE events;
+DROP TABLE runs;

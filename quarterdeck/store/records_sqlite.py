@@ -1,0 +1,192 @@
+"""Records and the audit log in SQLite: rows written in the transaction of an event, or in one of their own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from quarterdeck.core.errors import Conflict
+from quarterdeck.store.audit import GENESIS, audit_row
+from quarterdeck.store.base import Audit, Beside, Put, Record
+from quarterdeck.store.codec import clean_text, json_text
+from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
+from quarterdeck.store.sqlite import SqliteDatabase
+
+__all__ = ["Prepared", "SqliteRecords", "prepare", "write_rows"]
+
+_COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at"
+_STANDING = "SELECT no, version, status, owner, ref FROM records WHERE tenant = ? AND kind = ? AND id = ?"
+_INSERT = """INSERT INTO records (tenant, kind, id, status, owner, ref, version, created_at, updated_at, data)
+VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"""
+_UPDATE = "UPDATE records SET version = version + 1, updated_at = ?, data = ? WHERE no = ?"
+_MOVE = "UPDATE records SET version = version + 1, updated_at = ?, data = ?, status = ?, owner = ?, ref = ? WHERE no = ?"
+_GET = f"SELECT {_COLUMNS} FROM records WHERE tenant = ? AND kind = ? AND id = ?"  # noqa: S608 - constants only
+
+# One statement per index; a filter behind "IS NULL OR" can use none. `ref <> ''` repeats the condition of its index.
+_REST = """ AND (:status IS NULL OR status = :status) AND (:owner IS NULL OR owner = :owner) AND (:ref IS NULL OR ref = :ref)
+AND (:before IS NULL OR (created_at, id) <
+  (SELECT created_at, id FROM records WHERE tenant = :tenant AND kind = :kind AND id = :before))
+ORDER BY created_at DESC, id DESC LIMIT :limit"""
+_OF_KIND = f"SELECT {_COLUMNS} FROM records WHERE tenant = :tenant AND kind = :kind"  # noqa: S608 - constants only
+_BY_REF = _OF_KIND + " AND ref = :ref AND ref <> ''" + _REST
+_BY_OWNER = _OF_KIND + " AND owner = :owner AND owner <> ''" + _REST
+_BY_STATUS = _OF_KIND + " AND status = :status AND status <> ''" + _REST
+_BY_KIND = _OF_KIND + _REST
+
+_HEAD = "SELECT seq, hash FROM audit_heads WHERE tenant = ?"
+_SET_HEAD = """INSERT INTO audit_heads (tenant, seq, hash) VALUES (?, ?, ?)
+ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq, hash = excluded.hash"""
+_AUDIT = """INSERT INTO audit (tenant, seq, at, actor, subject, action, object, decision, args_hash, prev, hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_AUDIT_ROWS = """SELECT seq, at, actor, subject, action, object, decision, args_hash, prev, hash
+FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"""
+
+Prepared = tuple[Put, str] | Audit  # a row with its JSON made
+
+
+def prepare(beside: Sequence[Beside]) -> list[Prepared]:
+    """Make the JSON in the caller's thread: the writer's thread is the one that everybody waits for."""
+    return [(row, json_text(row.record.data)) if isinstance(row, Put) else _clean(row) for row in beside]
+
+
+def write_rows(connection: sqlite3.Connection, tenant: str, rows: Sequence[Prepared], now: int) -> None:
+    """Write rows in the present transaction.
+
+    Raises:
+        Conflict: A record does not stand at the expected version. What was written before it must be undone.
+    """
+    for row in rows:
+        if isinstance(row, Audit):
+            _chain(connection, tenant, row, now)
+        else:
+            _put(connection, tenant, *row, now)
+
+
+def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: int) -> None:
+    record = put.record
+    standing = connection.execute(_STANDING, (tenant, record.kind, record.id)).fetchone()
+    version = 0 if standing is None else standing[1]
+    if put.expect is not None and put.expect != version:
+        raise Conflict(f"{record.kind} {record.id} is at version {version}, not {put.expect}: read it again")
+    columns = (record.status, record.owner, record.ref)
+    if standing is None:
+        connection.execute(_INSERT, (tenant, record.kind, record.id, *columns, now, now, data))
+    elif standing[2:] == columns:
+        connection.execute(_UPDATE, (now, data, standing[0]))  # touches no index
+    else:
+        connection.execute(_MOVE, (now, data, *columns, standing[0]))
+
+
+def _chain(connection: sqlite3.Connection, tenant: str, audit: Audit, now: int) -> None:
+    head = connection.execute(_HEAD, (tenant,)).fetchone()
+    seq, prev = (1, GENESIS) if head is None else (head[0] + 1, head[1].hex())
+    row = audit_row(tenant, seq, from_micros(now), audit, prev)
+    own = bytes.fromhex(row["hash"])
+    connection.execute(
+        _AUDIT,
+        (
+            tenant,
+            seq,
+            now,
+            audit.actor,
+            audit.subject,
+            audit.action,
+            audit.object,
+            audit.decision,
+            audit.args_hash,
+            bytes.fromhex(prev),
+            own,
+        ),
+    )
+    connection.execute(_SET_HEAD, (tenant, seq, own))
+
+
+def _clean(audit: Audit) -> Audit:
+    return Audit(
+        actor=clean_text(audit.actor),
+        subject=clean_text(audit.subject),
+        action=clean_text(audit.action),
+        object=clean_text(audit.object),
+        decision=clean_text(audit.decision),
+        args_hash=audit.args_hash,
+    )
+
+
+class SqliteRecords:
+    """`Records` in a SQLite database."""
+
+    def __init__(self, database: SqliteDatabase, *, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def get(self, tenant: str, kind: str, id: str) -> Record | None:
+        row = await self._database.read(lambda c: c.execute(_GET, (tenant, kind, id)).fetchone())
+        return None if row is None else _record(row)
+
+    async def find(
+        self,
+        tenant: str,
+        kind: str,
+        *,
+        status: str | None = None,
+        owner: str | None = None,
+        ref: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Record]:
+        """Newest first (by creation, then id); `before` is a record id to go on from."""
+        statement = _BY_REF if ref else _BY_OWNER if owner else _BY_STATUS if status else _BY_KIND
+        values = {
+            "tenant": tenant,
+            "kind": kind,
+            "status": status,
+            "owner": owner,
+            "ref": ref,
+            "before": before,
+            "limit": limit,
+        }
+        rows = await self._database.read(lambda c: c.execute(statement, values).fetchall())
+        return [_record(row) for row in rows]
+
+    async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
+        """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
+        prepared, clock = prepare(rows), self._clock
+        await self._database.write(lambda c: write_rows(c, tenant, prepared, to_micros(clock())))
+
+    async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
+        """Audit rows in order: tenant, seq, at, the fields of `Audit`, prev and hash."""
+        rows = await self._database.read(lambda c: c.execute(_AUDIT_ROWS, (tenant, after, limit)).fetchall())
+        return [_audit_row(tenant, row) for row in rows]
+
+    async def audit_head(self, tenant: str) -> tuple[int, str] | None:
+        """Seq and hash of the tenant's last audit row, kept apart from the rows so that a cut-off end shows."""
+        row = await self._database.read(lambda c: c.execute(_HEAD, (tenant,)).fetchone())
+        return None if row is None else (row[0], row[1].hex())
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    return Record(
+        kind=row[0],
+        id=row[1],
+        data=json.loads(row[2]),
+        status=row[3],
+        owner=row[4],
+        ref=row[5],
+        version=row[6],
+        created_at=from_micros(row[7]),
+        updated_at=from_micros(row[8]),
+    )
+
+
+def _audit_row(tenant: str, row: tuple[Any, ...]) -> Mapping[str, Any]:
+    texts = dict(zip(("actor", "subject", "action", "object", "decision", "args_hash"), row[2:8], strict=True))
+    return {
+        "tenant": tenant,
+        "seq": row[0],
+        "at": from_micros(row[1]).isoformat(),
+        **texts,
+        "prev": row[8].hex(),
+        "hash": row[9].hex(),
+    }

@@ -1,0 +1,49 @@
+"""The embedded store: one data folder, one SQLite database in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from quarterdeck.store.instants import Clock, utc_now
+from quarterdeck.store.journal_sqlite import SqliteJournal
+from quarterdeck.store.keyvalue import SqliteKeyValue
+from quarterdeck.store.records_sqlite import SqliteRecords
+from quarterdeck.store.sqlite import SqliteDatabase
+
+__all__ = ["DATABASE_NAME", "SqliteStore", "open_sqlite"]
+
+DATABASE_NAME = "quarterdeck.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteStore:
+    """What rests in one database, under the three protocols it is used by."""
+
+    database: SqliteDatabase
+    journal: SqliteJournal
+    records: SqliteRecords
+    keyvalue: SqliteKeyValue
+
+    async def close(self) -> None:
+        """Finish what is queued and let go of the file. May be called again."""
+        await self.database.close()
+
+
+def open_sqlite(folder: str | os.PathLike[str], *, clock: Clock = utc_now) -> SqliteStore:
+    """Open the store of a data folder, making both if need be. Blocks for some milliseconds: for the start of a program.
+
+    Several processes may have it open; only one of them may advance runs (`FolderLock`).
+
+    Raises:
+        SchemaMismatch: It was written by a newer or another program.
+        StoreUnavailable: It cannot be opened.
+    """
+    database = SqliteDatabase.open(Path(folder) / DATABASE_NAME)
+    return SqliteStore(
+        database=database,
+        journal=SqliteJournal(database, clock=clock),
+        records=SqliteRecords(database, clock=clock),
+        keyvalue=SqliteKeyValue(database, clock=clock),
+    )

@@ -1,0 +1,34 @@
+"""How a run's standing changes: the rules every store shares, whatever it keeps rows in."""
+
+from __future__ import annotations
+
+from quarterdeck.core.events import CancelRequested, Event, ResumeRequested
+from quarterdeck.core.runs import RunStatus
+
+__all__ = ["ENDED", "after_append", "after_post", "claimable"]
+
+# Sets of strings, so that the text of a row can be looked up as it is.
+ENDED: frozenset[str] = frozenset({RunStatus.DONE, RunStatus.FAILED, RunStatus.CANCELLED})
+_RESTING: frozenset[str] = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
+
+
+def claimable(present: str) -> bool:
+    """True if a worker may take the run. A running one may be taken over; a paused one rests until somebody resumes it."""
+    return present not in ENDED and present != RunStatus.PAUSED
+
+
+def after_append(present: str, wanted: RunStatus | None, *, foreign: bool) -> str:
+    """The status after a worker's append. An ended run stays ended.
+
+    A run that would rest over events its worker has not folded is ready instead: it could sleep for ever over its own
+    granted approval.
+    """
+    if wanted is None or present in ENDED:
+        return present
+    return RunStatus.READY if foreign and wanted in _RESTING else wanted
+
+
+def after_post(present: str, event: Event) -> str:
+    """The status after an event from outside: what waits is woken, what is paused only by being resumed or cancelled."""
+    resumed = present == RunStatus.PAUSED and isinstance(event, ResumeRequested | CancelRequested)
+    return RunStatus.READY if resumed or present == RunStatus.WAITING else present
