@@ -16,6 +16,8 @@ import yaml
 from quarterdeck import settings
 from quarterdeck.core.ids import check_id
 from quarterdeck.core.text import has_cjk
+from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
+from quarterdeck.knowledge.ingest import Ingester
 from quarterdeck.knowledge.parsers import markdown
 
 FOLDER = Path(__file__).parents[3] / "examples" / "support_desk"
@@ -85,12 +87,11 @@ def test_article_says_what_it_is_and_who_may_read_it(path: Path) -> None:
     article = markdown.parse(path.read_bytes())
 
     assert check_id(path.stem) == path.stem
-    assert set(article.front) == {"title", "groups", "language", "updated", "trusted", "uri"}
+    assert set(article.front) == {"title", "groups", "language", "updated", "uri"}
     assert article.front["title"]
     assert set(article.front["groups"]) <= GROUPS
     assert len(article.front["groups"]) >= 1
     assert date.fromisoformat(str(article.front["updated"]))
-    assert article.front["trusted"] == "true"
     assert article.front["uri"] == f"https://intranet.acme.example/kb/{path.stem}"
     assert has_cjk(article.text) == (article.front["language"] == "zh")
 
@@ -104,6 +105,22 @@ def test_article_has_sections_and_is_neither_thin_nor_endless(path: Path) -> Non
     assert 150 <= words <= 400
     assert len({block.heading_path for block in article.blocks}) >= 3
     assert re.search(r"\d", article.text)
+
+
+async def test_every_article_is_ingested_under_its_file_name_and_readable_by_its_groups(tmp_path: Path) -> None:
+    index = await SqliteIndex.open(tmp_path / "knowledge.sqlite3")
+
+    report = await Ingester(index, "acme").ingest_folder(FOLDER / "knowledge", trusted=True)
+
+    stats = await index.stats("acme")
+    article = await index.document("acme", "salary-bands", frozenset({"hr"}))
+    hidden = await index.document("acme", "salary-bands", frozenset({"everyone"}))
+    await index.close()
+    assert (report.added, report.refused, report.warnings) == (len(ARTICLES), (), ())
+    assert stats.documents == len(ARTICLES)
+    assert article is not None
+    assert article.title == "Salary bands and pay decisions"
+    assert hidden is None
 
 
 def test_every_group_has_articles_of_its_own() -> None:
