@@ -29,8 +29,6 @@ from quarterdeck.tools.executor import Executor, Job
 
 __all__ = ["Acting"]
 
-_DOUBT_GRACE_S = 5.0  # beyond a tool's timeout, before anybody may say what a started write did
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
@@ -45,6 +43,7 @@ class Acting:
     interruptible: Callable[[str], AbstractContextManager[anyio.CancelScope]]
     agent: str
     parallel: int
+    doubt_grace_s: float
 
     async def run(self, calls: Sequence[CallState]) -> None:
         """Execute `calls` side by side; their results are staged in the order in which they come."""
@@ -138,7 +137,7 @@ class Acting:
         """The question to a person what became of a started write."""
         assert call.started is not None
         assert call.started_at is not None  # next_step doubts only what was started
-        wait = timedelta(seconds=call.started.timeout_s + _DOUBT_GRACE_S)
+        wait = timedelta(seconds=call.started.timeout_s + self.doubt_grace_s)
         return InDoubt(id=call.call.id, started_seq=call.started_seq, not_before=call.started_at + wait)
 
     def resolved(self, call: CallState) -> ToolReturned:

@@ -103,8 +103,16 @@ class Loop:
         retriever: Retriever | None = None,
         read_output: ReadOutput | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        doubt_grace_s: float = 5.0,
     ) -> None:
-        """`toolbox` holds every tool there is; a run is offered those its agent names. `now` gives aware UTC."""
+        """Make a loop over these parts.
+
+        Args:
+            toolbox: Every tool there is; a run is offered those its agent names.
+            read_output: Reads typed answers, None where agents answer in words.
+            now: Gives aware UTC.
+            doubt_grace_s: Seconds beyond a tool's timeout before anybody may say what a started write did.
+        """
         self.journal = journal
         self.records = records
         self.specs = specs
@@ -116,6 +124,7 @@ class Loop:
         self.retriever = retriever
         self.read_output = read_output
         self.now = now
+        self.doubt_grace_s = doubt_grace_s
         self._scopes: dict[str, anyio.CancelScope] = {}
 
     async def advance(self, tenant: str, run_id: str) -> None:
@@ -232,6 +241,7 @@ class _Advance:
             interruptible=loop.interruptible,
             agent=spec.name,
             parallel=spec.limits.parallel_tool_calls,
+            doubt_grace_s=loop.doubt_grace_s,
         )
 
     def _deadline(self, started: RunStarted) -> float:

@@ -56,6 +56,11 @@ class LocalDispatcher:
             heapq.heappush(self._queue, (priority, self._order, tenant, run_id))
             self._news.set()
 
+    @property
+    def busy(self) -> int:
+        """How many runs are being advanced."""
+        return len(self._active)
+
     async def serve(self, advance: Advance, *, concurrency: int = 50) -> None:
         """Advance what is woken and what the store says is due, at most `concurrency` at once, until `stop`."""
         orphans = await self._journal.due(limit=100_000, stalled_s=_ANY_RUNNING)

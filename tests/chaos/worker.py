@@ -1,0 +1,146 @@
+"""The process that is killed: the product's own loop and dispatcher over SQLite, with tools that act on the world.
+
+Run as ``python -m tests.chaos.worker FOLDER WORLD_PORT SABOTAGE``; it prints ``ready``. Sabotages are deliberately broken
+variants, which the checker must find out: without them it would prove nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+from quarterdeck.policy.decide import Policy
+
+from quarterdeck.agent.base import Silence
+from quarterdeck.agent.loop import Loop
+from quarterdeck.core.context import Principal
+from quarterdeck.core.runs import AgentSpec
+from quarterdeck.core.tools import Tool, ToolContext
+from quarterdeck.store.base import Appended, Claim, Entry, Journal
+from quarterdeck.store.sqlite_store import open_sqlite
+from quarterdeck.tools.decorator import tool
+from quarterdeck.tools.registry import Registry
+from quarterdeck.workflow.dispatch import LocalDispatcher
+from tests.chaos.plan import SPEC, Clerk
+
+TOOL_TIMEOUT_S = 2.0
+GRACE_S = 0.2
+
+
+class Outside:
+    """The tools, each a call to the world."""
+
+    def __init__(self, port: int, sabotage: str) -> None:
+        self._port = port
+        self._sabotage = sabotage
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def _ask(self, op: str, ctx: ToolContext) -> str:
+        key = ctx.idempotency_key
+        if self._sabotage == "random-key":
+            key = f"{key}:{random.random()}"
+        asked = {"op": op, "run": ctx.run_id, "call": ctx.call_id, "key": key}
+        if self._sabotage == "journal-first" and op != "read":
+            late = asyncio.ensure_future(self._later(asked))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
+            return "done"
+        return await self._send(asked)
+
+    async def _later(self, asked: dict[str, Any]) -> None:
+        await asyncio.sleep(0.15)
+        await self._send(asked)
+
+    async def _send(self, asked: dict[str, Any]) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(json.dumps(asked).encode() + b"\n")
+            reply = await reader.readline()
+        finally:
+            writer.close()
+        if not reply:
+            raise ConnectionError("the world does not answer")
+        return reply.decode().strip()
+
+    def tools(self) -> list[Tool]:
+        @tool(effect="read", timeout_s=TOOL_TIMEOUT_S)
+        async def read(page: int, ctx: ToolContext) -> str:
+            """Read a page."""
+            return await self._ask("read", ctx)
+
+        @tool(effect="write", idempotent=True, timeout_s=TOOL_TIMEOUT_S)
+        async def record(note: str, ctx: ToolContext) -> str:
+            """Record a note in a system that deduplicates."""
+            return await self._ask("keyed", ctx)
+
+        @tool(effect="write", idempotent=True, needs_approval=True, timeout_s=TOOL_TIMEOUT_S)
+        async def publish(note: str, ctx: ToolContext) -> str:
+            """Publish a note in a system that deduplicates, if a person agrees."""
+            return await self._ask("keyed", ctx)
+
+        @tool(effect="write", timeout_s=TOOL_TIMEOUT_S)
+        async def pay(note: str, ctx: ToolContext) -> str:
+            """Pay in a system that does not deduplicate."""
+            return await self._ask("pay", ctx)
+
+        return [read, record, publish, pay]
+
+
+class Forgetful:
+    """Sabotage ``no-journal``: what a worker appends is kept in its memory until the run ends or waits."""
+
+    def __init__(self, inner: Journal) -> None:
+        self._inner = inner
+        self._held: dict[str, list[Entry]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def append(self, claim: Claim, entries: Sequence[Entry], **fields: Any) -> Appended:
+        held = self._held.setdefault(claim.run_id, [])
+        held += entries
+        if fields.get("status") in (None, "running"):
+            numbered = [replace(entry, seq=claim.head + len(held) - len(entries) + i) for i, entry in enumerate(entries, 1)]
+            return Appended(head=claim.head + len(held), foreign=False, entries=numbered)
+        appended = await self._inner.append(claim, self._held.pop(claim.run_id), **{**fields, "folded": claim.head})
+        return replace(appended, entries=appended.entries[len(appended.entries) - len(entries) :])
+
+
+class People:
+    async def current(self, principal: Principal) -> Principal | None:
+        return principal
+
+
+class Specs:
+    async def get(self, tenant: str, config_hash: str) -> AgentSpec:
+        return SPEC
+
+
+async def main(folder: Path, port: int, sabotage: str) -> None:
+    store = open_sqlite(folder)
+    registry = Registry(Outside(port, sabotage).tools())
+    journal: Any = Forgetful(store.journal) if sabotage == "no-journal" else store.journal
+    loop = Loop(
+        journal=journal,
+        records=store.records,
+        specs=Specs(),
+        models=Clerk(),
+        toolbox=registry,
+        policy=Policy.default(registry.tools),
+        directory=People(),
+        audience=Silence(),
+        doubt_grace_s=GRACE_S,
+    )
+    print("ready", flush=True)
+    await LocalDispatcher(journal, scan_s=0.02).serve(loop.advance)
+
+
+if __name__ == "__main__":
+    anyio.run(main, Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

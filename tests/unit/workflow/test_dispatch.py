@@ -1,0 +1,132 @@
+"""Wake-ups are hints: lost ones are made good from the store, doubled ones do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from quarterdeck.core.errors import StoreUnavailable
+from quarterdeck.workflow.dispatch import LocalDispatcher
+
+
+class Due:
+    """The part of a journal a dispatcher asks."""
+
+    def __init__(self, *answers: Sequence[tuple[str, str]] | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[float] = []
+
+    async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
+        self.asked.append(stalled_s)
+        answer = self.answers.pop(0) if self.answers else []
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+
+async def served(dispatcher: LocalDispatcher, advanced: list[str], until: int) -> None:
+    """Serve until `until` advances have ended."""
+    enough = anyio.Event()
+
+    async def advance(tenant: str, run_id: str) -> None:
+        advanced.append(run_id)
+        if len(advanced) >= until:
+            enough.set()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.serve, advance)
+            await enough.wait()
+            await dispatcher.stop(1.0)
+
+
+@pytest.mark.row("L2", part="recovery")
+async def test_runs_that_lost_their_worker_are_taken_up_at_the_start() -> None:
+    journal = Due([("acme", "r1"), ("acme", "r2")])
+    advanced: list[str] = []
+
+    await served(LocalDispatcher(journal), advanced, 2)  # type: ignore[arg-type]  # only `due` is asked
+
+    assert sorted(advanced) == ["r1", "r2"]
+    assert journal.asked[0] > 0
+
+
+async def test_a_lost_wake_up_is_found_by_the_scan() -> None:
+    journal = Due([], [("acme", "r1")])
+    advanced: list[str] = []
+
+    await served(LocalDispatcher(journal, scan_s=0.01), advanced, 1)  # type: ignore[arg-type]
+
+    assert advanced == ["r1"]
+
+
+async def test_a_wake_up_during_an_advance_leads_to_one_more() -> None:
+    dispatcher = LocalDispatcher(Due())  # type: ignore[arg-type]
+    advanced: list[str] = []
+    twice = anyio.Event()
+
+    async def advance(tenant: str, run_id: str) -> None:
+        advanced.append(run_id)
+        if len(advanced) == 1:
+            await dispatcher.wake(tenant, run_id)
+            await dispatcher.wake(tenant, run_id)
+        else:
+            twice.set()
+
+    await dispatcher.wake("acme", "r1")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.serve, advance)
+            await twice.wait()
+            await dispatcher.stop(1.0)
+
+    assert advanced == ["r1", "r1"]
+
+
+async def test_an_advance_that_raises_is_reported_and_the_others_go_on() -> None:
+    failures: list[tuple[str, Exception]] = []
+    seen: list[str] = []
+    enough = anyio.Event()
+
+    async def heard(run_id: str, error: Exception) -> None:
+        failures.append((run_id, error))
+
+    async def advance(tenant: str, run_id: str) -> None:
+        if run_id == "bad":
+            raise StoreUnavailable("disk full")
+        seen.append(run_id)
+        enough.set()
+
+    dispatcher = LocalDispatcher(Due(), on_error=heard)  # type: ignore[arg-type]
+    await dispatcher.wake("acme", "bad")
+    await dispatcher.wake("acme", "good")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.serve, advance)
+            await enough.wait()
+            await dispatcher.stop(1.0)
+
+    assert seen == ["good"]
+    assert [run_id for run_id, _ in failures] == ["bad"]
+
+
+async def test_stop_lets_running_advances_end_and_cuts_those_that_do_not() -> None:
+    ended: list[str] = []
+    began = anyio.Event()
+
+    async def advance(tenant: str, run_id: str) -> None:
+        began.set()
+        await anyio.sleep_forever()
+        ended.append(run_id)
+
+    dispatcher = LocalDispatcher(Due())  # type: ignore[arg-type]
+    await dispatcher.wake("acme", "r1")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.serve, advance)
+            await began.wait()
+            await dispatcher.stop(0.05)
+
+    assert ended == []
