@@ -1,4 +1,4 @@
-"""Retrieval quality on two public collections: nDCG@10 (linear gain) and recall@10, for the index and for the search above it.
+"""Retrieval quality on two public collections: nDCG@10 (linear gain) and recall@10, for index and search.
 
 The collections are for measuring only and are no part of the project; the folder that holds them is named by
 ``QUARTERDECK_BENCH_DATA`` and is ``../shared/bench-data`` otherwise. A collection that is not there is skipped by name.
@@ -94,11 +94,12 @@ async def measure(folder: Path) -> dict[str, Quality]:
         results = {}
         for name, ask in (("index", by_index), ("search", by_search)):
             begun = time.process_time()
-            found = {query["_id"]: await ask(query["text"]) for query in queries}
+            found = {row["_id"]: await ask(row["text"]) for row in queries}
             cpu_ms = (time.process_time() - begun) * 1000 / len(queries)
             results[name] = Quality(
-                ndcg=sum(ndcg(found[id], gains[id]) for id in found) / len(found),
-                recall=sum(len(gains[id].keys() & set(found[id])) / len(gains[id]) for id in found) / len(found),
+                ndcg=sum(ndcg(docs, gains[query]) for query, docs in found.items()) / len(found),
+                recall=sum(len(gains[query].keys() & set(docs)) / len(gains[query]) for query, docs in found.items())
+                / len(found),
                 empty=sum(not docs for docs in found.values()) / len(found),
                 cpu_ms=cpu_ms,
             )

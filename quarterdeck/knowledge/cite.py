@@ -1,9 +1,9 @@
 """Citations: the marks a model leaves behind its sentences, resolved to passages and checked against them.
 
 A model writes ``[passage-id]`` behind a sentence, before or after its full stop; ``[a-1][b-2]``, ``[a-1, b-2]`` and
-``【a-1】`` are read too. For a person they become ``[1]``, ``[2]`` in order of first citation. What looks like a mark and names
-no retrieved passage is forged: it is taken out and reported, and so is a bare number, which would pass for a resolved mark.
-Other text in brackets, links and code stay as they are.
+``【a-1】`` are read too. For a person they become ``[1]``, ``[2]`` in order of first citation. What looks like a mark and
+names no retrieved passage is forged: it is taken out and reported, and so is a bare number, which would pass for a resolved
+mark. Other text in brackets, links and code stay as they are.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _FAREWELL = re.compile(
 _NOTHING_FOUND = re.compile(
     r"\b(?:i|we)\b.{0,12}?(?:\bnot\b|n['’]t\b|\bno\b).{0,24}?\b(?:find|found|know|information|answer|locate|sure|certain)\b"
     r"|\b(?:i|we) found (?:nothing|no)\b"
-    r"|\b(?:nothing|no (?:relevant |matching )?(?:passages?|documents?|information|results?|articles?|answers?))\b.{0,40}?\b(?:found|retrieved|matche[sd])\b"
+    r"|\b(?:nothing|no (?:relevant |matching )?(?:passages?|documents?|information|results?|articles?|answers?))\b.{0,40}?"
+    r"\b(?:found|retrieved|matche[sd])\b"
     r"|\b(?:passages?|documents?|sources?|knowledge base)\b.{0,30}?\b(?:do|does|did)\s*(?:not|n['’]t)\s+"
     r"(?:answer|contain|mention|cover|say|include)\b"
     r"|(?:没有?|未能?|无法)(?:找到|查到|检索到|回答)|没有.{0,4}(?:资料|信息|答案)|找不到|查不到|我不知道|我不清楚",

@@ -2,8 +2,8 @@
 
 A sentence is supported when enough of its topic terms occur in what it cites and nothing in it is contradicted on the face
 of it: every number, code, address and link must occur, and the part of the passage that says the most similar thing must not
-be negated where the sentence is not, or the other way round. A paraphrase in quite other words fails; that is a false alarm and
-costs one more question to the model. A wrong sentence in the passage's own words passes; no lexical check can see it.
+be negated where the sentence is not, or the other way round. A paraphrase in quite other words fails; that is a false alarm
+and costs one more question to the model. A wrong sentence in the passage's own words passes; no lexical check can see it.
 """
 
 from __future__ import annotations

@@ -23,10 +23,11 @@ from quarterdeck.knowledge.base import KnowledgeIndex, Lookup
 __all__ = ["Searcher", "lookup_groups"]
 
 CANDIDATES = 50
-# The least share of a question's topic, rare terms counting more, that a passage must speak of. On CMRC 2018 it keeps the
-# right paragraph for 95 % of the questions, and gives nothing to 79 % of them once their paragraph is taken away; on the
-# invented support desks of tests/unit/knowledge/desks.py it loses no answer.
-RELEVANT = 0.4
+# The least share of a question's topic, rare terms counting more, that the best passage must speak of, else there is no
+# answer here. On CMRC 2018 that keeps something for 95 % of the questions, and gives nothing to 79 % of them once their
+# paragraph is taken away; on the invented support desks of tests/unit/knowledge/desks.py it loses no answer.
+ANSWERS = 0.4
+BESIDE = 0.4  # the least share, relative to the best passage's, that another one must reach to stand beside it
 DUPLICATE = 0.9  # Jaccard similarity of terms from which two passages say the same
 _DECIDING = frozenset("not no never none without cannot only must may all any".split())
 _DECIDING_CJK = frozenset("不没无未非禁仅只必可零一二两三四五六七八九十百千万")
@@ -71,14 +72,18 @@ def _topic(query: str) -> list[str]:
 
 
 def _relevant(passages: Sequence[Passage], topic: Sequence[str]) -> list[Passage]:
-    """Those that speak of enough of the topic, with the share as their score, in the order they came."""
+    """None if the best speaks of too little of the topic, else those that speak of about as much; with the
+    share as their score, in the order they came."""
     if not topic or not passages:
         return []
     held = [_held(passage, topic) for passage in passages]
     weights = {term: _rarity(sum(term in terms for terms in held), len(passages)) for term in topic}
     whole = sum(weights.values())
-    shares = (sum(weights[term] for term in terms) / whole for terms in held)
-    return [replace(p, score=round(share, 3)) for p, share in zip(passages, shares, strict=True) if share >= RELEVANT]
+    shares = [sum(weights[term] for term in terms) / whole for terms in held]
+    best = max(shares)
+    if best < ANSWERS:
+        return []
+    return [replace(p, score=round(share, 3)) for p, share in zip(passages, shares, strict=True) if share >= BESIDE * best]
 
 
 def _held(passage: Passage, topic: Sequence[str]) -> frozenset[str]:

@@ -57,9 +57,9 @@ async def test_a_passage_is_found_by_its_words_in_either_language(index: Knowled
 
 
 async def test_a_word_in_the_title_weighs_more_than_one_in_the_body(index: KnowledgeIndex) -> None:
-    body = document("body", "A badge opens doors and the badge prints.", title="Printing")
-    titled = document("titled", "It opens doors and it prints on demand.", title="Badge")
-    for one in (body, titled, document("other", "Something else altogether.")):
+    body = document("body", "A badge opens doors and prints on demand.", title="Printing")
+    titled = document("titled", "Printing opens doors and prints on demand.", title="Badge")
+    for one in (body, titled, *(document(f"other{n}", "Something else altogether.") for n in range(5))):
         await index.upsert(one, whole(one))
 
     assert await found(index, "badge") == ["titled-1", "body-1"]
@@ -287,8 +287,8 @@ async def test_searches_during_a_reindex_see_the_old_or_the_new_document_never_h
     seen: list[set[str]] = []
 
     async def rewrite() -> None:
-        for round in range(10):
-            version = versions[(round + 1) % 2]
+        for turn in range(10):
+            version = versions[(turn + 1) % 2]
             await index.upsert(version, paragraphs(version.text))
 
     async def watch() -> None:
