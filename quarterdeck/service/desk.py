@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 
@@ -21,7 +22,7 @@ from quarterdeck.knowledge.search import lookup_groups
 from quarterdeck.models.tokens import count_tokens
 from quarterdeck.service.follow import Follow
 from quarterdeck.service.intake import cleaned
-from quarterdeck.service.sessions import Sessions
+from quarterdeck.service.sessions import Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.streams import Hub, Rested
 from quarterdeck.service.views import RunView, view_of
@@ -138,7 +139,8 @@ class Desk:
             await self.view(principal, run_id)
             if after > row.head:
                 raise InvalidInput(f"run {run_id} has {row.head} events so far; {after} is not one of them")
-            follow = Follow(self._journal, principal.tenant, run_id, reader, seen=after)
+            over = row.status.ended and after == row.head
+            follow = Follow(self._journal, principal.tenant, run_id, reader, seen=after, over=over)
             yield Followed(run_id=run_id, session_id=row.session_id, signals=follow)
 
     async def view(self, principal: Principal, run_id: str) -> RunView:
@@ -166,6 +168,10 @@ class Desk:
         await self._journal.post(principal.tenant, run_id, Entry(event=event, key=event.key))
         await self._dispatcher.wake(principal.tenant, run_id)
         return await self.view(principal, run_id)
+
+    async def open_session(self, principal: Principal, agent: str | None, context: Mapping[str, Any]) -> Session:
+        """Raises InvalidInput for an agent there is not."""
+        return await self.sessions.open(principal, self._agent(agent).name, context)
 
     async def document(self, principal: Principal, doc_id: str) -> Document:
         """A document the principal may read. Raises NotFound for every other."""

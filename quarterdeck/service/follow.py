@@ -18,10 +18,19 @@ class Follow:
         reader: Opened before the run was last read, so that nothing falls between.
         seen: Seq of the last event the reader has.
         first: The first event of a run that was begun after the reader opened: saves the first look into the journal.
+        over: True when the run had ended and `seen` was its last event.
     """
 
     def __init__(
-        self, journal: Journal, tenant: str, run_id: str, reader: Reader, *, seen: int = 0, first: Entry | None = None
+        self,
+        journal: Journal,
+        tenant: str,
+        run_id: str,
+        reader: Reader,
+        *,
+        seen: int = 0,
+        first: Entry | None = None,
+        over: bool = False,
     ) -> None:
         self._journal = journal
         self._tenant = tenant
@@ -30,9 +39,14 @@ class Follow:
         self._seen = seen
         self._behind = first is None
         self._pending: deque[Signal] = deque()
-        self._over = False
+        self._over = over
         if first is not None:
             self._take(first)
+
+    @property
+    def complete(self) -> bool:
+        """True when the run has ended and everything was handed out."""
+        return self._over and not self._pending
 
     async def receive(self) -> Signal | None:
         """The next signal; None when the run ended and everything was handed out, or the reader was cut.

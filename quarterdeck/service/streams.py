@@ -51,8 +51,13 @@ class Reader:
             self.close()
 
     def close(self) -> None:
+        """Cut it off: what is in the buffer can still be received."""
         self.cut = True
         self._send.close()
+
+    def release(self) -> None:
+        self.close()
+        self._receive.close()
 
 
 @dataclass(slots=True)
@@ -77,7 +82,7 @@ class Hub:
         try:
             yield reader
         finally:
-            reader.close()
+            reader.release()
             left = [other for other in self._readers[run_id] if other is not reader]
             if left:
                 self._readers[run_id] = left

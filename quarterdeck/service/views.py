@@ -33,7 +33,7 @@ class RunView:
     """How a run stands.
 
     Attributes:
-        said: The model's last words in this run, settled or not.
+        said: What can be shown while there is no answer: the model's last words, or what is waited for.
         answer: The settled answer; None until there is one.
         output: Value of the declared answer type, None for text.
         label: Join of everything the model has seen.
@@ -90,7 +90,7 @@ def view_of(run_id: str, entries: Iterable[Entry], status: RunStatus | None = No
         status=status or _status(state),
         stop_reason=state.stop_reason,
         question=started.input.text,
-        said=next((m.text.strip() for m in reversed(state.messages) if m.role is Role.ASSISTANT and m.text.strip()), ""),
+        said=_said(state),
         answer=ended.answer if isinstance(ended, FinalAnswer) else None,
         output=ended.output if isinstance(ended, FinalAnswer) else None,
         label=state.label,
@@ -105,6 +105,12 @@ def view_of(run_id: str, entries: Iterable[Entry], status: RunStatus | None = No
         updated_at=last,
         head=state.seq,
     )
+
+
+def _said(state: RunState) -> str:
+    words = next((m.text.strip() for m in reversed(state.messages) if m.role is Role.ASSISTANT and m.text.strip()), "")
+    waiting = ", ".join(call.call.name for call in state.calls if call.waits_for_decision)
+    return words or (f"Waiting for approval: {waiting}" if waiting else "")
 
 
 def _status(state: RunState) -> RunStatus:

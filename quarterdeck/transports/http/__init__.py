@@ -1,0 +1,1 @@
+"""HTTP: JSON bodies and server-sent events over the desk."""

@@ -1,0 +1,79 @@
+"""The HTTP application: routes, guards, and the objects they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.service.access import Access
+from quarterdeck.service.desk import Desk
+from quarterdeck.transports.http.guards import BoundedBody, Envelope, KnownNames
+from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
+from quarterdeck.transports.http.routes import approvals, chat, health, runs, sessions
+from quarterdeck.transports.http.routes.health import Check
+from quarterdeck.workflow.approvals import Approvals
+from quarterdeck.workflow.effects import Effects
+
+__all__ = ["HttpLimits", "http_app"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """What a request may cost and how long things may take.
+
+    Attributes:
+        hosts: Names the server is called by; empty for any.
+        origins: Foreign pages that may call.
+    """
+
+    hosts: Collection[str] = ()
+    origins: Collection[str] = ()
+    max_body_bytes: int = 1_048_576
+    body_timeout_s: float = 10.0
+    answer_timeout_s: float = 60.0
+    heartbeat_s: float = 15.0
+
+
+def http_app(
+    *,
+    desk: Desk,
+    approvals_desk: Approvals,
+    effects: Effects,
+    access: Access,
+    checks: Mapping[str, Check],
+    version: str,
+    limits: HttpLimits | None = None,
+) -> FastAPI:
+    """An ASGI application over a desk; opening and closing what it serves is its maker's affair."""
+    limits = limits or HttpLimits()
+    app = FastAPI(
+        title="Quarterdeck",
+        version=version,
+        openapi_url=None,  # served by a route of ours, which declares who may see it
+        middleware=[
+            Middleware(Envelope),
+            Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
+            Middleware(BoundedBody, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s),
+        ],
+        exception_handlers={
+            QuarterdeckError: on_quarterdeck_error,
+            HTTPException: on_http_exception,
+            RequestValidationError: on_invalid,
+        },
+    )
+    app.state.desk = desk
+    app.state.approvals = approvals_desk
+    app.state.effects = effects
+    app.state.access = access
+    app.state.checks = checks
+    app.state.answer_timeout_s = limits.answer_timeout_s
+    app.state.heartbeat_s = limits.heartbeat_s
+    for router in (chat.router, runs.router, approvals.router, sessions.router, health.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,57 @@
+"""Who may call a route: declared by the route itself, through a dependency (security rules 12-14)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Forbidden
+from quarterdeck.service.access import Access, Caller
+from quarterdeck.telemetry import bound
+
+__all__ = ["Approver", "Asker", "Needs", "Operator", "Public", "Reader", "open_to_all"]
+
+
+class Needs:
+    """A dependency that gives the principal, who holds one of `scopes`."""
+
+    def __init__(self, *scopes: str) -> None:
+        self.scopes = frozenset(scopes)
+
+    async def __call__(self, request: Request) -> AsyncIterator[Principal]:
+        access: Access = request.app.state.access
+        state = request.state
+        principal = access.admit(
+            Caller(
+                key=_key(request),
+                forwarded=state.forwarded,
+                known_origin=state.known_host,
+                loopback=state.loopback,
+            )
+        )
+        if self.scopes.isdisjoint(principal.scopes):
+            raise Forbidden(f"this needs the scope {' or '.join(sorted(self.scopes))}")
+        state.tenant = principal.tenant
+        with bound(tenant=principal.tenant):
+            yield principal
+
+
+def _key(request: Request) -> str | None:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme:
+        return value.strip() if scheme.lower() == "bearer" else ""
+    return request.headers.get("x-api-key")
+
+
+async def open_to_all() -> None:
+    """The declaration of a route that needs no principal."""
+
+
+Asker = Annotated[Principal, Depends(Needs("chat"))]
+Reader = Annotated[Principal, Depends(Needs("chat", "approvals", "operate"))]
+Approver = Annotated[Principal, Depends(Needs("approvals"))]
+Operator = Annotated[Principal, Depends(Needs("operate"))]
+Public = Depends(open_to_all)

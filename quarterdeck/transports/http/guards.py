@@ -1,0 +1,203 @@
+"""What every request passes before a route: plain ASGI, outermost first `Envelope`, `KnownNames`, `BoundedBody`."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import anyio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from quarterdeck.core.ids import new_id
+from quarterdeck.telemetry import bound
+from quarterdeck.transports.http.errors import STATUS
+from quarterdeck.transports.http.handlers import problem
+
+__all__ = ["BoundedBody", "Envelope", "KnownNames", "is_loopback"]
+
+log = logging.getLogger(__name__)
+
+MAX_HEADER_BYTES = 32_768
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
+_HOST = re.compile(r"([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_JSON = re.compile(r"application/json\s*(;.*)?\Z", re.IGNORECASE)
+
+
+def is_loopback(address: str) -> bool:
+    """True for an address, or the name ``localhost``, that only this machine can reach."""
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+class Envelope:
+    """Gives every request its ids, logs it in one line, and turns what nobody caught into an error with an id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        given = headers.get("x-request-id", "")
+        state["request_id"] = given if _REQUEST_ID.match(given) else new_id()
+        trace = _TRACEPARENT.match(headers.get("traceparent", ""))
+        state["trace_id"] = trace[1] if trace and set(trace[1]) != {"0"} else new_id()
+        with bound(request_id=state["request_id"], trace_id=state["trace_id"]):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, status, state = time.perf_counter(), 0, scope["state"]
+
+        async def marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = state["request_id"]
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+                await refuse("headers_too_large", f"the headers exceed {MAX_HEADER_BYTES} bytes", scope, receive, marked)
+            else:
+                await self.app(scope, receive, marked)
+        except Exception:
+            log.exception("request crashed")
+            if status:
+                raise  # half an answer is out: only closing the connection tells the client
+            await refuse("internal", f"something broke; its id is {state['request_id']}", scope, receive, marked)
+        finally:
+            fields: dict[str, Any] = {
+                "method": scope["method"],
+                "route": getattr(scope.get("route"), "path", "none"),
+                "status": status,
+                "duration_ms": round((time.perf_counter() - began) * 1000, 1),
+            }
+            log.info("request", extra=fields | {name: state[name] for name in ("tenant", "run_id") if name in state})
+
+
+class KnownNames:
+    """Refuses requests meant for another host or sent by a foreign page: both reach loopback through a browser.
+
+    Args:
+        hosts: Names this server is called by, without port; empty for any well-formed one.
+        origins: Origins of foreign pages that may call.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str], origins: Collection[str]) -> None:
+        self.app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            refusal = self._refusal(Headers(scope=scope), scope["state"])
+            if refusal is not None:
+                await refuse(*refusal, scope, receive, send)
+                return
+            client = scope.get("client")
+            scope["state"]["loopback"] = client is not None and is_loopback(client[0])
+        await self.app(scope, receive, send)
+
+    def _refusal(self, headers: Headers, state: dict[str, Any]) -> tuple[str, str] | None:
+        sent = headers.getlist("host")
+        host = _HOST.match(sent[0].lower()) if len(sent) == 1 else None
+        if host is None:
+            return "unknown_host", "the Host header is missing, repeated or malformed"
+        if self._hosts and host[1] not in self._hosts:
+            return "unknown_host", "this server is not called by that name; see server.hosts"
+        state["known_host"] = host[1] in (self._hosts or _LOOPBACK_NAMES)
+        state["forwarded"] = any(name in headers for name in _FORWARDING)
+        origin = headers.get("origin")
+        if origin is not None and not self._may_call(origin.lower(), host[0]):
+            return "foreign_origin", "pages of that origin may not call this server; see server.origins"
+        return None
+
+    def _may_call(self, origin: str, host: str) -> bool:
+        return origin in self._origins or origin in (f"http://{host}", f"https://{host}")
+
+
+class BoundedBody:
+    """Reads the body before the route sees it, at most so much and so long, and only as uncompressed JSON.
+
+    Args:
+        max_bytes: Counted on the stream, whatever Content-Length says.
+        timeout_s: From the first byte of the request to the last of its body.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float) -> None:
+        self.app = app
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            await refuse("unsupported_media_type", "compressed bodies are not accepted", scope, receive, send)
+            return
+        body: bytes | None = None
+        announced = headers.get("content-length", "0")
+        if not announced.isdecimal() or int(announced[:20]) <= self._max_bytes:
+            with anyio.move_on_after(self._timeout_s) as waiting:
+                body = await self._read(receive)
+            if waiting.cancelled_caught:
+                await refuse("request_timeout", f"the body did not arrive within {self._timeout_s} s", scope, receive, send)
+                return
+        if body is None:
+            await refuse("too_large", f"the body exceeds {self._max_bytes} bytes", scope, receive, send)
+        elif body and not _JSON.match(headers.get("content-type", "")):
+            await refuse("unsupported_media_type", "send Content-Type: application/json", scope, receive, send)
+        else:
+            await self.app(scope, _replayed(body, receive), send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The whole body; None if it is too large. The rest of such a one is left unread."""
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return b"".join(pieces)  # the client is gone; nobody will read what the route answers
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            if size > self._max_bytes:
+                return None
+            if not message.get("more_body", False):
+                return b"".join(pieces)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def refuse(code: str, message: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an error from outside the routes. Of a body that was not read to its end the connection is closed."""
+    closing: Mapping[str, str] = {"Connection": "close"} if STATUS[code] in (408, 413, 415, 431) else {}
+    await problem(code, message, scope["state"]["request_id"], closing)(scope, receive, send)

@@ -1,0 +1,126 @@
+"""Questions: asked and answered in one body, or streamed while the answer is made."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import InvalidInput, error_of
+from quarterdeck.service.desk import Desk, Question
+from quarterdeck.service.views import RunView
+from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.shapes import (
+    AgentAnswer,
+    AgentQuery,
+    ChatAnswer,
+    ChatRequest,
+    Id,
+    Problem,
+    agent_answer,
+    chat_answer,
+)
+from quarterdeck.transports.http.simple import SimpleFrames
+from quarterdeck.transports.http.sse import DESCRIBED, EventStream
+from quarterdeck.transports.http.wire import Json, StrictRoute
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=StrictRoute, tags=["questions"])
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+IdempotencyKey = Annotated[str | None, Header(description="The same key is the same run, however often it is sent.")]
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    202: {"description": "Not settled within the time; the body shows how far it is, GET /api/v1/runs/{id} the rest."},
+    "4XX": {"model": Problem},
+    "5XX": {"model": Problem},
+}
+
+
+@router.post("/chat", responses={200: {"model": ChatAnswer}, **_RESPONSES})
+async def chat(request: Request, body: ChatRequest, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
+    """Ask; the answer comes with its sources, or with the drafts that wait for a person."""
+    question = _question(request, body.message, body.agent, body.session_id, idempotency_key)
+    run = await _asked(request, caller, question, None)
+    return Json(chat_answer(run), status_code=_status(run))
+
+
+@router.post("/api/v1/agent/query", responses={200: {"model": AgentAnswer}, **_RESPONSES})
+@router.post("/api/v1/query", responses={200: {"model": AgentAnswer}, **_RESPONSES})
+async def query(request: Request, body: AgentQuery, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
+    """Ask; the sources come with their text."""
+    question = _question(request, body.query, body.agent_id, body.session_id, idempotency_key)
+    run = await _asked(request, caller, question, body.options.timeout_s if body.options else None)
+    return Json(agent_answer(run), status_code=_status(run))
+
+
+@router.get("/api/v1/query", responses={200: {"model": AgentAnswer}, **_RESPONSES})
+async def query_by_address(
+    request: Request,
+    caller: Asker,
+    query: Annotated[str, Query()],
+    agent_id: Annotated[Id | None, Query()] = None,
+    session_id: Annotated[Id | None, Query()] = None,
+) -> Response:
+    """Ask by address alone; each call is a run of its own."""
+    run = await _asked(request, caller, _question(request, query, agent_id, session_id, None), None)
+    return Json(agent_answer(run), status_code=_status(run))
+
+
+@router.post("/api/v1/agent/stream", response_class=Response, responses=DESCRIBED)
+async def stream(request: Request, body: AgentQuery, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
+    """Ask, and watch the answer being made."""
+    return await _streamed(request, caller, _question(request, body.query, body.agent_id, body.session_id, idempotency_key))
+
+
+@router.get("/api/v1/agent/stream", response_class=Response, responses=DESCRIBED)
+async def stream_by_address(
+    request: Request,
+    caller: Asker,
+    query: Annotated[str, Query()],
+    agent_id: Annotated[Id | None, Query()] = None,
+    session_id: Annotated[Id | None, Query()] = None,
+) -> Response:
+    """Ask by address alone, as an EventSource does, and watch the answer being made."""
+    return await _streamed(request, caller, _question(request, query, agent_id, session_id, None))
+
+
+def _question(request: Request, text: str, agent: str | None, session_id: str | None, key: str | None) -> Question:
+    if key is not None and _KEY.match(key) is None:
+        raise InvalidInput("Idempotency-Key must be 1 to 255 printable characters without spaces")
+    return Question(
+        text=text,
+        agent=agent,
+        session_id=session_id,
+        idempotency_key=key,
+        request_id=request.state.request_id,
+        trace_id=request.state.trace_id,
+    )
+
+
+async def _asked(request: Request, caller: Principal, question: Question, wait_s: float | None) -> RunView:
+    desk: Desk = request.app.state.desk
+    limit_s: float = request.app.state.answer_timeout_s
+    run = await desk.ask(caller, question, min(wait_s or limit_s, limit_s))
+    request.state.run_id = run.run_id
+    if run.failure is not None:
+        raise error_of(run.failure.code, f"run {run.run_id} failed: {run.failure.message}")
+    return run
+
+
+def _status(run: RunView) -> int:
+    return 200 if run.rests else 202
+
+
+async def _streamed(request: Request, caller: Principal, question: Question) -> Response:
+    desk: Desk = request.app.state.desk
+    async with contextlib.AsyncExitStack() as stack:
+        asked = await stack.enter_async_context(desk.asking(caller, question, deltas=True))
+        request.state.run_id = asked.run_id
+        frames = SimpleFrames(asked.run_id)
+        heartbeat_s: float = request.app.state.heartbeat_s
+        return EventStream(asked, stack.pop_all(), frames, heartbeat_s=heartbeat_s, rests=lambda: frames.rests)
+    raise AssertionError("unreachable: the block returns or raises")

@@ -1,0 +1,104 @@
+"""Runs: how they stand, what happened in them, and stopping them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from quarterdeck.core.errors import InvalidInput
+from quarterdeck.core.runs import RunStatus
+from quarterdeck.service.desk import Desk
+from quarterdeck.transports.http.callers import Asker, Operator, Reader
+from quarterdeck.transports.http.shapes import CancelRequest, DoubtResolution, Id, IdPath, Problem, RunBody, run_body
+from quarterdeck.transports.http.sse import DESCRIBED, EventStream, full_frames
+from quarterdeck.transports.http.wire import ControlRoute, Json
+from quarterdeck.workflow.effects import Effects
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=ControlRoute, tags=["runs"], responses={"4XX": {"model": Problem}})
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@router.get("/api/v1/runs")
+async def runs(
+    request: Request,
+    caller: Reader,
+    status: RunStatus | None = None,
+    before: Annotated[Id | None, Query(description="A run id to go on from.")] = None,
+    limit: Limit = 50,
+) -> Response:
+    """Own runs, newest first; an operator sees those of the tenant."""
+    desk: Desk = request.app.state.desk
+    rows = await desk.runs(caller, status=status, before=before, limit=limit)
+    return Json({"runs": [_listed(row) for row in rows]})
+
+
+@router.get("/api/v1/runs/{run_id}", responses={200: {"model": RunBody}})
+async def run(request: Request, caller: Reader, run_id: IdPath) -> Response:
+    """How a run stands."""
+    desk: Desk = request.app.state.desk
+    return Json(run_body(await desk.view(caller, run_id)))
+
+
+@router.get("/api/v1/runs/{run_id}/events", response_class=Response, responses=DESCRIBED)
+async def events(
+    request: Request,
+    caller: Reader,
+    run_id: IdPath,
+    after: Annotated[int | None, Query(ge=0, description="The last seq that is known already.")] = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """What happened and happens in a run, until it ends; stays open while it waits for a person."""
+    desk: Desk = request.app.state.desk
+    async with contextlib.AsyncExitStack() as stack:
+        seen = _seq(last_event_id) if last_event_id is not None else after or 0
+        followed = await stack.enter_async_context(desk.following(caller, run_id, seen))
+        request.state.run_id = run_id
+        return EventStream(followed, stack.pop_all(), full_frames, heartbeat_s=request.app.state.heartbeat_s)
+    raise AssertionError("unreachable: the block returns or raises")
+
+
+@router.post("/api/v1/runs/{run_id}/cancel", status_code=202, responses={202: {"model": RunBody}})
+async def cancel(request: Request, caller: Asker, run_id: IdPath, body: CancelRequest | None = None) -> Response:
+    """Ask a run to end; it does before its next step."""
+    desk: Desk = request.app.state.desk
+    return Json(run_body(await desk.cancel(caller, run_id, body.reason if body else "")), status_code=202)
+
+
+@router.get("/api/v1/doubts")
+async def doubts(request: Request, caller: Operator, limit: Limit = 100) -> Response:
+    """Started writes of which nobody knows whether they happened."""
+    effects: Effects = request.app.state.effects
+    return Json({"doubts": await effects.doubts(caller, limit)})
+
+
+@router.post("/api/v1/runs/{run_id}/doubts/{call_id}", responses={200: {"model": RunBody}})
+async def resolve(request: Request, caller: Operator, run_id: IdPath, call_id: IdPath, body: DoubtResolution) -> Response:
+    """Say what became of a started write; its run goes on."""
+    effects: Effects = request.app.state.effects
+    desk: Desk = request.app.state.desk
+    await effects.resolve(caller, run_id, call_id, body.outcome, body.output)
+    return Json(run_body(await desk.view(caller, run_id)))
+
+
+def _listed(row: Any) -> dict[str, Any]:
+    return {
+        "run_id": row.run_id,
+        "agent": row.agent,
+        "user": row.user,
+        "session_id": row.session_id,
+        "status": row.status,
+        "head": row.head,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def _seq(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12):
+        raise InvalidInput("Last-Event-ID is the id of an event of this stream: a number")
+    return int(text)

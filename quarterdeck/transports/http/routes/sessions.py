@@ -1,0 +1,106 @@
+"""Sessions, the agents there are, and the documents answers rest on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from quarterdeck.core.errors import InvalidInput
+from quarterdeck.service.desk import Desk
+from quarterdeck.service.sessions import Session
+from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.shapes import Id, IdPath, Problem, SessionRequest
+from quarterdeck.transports.http.wire import ControlRoute, Json
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=ControlRoute, tags=["sessions"], responses={"4XX": {"model": Problem}})
+
+DocumentId = Annotated[str, Path(pattern=r"^[^/\x00-\x1f\x7f]{1,256}$")]
+
+
+@router.post("/api/v1/session/", status_code=201)
+async def open_session(request: Request, caller: Asker, body: SessionRequest | None = None) -> Response:
+    """Open a session."""
+    desk: Desk = request.app.state.desk
+    wanted = body or SessionRequest()
+    session = await desk.open_session(caller, wanted.agent_id, wanted.context)
+    return Json(_body(session), status_code=201)
+
+
+@router.get("/api/v1/session/")
+async def sessions(
+    request: Request,
+    caller: Asker,
+    before: Annotated[Id | None, Query(description="A session id to go on from.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """Own sessions, newest first."""
+    desk: Desk = request.app.state.desk
+    return Json({"sessions": [_body(session) for session in await desk.sessions.mine(caller, before=before, limit=limit)]})
+
+
+@router.get("/api/v1/session/{session_id}")
+async def session(
+    request: Request, caller: Asker, session_id: IdPath, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> Response:
+    """A session with its newest questions and answers, oldest first."""
+    desk: Desk = request.app.state.desk
+    found = await desk.sessions.get(caller, session_id)
+    return Json(_body(found) | {"messages": await desk.sessions.messages(caller, session_id, limit)})
+
+
+@router.delete("/api/v1/session/{session_id}")
+async def close_session(request: Request, caller: Asker, session_id: IdPath) -> Response:
+    """Close a session: it takes no more questions and stays readable."""
+    desk: Desk = request.app.state.desk
+    return Json(_body(await desk.sessions.close(caller, session_id)))
+
+
+@router.get("/api/v1/agents")
+async def agents(request: Request, caller: Asker) -> Response:
+    """The agents one can ask."""
+    desk: Desk = request.app.state.desk
+    listed = [
+        {
+            "id": agent.name,
+            "description": agent.description,
+            "model": agent.model,
+            "tools": agent.tools,
+            "default": agent.name == desk.default_agent,
+        }
+        for agent in desk.agents.values()
+    ]
+    return Json({"agents": listed})
+
+
+@router.get("/api/v1/documents/{doc_id}")
+async def document(
+    request: Request,
+    caller: Asker,
+    doc_id: DocumentId,
+    at: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}-[0-9]{1,9}$", description="Span of a passage, START-END.")] = None,
+) -> Response:
+    """A document the caller may read, with the place of a passage in it."""
+    desk: Desk = request.app.state.desk
+    found = await desk.document(caller, doc_id)
+    body: dict[str, Any] = {"id": found.id, "title": found.title, "uri": found.uri, "text": found.text}
+    if at is not None:
+        start, end = map(int, at.split("-"))
+        if not start <= end <= len(found.text):
+            raise InvalidInput(f"document {doc_id} has {len(found.text)} characters; {at} lies outside")
+        body["passage"] = {"start": start, "end": end, "text": found.text[start:end]}
+    return Json(body)
+
+
+def _body(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "user_id": session.user,
+        "agent_id": session.agent,
+        "state": session.state,
+        "context": session.context,
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+    }

@@ -1,0 +1,108 @@
+"""Server-sent events: frames of a followed run, heartbeats while it is silent, an end when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from quarterdeck.core.events import Delta
+from quarterdeck.service.desk import Followed
+from quarterdeck.service.streams import Rested, Signal
+from quarterdeck.store.base import Entry
+from quarterdeck.store.codec import encode
+from quarterdeck.transports.http.wire import dump
+
+__all__ = ["DESCRIBED", "DONE", "EventStream", "frame", "full_frames"]
+
+DESCRIBED: dict[int | str, dict[str, Any]] = {200: {"description": "A stream.", "content": {"text/event-stream": {}}}}
+DONE = b"data: [DONE]\n\n"
+_HEARTBEAT = b": alive\n\n"
+_STALL_S = 30.0  # a reader that takes nothing for so long is cut; the run goes on, and Last-Event-ID takes up from there
+
+Frames = Callable[[Signal], Iterable[bytes]]
+
+
+def frame(event: str, data: bytes, seq: int | None = None) -> bytes:
+    """One event. `data` is JSON, so it holds no line end."""
+    head = f"id: {seq}\n" if seq is not None else ""
+    return f"{head}event: {event}\ndata: ".encode() + data + b"\n\n"
+
+
+def full_frames(signal: Signal) -> Iterable[bytes]:
+    """Stored events under their kind and seq, pieces of replies as ``delta``."""
+    match signal:
+        case Entry(event=event, seq=seq):
+            kind, data = encode(event)
+            yield frame(kind, data.encode(), seq)
+        case Delta():
+            yield frame("delta", dump(signal))
+        case Rested():
+            pass
+
+
+class EventStream(Response):
+    """Sends a followed run until it ends, or with `until_rest` until nothing more happens by itself.
+
+    Args:
+        opened: What holds the run's reader open; closed when the stream ends, however it ends.
+        heartbeat_s: Seconds of silence after which a comment is sent.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        followed: Followed,
+        opened: contextlib.AsyncExitStack,
+        frames: Frames,
+        *,
+        heartbeat_s: float,
+        rests: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._followed = followed
+        self._opened = opened
+        self._frames = frames
+        self._heartbeat_s = heartbeat_s
+        self._rests = rests
+        super().__init__(headers={"X-Accel-Buffering": "no", "X-Run-Id": followed.run_id})
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._opened, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._until_gone, receive, tasks.cancel_scope)
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async for piece in self._pieces():
+                with anyio.move_on_after(_STALL_S) as stalled:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if stalled.cancelled_caught:
+                    break
+            else:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            tasks.cancel_scope.cancel()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while True:
+            signal: Signal | None = None
+            with anyio.move_on_after(self._heartbeat_s) as silence:
+                signal = await self._followed.signals.receive()
+            if silence.cancelled_caught:
+                yield _HEARTBEAT
+                continue
+            if signal is None:
+                break
+            for piece in self._frames(signal):
+                yield piece
+            if isinstance(signal, Rested) and self._rests():
+                break
+        if self._followed.signals.complete or self._rests():
+            yield DONE
+
+    async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()

@@ -1,0 +1,109 @@
+"""JSON in and out. From outside it is read strictly (security rule 25); going out, dataclasses are written as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from quarterdeck.transports.http.errors import Refused
+
+__all__ = ["ControlRoute", "Json", "StrictRoute", "dump"]
+
+MAX_DEPTH = 64
+MAX_ITEMS = 10_000  # commas in a body: bounds members and elements, and with them the work of naming what is wrong
+
+
+def _plain(value: object) -> object:
+    """What orjson cannot write by itself: mappings that are no dict."""
+    if hasattr(value, "items"):
+        return dict(value.items())
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def dump(value: Any) -> bytes:
+    """JSON of plain values, dataclasses, enums, aware datetimes."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
+
+
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return dump(content)
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        return _parsed(await self.body())
+
+
+class _ControlRequest(_StrictRequest):
+    async def json(self) -> Any:
+        value = await super().json()
+        # orjson takes the last of two equal keys; who signed or allowed the first would be deceived.
+        json.loads(await self.body(), object_pairs_hook=_without_duplicates)
+        return value
+
+
+class StrictRoute(APIRoute):
+    """A route whose body is strict JSON."""
+
+    request_class: type[Request] = _StrictRequest
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            return await handle(self.request_class(request.scope, request.receive))
+
+        return strictly
+
+
+class ControlRoute(StrictRoute):
+    """A route that acts on something; its body may not say one thing twice."""
+
+    request_class = _ControlRequest
+
+
+def _parsed(body: bytes) -> Any:
+    if body.count(b",") > MAX_ITEMS:
+        raise Refused("invalid_input", f"the body has more than {MAX_ITEMS} items")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused("malformed_json", f"the body is not JSON: {error}") from error
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        raise Refused("malformed_json", f"the body is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """True if containers are nested in more than `levels` levels. Without recursion: depth comes from outside."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [item for part in layer for item in _inside(part)]
+        if not layer:
+            return False
+    return any(isinstance(part, dict | list) for part in layer)
+
+
+def _inside(part: Any) -> Iterable[Any]:
+    match part:
+        case dict():
+            return part.values()
+        case list():
+            return part
+        case _:
+            return ()
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Refused("duplicate_key", "a key stands twice in one object of the body")
+    return found

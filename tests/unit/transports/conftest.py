@@ -1,0 +1,219 @@
+"""An HTTP application over a memory store and a worker that answers at once; no network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import FastAPI
+
+from quarterdeck.core.answers import Answer, Citation, Confidence, Passage
+from quarterdeck.core.errors import NotFound
+from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, RunStarted
+from quarterdeck.core.labels import PUBLIC, Integrity, Label
+from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
+from quarterdeck.core.usage import Usage
+from quarterdeck.knowledge.base import Document
+from quarterdeck.service.access import Access, User
+from quarterdeck.service.desk import Desk
+from quarterdeck.service.sessions import Sessions
+from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.service.streams import Hub
+from quarterdeck.store.base import Entry
+from quarterdeck.store.memory import MemoryStore
+from quarterdeck.tools.registry import Registry
+from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.workflow.approvals import Approvals
+from quarterdeck.workflow.effects import Effects
+
+OPEN = Label(integrity=Integrity.TRUSTED, readers=PUBLIC)
+PASSAGE = Passage(id="vpn-1", doc_id="vpn", title="VPN", text="A session lasts 12 hours.", label=OPEN, end=25, score=0.9)
+KEYS = {"emma": "qd_" + "a" * 64, "omar": "qd_" + "b" * 64, "gil": "qd_" + "c" * 64}
+BOOTS = "qd_" + "d" * 64
+
+
+def _user(name: str, tenant: str, *scopes: str, roles: tuple[str, ...] = (), default: bool = False) -> User:
+    digest = hashlib.sha256(KEYS[name].encode()).hexdigest()
+    return User(id=name, tenant=tenant, scopes=scopes, roles=roles, key=f"sha256:{digest}", default=default)
+
+
+USERS = (
+    _user("emma", "acme", "chat", default=True),
+    _user("omar", "acme", "approvals", "operate", roles=("approver",)),
+    _user("gil", "globex", "chat", "approvals", "operate", roles=("approver",)),
+)
+
+
+class Echo:
+    """A worker: each run is answered with its own question and one source, while `open` is set."""
+
+    def __init__(self, store: MemoryStore, hub: Hub) -> None:
+        self.store = store
+        self.hub = hub
+        self.gate = anyio.Event()
+        self.gate.set()
+
+    async def wake(self, tenant: str, run_id: str, *, priority: int = 0) -> None:
+        self.tasks.start_soon(self.advance, tenant, run_id)
+
+    async def advance(self, tenant: str, run_id: str) -> None:
+        await self.gate.wait()
+        claim = await self.store.journal.claim(tenant, run_id)
+        if claim is None:
+            return
+        started = claim.entries[0].event
+        assert isinstance(started, RunStarted)
+        text = f"You asked: {started.input.text}"
+        await self.hub.delta(tenant, run_id, Delta(kind="text", text=text))
+        message = Message(role=Role.ASSISTANT, parts=(Text(text=text, label=OPEN),))
+        usage = Usage(prompt_tokens=7, completion_tokens=3, cost_usd=0.0)
+        reply = ModelReply(turn=1, message=message, model="simulated", usage=usage)
+        citation = Citation(passage=PASSAGE, sentence="A session lasts 12 hours.", support=1.0)
+        answer = Answer(text=text, confidence=Confidence.HIGH, sources=(PASSAGE.id,), citations=(citation,))
+        final = FinalAnswer(answer=answer, stop_reason=StopReason.COMPLETED, label=OPEN)
+        appended = await self.store.journal.append(
+            claim, [Entry(event=reply), Entry(event=final)], folded=claim.head, status=RunStatus.DONE
+        )
+        await self.hub.stored(tenant, run_id, appended.entries)
+        self.hub.rested(run_id)
+
+    tasks: Any = None
+
+
+class OneDocument:
+    """An index with one document, which only acme's readers see."""
+
+    async def document(self, tenant: str, doc_id: str, groups: frozenset[str]) -> Document | None:
+        if (tenant, doc_id) != ("acme", "vpn"):
+            return None
+        return Document(id="vpn", tenant="acme", title="VPN", text=PASSAGE.text, groups=frozenset({"everyone"}))
+
+
+@dataclass(slots=True)
+class Served:
+    """The application and the parts a test looks at."""
+
+    app: FastAPI
+    store: MemoryStore
+    worker: Echo
+    broken: list[str] = field(default_factory=list)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        client: str = "127.0.0.1",
+    ) -> Reply:
+        """One request through the ASGI application."""
+        content = raw if raw is not None else (json.dumps(body).encode() if body is not None else b"")
+        sent = {"host": "127.0.0.1:8080", **({"content-type": "application/json"} if content else {})}
+        sent |= {"authorization": f"Bearer {key}"} if key else {}
+        sent |= dict(headers or {})
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in sent.items() if value],
+            "client": (client, 50_000),
+            "server": ("127.0.0.1", 8080),
+            "state": {},
+        }
+        return await exchange(self.app, scope, content)
+
+
+@dataclass(slots=True)
+class Reply:
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        return str(self.json["error"]["code"])
+
+
+async def exchange(app: Any, scope: dict[str, Any], content: bytes) -> Reply:
+    """Run one ASGI exchange to its end."""
+    reply = Reply()
+    given = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": content, "more_body": False}
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            reply.status = message["status"]
+            reply.headers = {name.decode().lower(): value.decode() for name, value in message["headers"]}
+        else:
+            reply.body += message.get("body", b"")
+
+    with anyio.fail_after(10):
+        await app(scope, receive, send)
+    return reply
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    store, hub = MemoryStore(), Hub()
+    worker = Echo(store, hub)
+    specs = BlobSpecs(store.journal)
+    broken: list[str] = []
+
+    async def check() -> None:
+        if broken:
+            raise NotFound(broken[0])
+
+    desk = Desk(
+        journal=store.journal,
+        sessions=Sessions(store.journal, store.records),
+        specs=specs,
+        hub=hub,
+        dispatcher=worker,  # type: ignore[arg-type]  # wakes are all a desk needs of it
+        agents={"support": AgentSpec(name="support", model="simulated", limits=Limits(context_window=20_000))},
+        default_agent="support",
+        index=OneDocument(),  # type: ignore[arg-type]  # documents are all a desk needs of it
+    )
+    app = http_app(
+        desk=desk,
+        approvals_desk=Approvals(
+            journal=store.journal,
+            records=store.records,
+            dispatcher=worker,  # type: ignore[arg-type]
+            toolbox=Registry(),
+        ),
+        effects=Effects(journal=store.journal, dispatcher=worker),  # type: ignore[arg-type]
+        access=Access(USERS, {}, keyless=True),
+        checks={"journal": check},
+        version="0",
+        limits=HttpLimits(hosts=("127.0.0.1", "localhost"), answer_timeout_s=5.0),
+    )
+    async with anyio.create_task_group() as tasks:
+        worker.tasks = tasks
+        yield Served(app=app, store=store, worker=worker, broken=broken)
+        tasks.cancel_scope.cancel()
