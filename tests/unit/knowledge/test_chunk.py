@@ -79,8 +79,23 @@ def test_an_overlap_repeats_whole_sentences_within_a_section() -> None:
 
 
 PIECES = st.sampled_from(
-    ["# ", "## 标题", "\n", "\n\n", "word ", "Sentence one. ", "句子。", "| a | b |\n", "```\n"]
-    + ["- ", "---\n", "===\n", "🙂", "\t", "x" * 30]
+    [
+        "# ",
+        "## 标题",
+        "\n",
+        "\n\n",
+        "word ",
+        "Sentence one. ",
+        "句子。",
+        "| a | b |\n",
+        "```\n",
+        "- ",
+        "---\n",
+        "===\n",
+        "🙂",
+        "\t",
+        "x" * 30,
+    ]
 )
 
 

@@ -241,7 +241,23 @@ def test_removing_nothing_gives_the_text() -> None:
 
 
 PIECES = st.sampled_from(
-    ["[vpn-1]", "[x-9]", "【leave-2】", "[1]", "[note]", "(", "]", "["] + [" ", "\n", ". ", "。", "`", "```", "Words here"]
+    [
+        "[vpn-1]",
+        "[x-9]",
+        "【leave-2】",
+        "[1]",
+        "[note]",
+        "(",
+        "]",
+        "[",
+        " ",
+        "\n",
+        ". ",
+        "。",
+        "`",
+        "```",
+        "Words here",
+    ]
 )
 
 
