@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -16,7 +16,7 @@ async def run(
     *,
     instructions: str,
     tools: list[dict[str, Any]],
-    functions: Mapping[str, Callable[..., str]],
+    functions: Mapping[str, Callable[..., Awaitable[str]]],
 ) -> str:
     """Ask, call what the model asks for, until it answers."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}, {"role": "user", "content": question}]
@@ -30,5 +30,5 @@ async def run(
         if not message.get("tool_calls"):
             return str(message["content"])
         for call in message["tool_calls"]:
-            output = functions[call["function"]["name"]](**json.loads(call["function"]["arguments"]))
+            output = await functions[call["function"]["name"]](**json.loads(call["function"]["arguments"]))
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": output})

@@ -1,0 +1,102 @@
+"""The parts of Quarterdeck that run an agent durably, put together as the server does, without a server around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from quarterdeck.policy.decide import Policy
+
+from quarterdeck.agent.base import Silence
+from quarterdeck.agent.loop import Loop
+from quarterdeck.core.context import Principal
+from quarterdeck.core.events import RunStarted
+from quarterdeck.core.ids import new_id
+from quarterdeck.core.labels import Integrity, Label, Readers
+from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.core.runs import AgentSpec, RunStatus
+from quarterdeck.core.tools import Tool
+from quarterdeck.models.base import Model
+from quarterdeck.models.meter import Metered
+from quarterdeck.models.openai import OpenAIModel
+from quarterdeck.models.prices import Prices
+from quarterdeck.models.retry import Retrying
+from quarterdeck.net.client import GuardedClient
+from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.store.base import Entry
+from quarterdeck.store.sqlite_store import SqliteStore
+from quarterdeck.tools.registry import Registry
+
+PERSON = Principal(user="dana", tenant="acme", roles=("employee",), groups=("everyone",), scopes=())
+
+
+@asynccontextmanager
+async def wire_model(url: str) -> AsyncIterator[Model]:
+    """A model behind chat completions at `url`, in the wrappers every model has."""
+    origin = url.removesuffix("/v1")
+    async with GuardedClient(allowed_origins=[origin]) as client:
+        yield Metered(Retrying(OpenAIModel("openai:bench", base_url=url, api_key="none", client=client)), Prices.bundled())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Runs one agent on a SQLite store."""
+
+    store: SqliteStore
+    loop: Loop
+    spec: AgentSpec
+    config_hash: str
+
+    async def ask(self, question: str) -> str:
+        """Begin a run and take it as far as it goes; returns its id."""
+        run_id = new_id()
+        label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{PERSON.user}"))
+        started = RunStarted(
+            input=Message(role=Role.USER, parts=(Text(text=question, label=label),)),
+            agent=self.spec.name,
+            config_hash=self.config_hash,
+            tenant=PERSON.tenant,
+            principal=PERSON,
+        )
+        await self.store.journal.create(PERSON.tenant, run_id, Entry(event=started))
+        await self.loop.advance(PERSON.tenant, run_id)
+        return run_id
+
+    async def status(self, run_id: str) -> RunStatus:
+        row = await self.store.journal.find(PERSON.tenant, run_id)
+        assert row is not None
+        return row.status
+
+
+async def host(store: SqliteStore, model: Model, tools: Iterable[Tool], *, instructions: str) -> Host:
+    """An agent with these tools, ready to run on `store`."""
+    registry = Registry(tools)
+    specs = BlobSpecs(store.journal)
+    spec = AgentSpec(
+        name="bench", model=model.name, instructions=instructions, tools=tuple(registry.names()), retrieve="never"
+    )
+    loop = Loop(
+        journal=store.journal,
+        records=store.records,
+        specs=specs,
+        models=_One(model),
+        toolbox=registry,
+        policy=Policy.default(registry.tools),
+        directory=_Everybody(),
+        audience=Silence(),
+    )
+    return Host(store=store, loop=loop, spec=spec, config_hash=await specs.keep(PERSON.tenant, spec))
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    model: Model
+
+    def get(self, name: str) -> Model:
+        return self.model
+
+
+class _Everybody:
+    async def current(self, principal: Principal) -> Principal | None:
+        return principal
