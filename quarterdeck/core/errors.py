@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from quarterdeck.core.usage import Usage
+
 __all__ = [
     "BudgetExceeded",
     "Conflict",
@@ -177,9 +179,17 @@ class Filtered(ModelRefused):
 
 
 class ModelInvalid(QuarterdeckError):
-    """The model answered with something that is no answer: no choices, an HTML page, a stream without an end."""
+    """The model answered with something that is no answer: no choices, an HTML page, a stream without an end.
+
+    Attributes:
+        usage: What the call consumed all the same, None if nothing is known of it.
+    """
 
     code = "upstream_invalid"
+
+    def __init__(self, message: str, *, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage
 
 
 class Truncated(ModelInvalid):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -31,42 +31,48 @@ class Reply:
         headers: By name, in any case.
     """
 
-    __slots__ = ("_idle_timeout_s", "_max_bytes", "_origin", "_response", "headers", "status")
+    __slots__ = ("_idle_timeout_s", "_left", "_max_bytes", "_origin", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, *, max_bytes: int, idle_timeout_s: float | None) -> None:
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._origin = str(response.url.origin())
-        self._max_bytes = max_bytes
+        self._max_bytes = self._left = max_bytes
         self._idle_timeout_s = idle_timeout_s
 
     async def read(self) -> bytes:
-        """The whole body, decompressed.
+        """The whole body, decompressed. Raises like `read_some`."""
+        pieces = []
+        while piece := await self.read_some():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def read_some(self) -> bytes:
+        """The next piece of the decompressed body, cut anywhere; empty at its end.
 
         Raises:
-            TooLarge: It is longer than the caller's bound; no more of it is read.
+            TooLarge: The body is longer than the caller's bound; no more of it is read.
             Unavailable: The connection broke, or time is over.
         """
-        return b"".join([chunk async for chunk in self.chunks()])
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, decompressed, in pieces cut anywhere. Raises like `read`."""
-        left = self._max_bytes
-        while chunk := await self._next():
-            left -= len(chunk)
-            if left < 0:
-                raise TooLarge(f"the answer of {self._origin} is longer than {self._max_bytes} bytes")
-            yield chunk
-
-    async def _next(self) -> bytes:
         try:
             # The limit on silence stands here and not in the session's read timeout, which would also count the wait
             # for the headers: a model may think long before it says its first word.
             async with asyncio.timeout(self._idle_timeout_s):
-                return await self._response.content.readany()
+                piece = await self._response.content.readany()
         except Exception as error:
             raise _translated(error, self._origin) from error
+        self._left -= len(piece)
+        if self._left < 0:
+            raise TooLarge(f"the answer of {self._origin} is longer than the {self._max_bytes} bytes allowed")
+        return piece
+
+    async def drain(self, within_s: float = 0.05) -> None:
+        """Wait shortly for the end of a body of which all that matters was read: only then is the connection kept."""
+        with suppress(TimeoutError, Unavailable, TooLarge):
+            async with asyncio.timeout(within_s):
+                while await self.read_some():
+                    pass
 
 
 class GuardedClient:

@@ -1,0 +1,47 @@
+"""Puts a price on every call and holds it to a budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+
+from quarterdeck.core.context import Context
+from quarterdeck.core.errors import ModelInvalid
+from quarterdeck.core.usage import Usage
+from quarterdeck.models.base import Budget, Completion, Emit, Model, ModelRequest
+from quarterdeck.models.prices import Prices
+
+__all__ = ["Metered"]
+
+
+class Metered:
+    """Asks a budget before each call and tells it after, in tokens and money, also of calls that were billed and failed."""
+
+    def __init__(self, model: Model, prices: Prices, budget: Budget | None = None) -> None:
+        self._model = model
+        self._prices = prices
+        self._budget = budget
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        if self._budget is not None:
+            await self._budget.check(ctx)
+        try:
+            completion = await self._model.complete(request, ctx, emit)
+        except ModelInvalid as error:
+            if error.usage is not None:
+                error.usage = await self._spend(ctx, self.name, error.usage)
+            raise
+        return replace(completion, usage=await self._spend(ctx, completion.model or self.name, completion.usage))
+
+    async def _spend(self, ctx: Context, model: str, usage: Usage) -> Usage:
+        usage = replace(usage, cost_usd=self._prices.cost_usd(model, usage))
+        if self._budget is not None:
+            # The provider bills a call whose caller has gone, so the budget hears of it as well.
+            with anyio.CancelScope(shield=True):
+                await self._budget.spend(ctx, model, usage)
+        return usage

@@ -1,0 +1,177 @@
+"""What every provider's adapter needs of HTTP: JSON both ways, and errors read from status, headers and body."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any
+
+from quarterdeck.core.errors import ContextTooLarge, Filtered, ModelRefused, ModelUnavailable, QuarterdeckError
+
+try:
+    import orjson
+except ImportError:  # the library install does without it
+    orjson = None  # type: ignore[assignment]  # a module has no type that allows None
+
+__all__ = ["Fault", "decode", "encode", "failure", "read_fault", "retry_after_s", "shortened", "traceparent"]
+
+_FILTERED = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+_MAY_PASS = frozenset({408, 409, 429})
+_SECRET = re.compile(r"\b(?:sk|pk|key|rk)-[\w*.-]{6,}|\bBearer\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
+_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
+
+
+def encode(value: Any) -> bytes:
+    """`value` as JSON. Mappings of any kind are objects; lone surrogates, which no UTF-8 can carry, become ``?``."""
+    if orjson is not None:
+        try:
+            return orjson.dumps(value, default=_plain)
+        except TypeError:
+            pass  # a lone surrogate, or an integer of more than 64 bits
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return text.encode("utf-8", "replace")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def decode(data: bytes | str) -> Any:
+    """The value of a JSON text. Lone surrogates, as a reply cut inside an emoji holds, become U+FFFD.
+
+    Raises:
+        ValueError: It is not JSON, holds NaN or infinity, or is nested too deeply.
+    """
+    if orjson is not None:
+        try:
+            return orjson.loads(data)
+        except ValueError:
+            # Only an escaped surrogate is refused though it can be mended; all else is bad for the other reader too.
+            if "\\u" not in str(data):
+                raise
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        if "\\u" not in text:
+            return value
+        joined = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return json.loads(joined)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def _finite(digits: str) -> float:
+    if not isfinite(value := float(digits)):
+        raise ValueError(f"{digits[:20]} is no finite number")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What a provider says is wrong.
+
+    Attributes:
+        code: Its own code, or the kind of error where it gives none.
+        param: The parameter it objects to.
+    """
+
+    message: str
+    code: str = ""
+    param: str = ""
+
+
+def read_fault(body: Any, secret: str = "") -> Fault:
+    """The fault in a decoded error body of any of the usual shapes, or in plain text. `secret` is removed from it."""
+    if not isinstance(body, dict):
+        return Fault(message=shortened(body if isinstance(body, str) else "", secret))
+    error = body.get("error", body)
+    if not isinstance(error, dict):
+        return Fault(message=shortened(str(error), secret))
+    inner = error.get("innererror")
+    inner_code = inner.get("code") if isinstance(inner, dict) else None
+    message = error.get("message") or error.get("detail") or ""
+    return Fault(
+        message=shortened(message if isinstance(message, str) else encode(message).decode(), secret),
+        code=str(inner_code or error.get("code") or error.get("type") or ""),
+        param=str(error.get("param") or ""),
+    )
+
+
+def shortened(text: str, secret: str = "", limit: int = 300) -> str:
+    """`text` fit for a message: one printable line, at most `limit` characters, without what looks like a credential."""
+    if secret:
+        text = text.replace(secret, "[secret]")
+    text = _SECRET.sub("[secret]", text[: 4 * limit])
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def failure(model: str, status: int | None, headers: Mapping[str, str], fault: Fault) -> QuarterdeckError:
+    """The error that `fault` is; `status` is None when it came in the body of a success."""
+    request_id = headers.get("x-request-id") or headers.get("request-id") or headers.get("apim-request-id")
+    what = f"{model} answered {status}" if status else f"{model} reported an error"
+    message = f"{what}: {fault.message or 'without an explanation'}"
+    if request_id:
+        message += f" (request {shortened(request_id, limit=80)})"
+    if fault.code in _FILTERED:
+        return Filtered(message, status=status)
+    if fault.code == "context_length_exceeded" or (status == 400 and "context length" in fault.message.lower()):
+        return ContextTooLarge(message)
+    if (status is None and fault.code != "invalid_request_error") or (status and (status in _MAY_PASS or status >= 500)):
+        return ModelUnavailable(message, status=status, retry_after_s=retry_after_s(headers))
+    return ModelRefused(message, status=status)
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds a provider asks to wait, from ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None if it does not.
+
+    Args:
+        headers: Looked up as given, so they must ignore case. A date is compared with their own ``Date`` where there is one.
+        now: For a date without ``Date`` beside it; None for the current time.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("Retry-After")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    until = _date(value)
+    if until is None:
+        return None
+    return max(0.0, (until - (_date(headers.get("Date", "")) or now or datetime.now(UTC))).total_seconds())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return max(0.0, value) if isfinite(value) else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        value = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def traceparent(trace_id: str | None) -> str | None:
+    """The W3C header that makes a call part of the trace, under a span id of its own; None for no usable trace id."""
+    if trace_id is None or _TRACE_ID.match(trace_id) is None:
+        return None
+    return f"00-{trace_id}-{os.urandom(8).hex()}-01"
