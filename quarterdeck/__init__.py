@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quarterdeck.core.context import Principal
     from quarterdeck.core.runs import Limits
     from quarterdeck.core.tools import ToolContext
     from quarterdeck.embedded import Agent, RunResult
     from quarterdeck.tools.decorator import tool
 
-__all__ = ["Agent", "Limits", "RunResult", "ToolContext", "tool"]
+__all__ = ["Agent", "Limits", "Principal", "RunResult", "ToolContext", "tool"]
 
 _HOMES = {
     "Agent": "quarterdeck.embedded",
     "Limits": "quarterdeck.core.runs",
+    "Principal": "quarterdeck.core.context",
     "RunResult": "quarterdeck.embedded",
     "ToolContext": "quarterdeck.core.tools",
     "tool": "quarterdeck.tools.decorator",

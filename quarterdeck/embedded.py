@@ -17,7 +17,6 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from quarterdeck.agent.answer import ReadOutput
 from quarterdeck.agent.base import Audience, Models, Retriever, Silence
-from quarterdeck.agent.fold import fold
 from quarterdeck.agent.loop import Loop
 from quarterdeck.agent.state import MadeCall, RunState
 from quarterdeck.core.answers import Answer, Confidence
@@ -150,7 +149,7 @@ class Agent(Generic[T]):
         async def follow() -> None:
             async with send:
                 await run.start(prompt, tuple(history), principal)
-            if (await run.state()).ended is None:
+            if run.state.ended is None:
                 self._waiting[run.run_id] = run
 
         async with anyio.create_task_group() as tasks, receive:
@@ -203,7 +202,7 @@ class Agent(Generic[T]):
         )
 
     async def _settle(self, run: _Run) -> RunResult[T]:
-        state = await run.state()
+        state = run.state
         started = state.started
         assert started is not None  # a run that was awaited has begun
         drafts: tuple[Draft, ...] = ()
@@ -252,6 +251,7 @@ class _Run:
         self._store = MemoryStore()
         self._audience = audience
         self._tenant = ""
+        self.state = RunState()
         self.approvals = Approvals(
             journal=self._store.journal, records=self._store.records, dispatcher=_Unattended(), toolbox=registry
         )
@@ -283,10 +283,7 @@ class _Run:
         await self.go_on()
 
     async def go_on(self) -> None:
-        await self._loop.advance(self._tenant, self.run_id)
-
-    async def state(self) -> RunState:
-        return fold([entry async for entry in self._store.journal.read(self._tenant, self.run_id)])
+        self.state = await self._loop.advance(self._tenant, self.run_id) or self.state
 
     async def drafts(self, principal: Principal) -> tuple[Draft, ...]:
         return tuple(await self.approvals.list(principal, status=DraftStatus.WAITING))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from quarterdeck.agent.conversation import cost_of
 from quarterdeck.agent.state import CallState, MadeCall, RunState
@@ -33,13 +34,14 @@ from quarterdeck.core.events import (
 )
 from quarterdeck.core.ids import canonical_json
 from quarterdeck.core.labels import PUBLIC, Integrity, Label, join_all
-from quarterdeck.core.messages import Message, ResultStatus, Role, Text
+from quarterdeck.core.messages import Message, Role, Text, ToolResult
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.store.base import Entry
 
 __all__ = ["fold", "signature"]
 
 _SIGNATURES_KEPT = 16  # twice the longest cycle anybody can configure to look for
+_Changes = dict[str, Any]  # fields of a frozen value by name, for replace()
 _OUR_OWN = Label(integrity=Integrity.TRUSTED, readers=PUBLIC)
 
 
@@ -47,106 +49,90 @@ def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
     """The state after `entries`, continuing from `state`."""
     state = state or RunState()
     for entry in entries:
-        state = _apply(state, entry)
+        state = replace(state, seq=entry.seq, updated_at=entry.at, **_changes(state, entry))
     return state
 
 
-def _apply(state: RunState, entry: Entry) -> RunState:
+def _changes(state: RunState, entry: Entry) -> _Changes:
+    """The fields of the state that an event changes. One copy of the state per event: copies are most of a fold's cost."""
     event = entry.event
     match event:
         case RunStarted():
-            state = _begin(state, event, entry)
+            return _begin(state, event, entry)
         case ModelReply():
-            state = _reply(state, event)
+            return _reply(state, event)
         case ToolReturned():
-            state = _returned(state, event)
+            return _returned(state, event)
         case Decided():
-            by_id = {decision.call_id: decision for decision in event.decisions}
-            calls = tuple(
-                replace(call, decision=by_id[call.call.id], redecided=bool(event.revision))
-                if call.call.id in by_id
-                else call
-                for call in state.calls
-            )
-            state = replace(state, calls=calls)
+            return _on_decision(state, event)
         case ToolStarted():
-            state = _on_call(
-                state,
-                event.id,
-                started=event,
-                started_seq=entry.seq,
-                started_at=entry.at,
-                doubt=None,
-                resolution=None,
-            )
+            begun = {"started": event, "started_seq": entry.seq, "started_at": entry.at, "doubt": None, "resolution": None}
+            return _on_call(state, event.id, begun)
         case ApprovalRequested():
-            state = _on_call(state, event.id, approval=event)
+            return _on_call(state, event.id, {"approval": event})
         case ApprovalDecided():
-            state = _decided(state, event)
+            return _on_approval(state, event)
         case InDoubt():
-            state = _on_attempt(state, event.id, event.started_seq, doubt=event)
+            return _on_attempt(state, event.id, event.started_seq, {"doubt": event})
         case DoubtResolved():
-            state = _on_attempt(state, event.id, event.started_seq, resolution=event)
+            return _on_attempt(state, event.id, event.started_seq, {"resolution": event})
         case Retrieved():
-            state = _found(state, event)
+            return _found(state, event)
         case AnswerRejected():
-            state = replace(_say(state, _rejection(event)), rejections=state.rejections + 1)
+            return {**_said(state, _rejection(event)), "rejections": state.rejections + 1}
         case ContextCompacted():
-            kept = state.messages[len(state.messages) - event.keep_last :]
-            messages = (*event.replaced, *kept)
-            state = replace(state, messages=messages, tokens=sum(map(cost_of, messages)))
+            messages = (*event.replaced, *state.messages[len(state.messages) - event.keep_last :])
+            return {"messages": messages, "tokens": sum(map(cost_of, messages))}
+        case Steer() if state.calls:
+            return {"steers": (*state.steers, event.message)}
         case Steer():
-            state = _steer(state, event.message)
+            return _heard(state, event.message)
         case GuardrailFired(layer="limits", action="close"):
-            state = replace(state, closing=StopReason(event.rule))
+            return {"closing": StopReason(event.rule)}
         case CancelRequested():
-            state = replace(state, cancel=event)
+            return {"cancel": event}
         case PauseRequested():
-            state = replace(state, paused=True)
+            return {"paused": True}
         case ResumeRequested():
-            state = replace(state, paused=False)
+            return {"paused": False}
         case FinalAnswer():
-            state = replace(state, ended=event, status=RunStatus.DONE)
+            return {"ended": event, "status": RunStatus.DONE}
         case RunFailed():
-            state = replace(state, ended=event, status=RunStatus.FAILED)
+            return {"ended": event, "status": RunStatus.FAILED}
         case RunCancelled():
-            state = replace(state, ended=event, status=RunStatus.CANCELLED)
-    return replace(state, seq=entry.seq, updated_at=entry.at)
+            return {"ended": event, "status": RunStatus.CANCELLED}
+    return {}
 
 
-def _begin(state: RunState, event: RunStarted, entry: Entry) -> RunState:
-    state = replace(state, started=event, started_at=entry.at, status=RunStatus.RUNNING)
-    for message in event.history:
-        state = _say(replace(state, label=state.label.join(message.label)), message)
-    return _hear(state, event.input)
+def _begin(state: RunState, event: RunStarted, entry: Entry) -> _Changes:
+    label = join_all(message.label for message in event.history).join(state.label)
+    before = replace(state, label=label, **_said(state, *event.history))
+    started = {"started": event, "started_at": entry.at, "status": RunStatus.RUNNING}
+    return {"messages": before.messages, "tokens": before.tokens, "label": label, **_heard(before, event.input), **started}
 
 
-def _hear(state: RunState, message: Message) -> RunState:
-    """Take in a person's message: typed parts are words, the rest is context like any other."""
-    typed = tuple(part for part in message.parts if part.label.integrity is Integrity.TRUSTED)
-    rest = join_all(part.label for part in message.parts if part.label.integrity is not Integrity.TRUSTED)
-    words = (*state.words, "".join(part.text for part in typed)) if typed else state.words
-    return _say(replace(state, words=words, label=state.label.join(rest)), message)
+def _heard(state: RunState, *messages: Message) -> _Changes:
+    """Take in people's messages: typed parts are words, the rest is context like any other."""
+    words, label = state.words, state.label
+    for message in messages:
+        typed = tuple(part for part in message.parts if part.label.integrity is Integrity.TRUSTED)
+        words = (*words, "".join(part.text for part in typed)) if typed else words
+        label = join_all((label, *(part.label for part in message.parts if part not in typed)))
+    return {**_said(state, *messages), "words": words, "label": label}
 
 
-def _found(state: RunState, event: Retrieved) -> RunState:
+def _said(state: RunState, *messages: Message) -> _Changes:
+    return {"messages": (*state.messages, *messages), "tokens": state.tokens + sum(map(cost_of, messages))}
+
+
+def _found(state: RunState, event: Retrieved) -> _Changes:
     text = f"Passages found for this question:\n{render_passages(event.passages)}"
-    return replace(
-        _say(state, Message(role=Role.USER, parts=(Text(text=text, label=event.label),))),
-        retrieved=True,
-        passages={**state.passages, **{passage.id: passage for passage in event.passages}},
-        label=state.label.join(event.label),
-    )
-
-
-def _say(state: RunState, *messages: Message) -> RunState:
-    return replace(state, messages=(*state.messages, *messages), tokens=state.tokens + sum(map(cost_of, messages)))
-
-
-def _steer(state: RunState, message: Message) -> RunState:
-    if state.calls:
-        return replace(state, steers=(*state.steers, message))
-    return _hear(state, message)
+    return {
+        **_said(state, Message(role=Role.USER, parts=(Text(text=text, label=event.label),))),
+        "retrieved": True,
+        "passages": {**state.passages, **{passage.id: passage for passage in event.passages}},
+        "label": state.label.join(event.label),
+    }
 
 
 def _rejection(event: AnswerRejected) -> Message:
@@ -155,83 +141,89 @@ def _rejection(event: AnswerRejected) -> Message:
     return Message(role=Role.USER, parts=(Text(text=text, label=_OUR_OWN),))
 
 
-def _reply(state: RunState, event: ModelReply) -> RunState:
-    return replace(
-        _say(state, event.message),
-        turn=event.turn,
-        calls=tuple(CallState(call=call) for call in event.message.tool_calls),
-        usage=state.usage + event.usage,
-        worked_s=state.worked_s + event.usage.seconds,
-        model=event.model,
-        finish_reason=event.finish_reason,
-    )
+def _reply(state: RunState, event: ModelReply) -> _Changes:
+    return {
+        **_said(state, event.message),
+        "turn": event.turn,
+        "calls": tuple(CallState(call=call) for call in event.message.tool_calls),
+        "usage": state.usage + event.usage,
+        "worked_s": state.worked_s + event.usage.seconds,
+        "model": event.model,
+        "finish_reason": event.finish_reason,
+    }
 
 
-def _on_call(state: RunState, call_id: str, **changes: object) -> RunState:
-    calls = tuple(replace(call, **changes) if call.call.id == call_id else call for call in state.calls)  # type: ignore[arg-type]  # replace() cannot be typed by keyword
-    return replace(state, calls=calls)
+def _on_decision(state: RunState, event: Decided) -> _Changes:
+    by_id = {decision.call_id: decision for decision in event.decisions}
+    return {
+        "calls": tuple(
+            replace(call, decision=by_id[call.call.id], redecided=bool(event.revision)) if call.call.id in by_id else call
+            for call in state.calls
+        )
+    }
 
 
-def _on_attempt(state: RunState, call_id: str, started_seq: int, **changes: object) -> RunState:
+def _on_call(state: RunState, call_id: str, changes: _Changes) -> _Changes:
+    return {"calls": tuple(replace(call, **changes) if call.call.id == call_id else call for call in state.calls)}
+
+
+def _on_attempt(state: RunState, call_id: str, started_seq: int, changes: _Changes) -> _Changes:
     """Change a call, but only if the change speaks of its latest start: an answer is never used for two attempts."""
     if any(call.call.id == call_id and call.started_seq == started_seq for call in state.calls):
-        return _on_call(state, call_id, **changes)
-    return state
+        return _on_call(state, call_id, changes)
+    return {}
 
 
-def _decided(state: RunState, event: ApprovalDecided) -> RunState:
-    changes: dict[str, object] = {"approved": event}
+def _on_approval(state: RunState, event: ApprovalDecided) -> _Changes:
+    changes: _Changes = {"approved": event}
     if event.edited_args is not None:
         call = next((call.call for call in state.calls if call.call.id == event.id), None)
         if call is not None:
             changes["call"] = replace(call, args=event.edited_args)
-    return _on_call(state, event.id, **changes)
+    return _on_call(state, event.id, changes)
 
 
-def _returned(state: RunState, event: ToolReturned) -> RunState:
+def _returned(state: RunState, event: ToolReturned) -> _Changes:
     result = event.result
-    state = _on_call(state, result.call_id, result=result)
-    found = {passage.id: passage for passage in result.passages}
-    state = replace(
-        state,
-        label=state.label.join(result.label),
-        passages={**state.passages, **found} if found else state.passages,
-    )
-    return state if any(call.result is None for call in state.calls) else _close_turn(state)
+    changes = _on_call(state, result.call_id, {"result": result})
+    changes["label"] = state.label.join(result.label)
+    if result.passages:
+        changes["passages"] = {**state.passages, **{passage.id: passage for passage in result.passages}}
+    calls: tuple[CallState, ...] = changes["calls"]
+    if all(call.result is not None for call in calls):
+        changes |= _turn_closed(state, calls, changes["label"])
+    return changes
 
 
-def _close_turn(state: RunState) -> RunState:
+def _turn_closed(state: RunState, calls: tuple[CallState, ...], label: Label) -> _Changes:
     """All calls have results: they become messages in the order of the calls, and what came in meanwhile follows them."""
-    results = tuple(call.result for call in state.calls if call.result is not None)
-    made = tuple(
-        MadeCall(
-            turn=state.turn,
-            name=call.call.name,
-            arguments=call.call.args,
-            success=result.ok,
-            duration_ms=result.duration_ms,
-            error=result.error,
-            draft=call.approval.draft if call.approval else None,
-            approved_by=call.approved.by if call.approved and call.approved.approved else None,
-        )
-        for call, result in zip(state.calls, results, strict=True)
+    results = tuple(call.result for call in calls if call.result is not None)
+    changes = {
+        **_said(state, *(result.as_message() for result in results)),
+        "calls": (),
+        "made": state.made + tuple(_made(state.turn, call, result) for call, result in zip(calls, results, strict=True)),
+        "results": state.results + tuple(result for result in results if result.ok),
+        "worked_s": state.worked_s + max((result.duration_ms for result in results), default=0.0) / 1000,
+        "signatures": (*state.signatures, signature(calls))[-_SIGNATURES_KEPT:],
+        "unknown_tools": state.unknown_tools + 1 if all(result.error == "unknown_tool" for result in results) else 0,
+    }
+    if state.steers:
+        after = replace(state, label=label, messages=changes["messages"], tokens=changes["tokens"])
+        changes |= {"steers": (), **_heard(after, *state.steers)}
+    return changes
+
+
+def _made(turn: int, call: CallState, result: ToolResult) -> MadeCall:
+    return MadeCall(
+        turn=turn,
+        name=call.call.name,
+        arguments=call.call.args,
+        success=result.ok,
+        duration_ms=result.duration_ms,
+        error=result.error,
+        draft=call.approval.draft if call.approval else None,
+        approved_by=call.approved.by if call.approved and call.approved.approved else None,
     )
-    unknown = all(result.error == "unknown_tool" for result in results)
-    turn_signature = signature(state.calls)
-    steers = state.steers
-    state = replace(
-        _say(state, *(result.as_message() for result in results)),
-        calls=(),
-        steers=(),
-        made=state.made + made,
-        results=state.results + tuple(result for result in results if result.status is ResultStatus.OK),
-        worked_s=state.worked_s + max((result.duration_ms for result in results), default=0.0) / 1000,
-        signatures=(*state.signatures, turn_signature)[-_SIGNATURES_KEPT:],
-        unknown_tools=state.unknown_tools + 1 if unknown else 0,
-    )
-    for message in steers:
-        state = _hear(state, message)
-    return state
 
 
 def signature(calls: Iterable[CallState]) -> str:

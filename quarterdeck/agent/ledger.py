@@ -36,7 +36,7 @@ class Ledger:
         self._durable = self.state
         self._staged: list[Entry] = []
         self._beside: list[Beside] = []
-        self._committing = anyio.Lock()  # parallel tools commit their results as they come
+        self._committing = anyio.Lock(fast_acquire=True)  # parallel tools commit their results as they come
 
     def stage(self, *events: Event, beside: Sequence[Beside] = ()) -> None:
         """Fold `events` now; they become durable with the next commit, together with the rows beside them."""

@@ -42,7 +42,7 @@ from quarterdeck.agent.next_step import (
     Wait,
     next_step,
 )
-from quarterdeck.agent.state import CallState
+from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.decisions import DraftStatus
@@ -127,28 +127,32 @@ class Loop:
         self.doubt_grace_s = doubt_grace_s
         self._scopes: dict[str, anyio.CancelScope] = {}
 
-    async def advance(self, tenant: str, run_id: str) -> None:
+    async def advance(self, tenant: str, run_id: str) -> RunState | None:
         """Take the run as far as it goes: until it ends, waits, or another worker takes it.
+
+        Returns:
+            The state it was left in; None if there was nothing to do, or another worker has it now.
 
         Raises:
             StoreUnavailable: The store does not answer; the run stays as it is and is due again later.
         """
         claim = await self.journal.claim(tenant, run_id)
         if claim is None:
-            return
+            return None
         ledger = Ledger(self.journal, self.audience, claim, self.now)
         try:
             advance = await self._begin(ledger, claim)
             if advance is not None:
                 await advance.drive()
         except Fenced:
-            return  # another worker has the run, and whatever we hold is stale
+            return None  # another worker has the run, and whatever we hold is stale
         except StoreUnavailable:
             raise
         except QuarterdeckError as error:
             await self._fail(ledger, error.code, str(error))
         except Exception as error:  # noqa: BLE001 - the worker's edge: one run's failure is recorded, the worker lives
             await self._fail(ledger, "internal", f"{type(error).__name__}: {error}")
+        return ledger.state
 
     def interrupt(self, run_id: str) -> None:
         """Make a running advance look at the journal now: a model call or read in flight is cut, a write is left to end."""

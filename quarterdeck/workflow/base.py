@@ -7,7 +7,7 @@ from typing import Protocol
 
 __all__ = ["Advance", "Dispatcher"]
 
-Advance = Callable[[str, str], Awaitable[None]]  # (tenant, run id): take the run as far as it goes
+Advance = Callable[[str, str], Awaitable[object]]  # (tenant, run id): take the run as far as it goes
 
 
 class Dispatcher(Protocol):
