@@ -1,0 +1,396 @@
+"""Fills a tool's arguments from words: the user's own first, then what tools returned. Nothing is invented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quarterdeck.models.simulation.asks import Ask
+from quarterdeck.models.simulation.enums import choose_value, matching_values, neutral_value
+from quarterdeck.models.simulation.language import concepts, spaced
+from quarterdeck.models.simulation.named import linked, mentioned, names_in_role
+from quarterdeck.models.simulation.profiles import Parameter, Profile, Slot, parameters_of, resolve
+from quarterdeck.models.simulation.subject import own_words, query_of, residue, subject_of
+from quarterdeck.models.simulation.words import Found, Words, shape_of
+
+__all__ = ["Filled", "Material", "fill", "names_id"]
+
+_NAMED_SLOTS = frozenset({Slot.PLACE, Slot.PERSON, Slot.ORIGIN, Slot.GOAL})
+_END = frozenset("end to until return checkout out due arriv back finish stop".split())
+_BEFORE_END = frozenset("to until till through by return end due and".split())
+_COUNTED = frozenset("number no id account order ticket invoic room flight tabl case user custom employe".split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Where values may come from.
+
+    Attributes:
+        ask: The clause that wants the tool; `asks` all clauses of the message.
+        question: The whole message; `carried` the one it leans on, empty if it stands by itself.
+        sources: Texts to look in, best first: the clause, the message, then earlier ones.
+        results: Decoded results of tools, newest last.
+    """
+
+    ask: Ask
+    asks: tuple[Ask, ...]
+    question: str
+    carried: str
+    sources: tuple[Words, ...]
+    results: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Arguments, the required ones nobody gave, and how many values were found rather than assumed."""
+
+    args: dict[str, Any]
+    missing: tuple[Parameter, ...]
+    found: int
+
+
+def fill(profile: Profile, material: Material, *, forced: bool = False) -> list[Filled]:
+    """The arguments of one call, or of several if the user named several things ("T-1 and T-2").
+
+    Args:
+        forced: The tool must be called: a required text is filled with the user's words if need be.
+    """
+    filler = _Filler(profile, material)
+    filled = filler.fill(profile.parameters, forced=forced)
+    several = filler.several(profile.parameters)
+    if several is None:
+        return [filled]
+    name, values = several
+    return [Filled({**filled.args, name: value}, filled.missing, filled.found) for value in values]
+
+
+def names_id(profile: Profile, words: Words) -> bool:
+    """True if the text holds an id that by pattern or example can only be meant for this tool."""
+    return any(
+        (parameter.pattern is not None or parameter.shapes)
+        and parameter.slot is Slot.ID
+        and any(_ids(parameter, words, strict=True))
+        for parameter in profile.parameters
+    )
+
+
+class _Filler:
+    """One filling. Keeps which words are used up, so that two parameters never take the same one."""
+
+    def __init__(self, profile: Profile, material: Material) -> None:
+        self.profile = profile
+        self.material = material
+        self.known = profile.nouns | profile.about | {profile.verb} | {term for p in profile.parameters for term in p.terms}
+        self.known |= {
+            term for p in profile.parameters for value in p.schema.get("enum", ()) for term in concepts(str(value))
+        }
+        self.taken: set[tuple[int, int]] = set()
+
+    def fill(self, parameters: tuple[Parameter, ...], *, forced: bool) -> Filled:
+        args: dict[str, Any] = {}
+        found = 0
+        for strict in (True, False):
+            for parameter in parameters:
+                if parameter.name in args or not (strict or parameter.required):
+                    continue
+                value = self._value(parameter, strict=strict)
+                if value is not None:
+                    args[parameter.name] = value
+                    found += parameter.slot not in (Slot.QUERY, Slot.PROSE)
+        missing = []
+        for parameter in parameters:
+            if parameter.required and parameter.name not in args:
+                value = self._assumed(parameter, forced=forced)
+                if value is None:
+                    missing.append(parameter)
+                else:
+                    args[parameter.name] = value
+        ordered = {parameter.name: args[parameter.name] for parameter in parameters if parameter.name in args}
+        return Filled(ordered, tuple(missing), found)
+
+    def several(self, parameters: tuple[Parameter, ...]) -> tuple[str, list[Any]] | None:
+        """The one parameter for which the clause names several values, with the values."""
+        for parameter in parameters:
+            alike = sum(other.slot is parameter.slot for other in parameters)
+            if not parameter.required or alike > 1 or parameter.slot not in (Slot.ID, *_NAMED_SLOTS):
+                continue
+            for words in self.material.sources[:2]:
+                found = list(self._candidates(parameter, words, strict=True))
+                if parameter.slot is Slot.ID:
+                    found = [item for item in found if shape_of(str(item.value)) == shape_of(str(found[0].value))]
+                else:
+                    found = linked(found, words)
+                values = list(dict.fromkeys(item.value for item in found)) or self._listed_in_chinese(parameter, words)
+                if len(values) > 1 and parameter.slot is not Slot.PERSON:
+                    return parameter.name, values
+        return None
+
+    def _listed_in_chinese(self, parameter: Parameter, words: Words) -> list[Any]:
+        """Names listed without any mark of their part: "广州和北京的天气"."""
+        if parameter.slot is not Slot.PLACE or not words.chinese or re.search("[和与跟、]", words.text) is None:
+            return []
+        return list(dict.fromkeys(residue(self.material.ask, self.known).split()))
+
+    def _value(self, parameter: Parameter, *, strict: bool) -> Any:
+        match parameter.slot:
+            case Slot.ENUM:
+                return self._enum(parameter) if strict else None
+            case Slot.BOOLEAN:
+                return self._boolean(parameter) if strict else None
+            case Slot.ARRAY:
+                return self._array(parameter, strict=strict)
+            case Slot.OBJECT:
+                nested = self.fill(parameters_of(parameter.schema), forced=False)
+                return nested.args if nested.args and not nested.missing and nested.found else None
+            case Slot.QUERY | Slot.TITLE | Slot.PROSE:
+                return self._text(parameter) if strict == (parameter.slot is not Slot.PROSE) or parameter.required else None
+        for index, words in enumerate(self.material.sources):
+            for item in self._candidates(parameter, words, strict=strict):
+                if (index, item.start) in self.taken or not _fits(item.value, parameter.schema):
+                    continue
+                self.taken.add((index, item.start))
+                self._take_same(item, index)
+                return item.value
+        return None if strict else self._from_results(parameter) or self._rest(parameter)
+
+    def _take_same(self, item: Found, index: int) -> None:
+        """The clause is a part of the message: what is used in one is used in the other."""
+        if index < 2 and len(self.material.sources) > 1:
+            other = self.material.sources[1 - index]
+            mine = self.material.sources[index].text[item.start : item.end]
+            at = other.text.find(mine)
+            if at >= 0:
+                self.taken.add((1 - index, at))
+
+    def _candidates(self, parameter: Parameter, words: Words, *, strict: bool) -> Iterator[Found]:
+        match parameter.slot:
+            case Slot.ID:
+                yield from _stated(parameter, words) if strict else ()
+                yield from _ids(parameter, words, strict=strict, nouns=self.profile.nouns)
+            case Slot.NUMBER:
+                yield from _numbers(parameter, words, strict=strict)
+            case Slot.EMAIL:
+                yield from words.emails
+            case Slot.URL:
+                yield from words.urls
+            case Slot.DATE | Slot.MOMENT:
+                yield from _dates(parameter, words, strict=strict)
+            case Slot.TIME:
+                yield from words.times
+            case Slot.CURRENCY:
+                yield from (Found(m.group(), m.start(), m.end()) for m in re.finditer(r"\b[A-Z]{3}\b", words.text))
+            case slot if slot in _NAMED_SLOTS:
+                yield from words.emails if slot in (Slot.PERSON, Slot.GOAL) and "email" in parameter.about else ()
+                yield from names_in_role(slot, words, self.known)
+                if strict:
+                    yield from mentioned(parameter, words, self.known)
+                else:
+                    yield from (*words.quotes, *words.names)
+            case _:
+                if strict:
+                    yield from mentioned(parameter, words, self.known)
+                else:
+                    yield from (*words.quotes, *words.names)
+
+    def _enum(self, parameter: Parameter) -> Any:
+        verb = frozenset({self.material.ask.verb, self.profile.verb} - {""})
+        for words in self.material.sources:
+            value = choose_value(parameter.schema, words.text, verb)
+            if value is not None:
+                return value
+        return None
+
+    def _boolean(self, parameter: Parameter) -> bool | None:
+        for words in self.material.sources[:2]:
+            for term in parameter.terms:
+                match = re.search(
+                    rf"(\b(?:no|not|without|don't|do not|never)\s+(?:\w+\s+)?|不要?|无需)?{re.escape(term)}", words.lower
+                )
+                if match and len(term) > 2 and term not in self.profile.nouns:
+                    return match.group(1) is None
+        return None
+
+    def _array(self, parameter: Parameter, *, strict: bool) -> list[Any] | None:
+        items = parameter.schema.get("items")
+        root = parameter.schema
+        schema = resolve(items, root) if isinstance(items, Mapping) else {"type": "string"}
+        inner = parameters_of(
+            {"properties": {parameter.name: schema}, "required": [parameter.name], "$defs": root.get("$defs", {})}
+        )[0]
+        if inner.slot is Slot.ENUM:
+            return matching_values(schema, self.material.question) or None
+        if inner.slot is Slot.OBJECT:
+            nested = self.fill(parameters_of(schema), forced=False)
+            return [nested.args] if nested.found and not nested.missing else None
+        words = self.material.sources[0]
+        slot_free = inner.slot in (Slot.TEXT, Slot.PERSON, Slot.PROSE, Slot.TITLE, Slot.QUERY)
+        found = [*words.emails] if slot_free else []
+        found = found or list(self._candidates(inner, words, strict=strict and not slot_free))
+        values = [item.value for item in found if _fits(item.value, schema)]
+        return list(dict.fromkeys(values)) or None
+
+    def _text(self, parameter: Parameter) -> str | None:
+        material = self.material
+        limit = int(parameter.schema.get("maxLength", 4000))
+        text: str | None
+        if parameter.slot is Slot.QUERY:
+            quoted = material.sources[0].quotes
+            whole = material.ask.text if len(material.asks) > 1 else material.question
+            text = str(quoted[0].value) if len(quoted) == 1 else query_of(whole, material.carried)
+        else:
+            quotes = [q for q in material.sources[0].quotes if (0, q.start) not in self.taken]
+            subject = subject_of(material.question, material.asks, self.known) or (
+                subject_of(material.carried, material.asks, self.known) if material.carried else None
+            )
+            if parameter.slot is Slot.TITLE:
+                text = str(quotes[0].value) if quotes else subject
+            else:
+                text = own_words("\n".join(filter(None, (material.carried, material.question)))) if subject else None
+                if quotes and "email" not in self.known:
+                    text = str(quotes[0].value) if len(str(quotes[0].value)) > 20 else text
+        return text[:limit].strip() or None if text else None
+
+    def _from_results(self, parameter: Parameter) -> Any:
+        """A value under the parameter's name in what a tool returned, newest first."""
+        for value in reversed(self.material.results):
+            found = _lookup(value, parameter)
+            if found is not None and _fits(found, parameter.schema):
+                return found
+        return None
+
+    def _rest(self, parameter: Parameter) -> str | None:
+        """For a required text or name: what the clause says beyond the tool's own words."""
+        if parameter.slot not in (Slot.TEXT, Slot.PLACE, Slot.GOAL, Slot.ORIGIN) or parameter.type != "string":
+            return None
+        rest = residue(self.material.ask, self.known)
+        return rest if rest and _fits(rest, parameter.schema) and parameter.pattern is None else None
+
+    def _assumed(self, parameter: Parameter, *, forced: bool) -> Any:
+        if "default" in parameter.schema:
+            return parameter.schema["default"]
+        if parameter.slot is Slot.ENUM:
+            return neutral_value(parameter.schema)
+        if parameter.slot is Slot.BOOLEAN:
+            return False
+        if forced and parameter.type == "string" and parameter.pattern is None:
+            return own_words(self.material.question) or None
+        return None
+
+
+def _stated(parameter: Parameter, words: Words) -> Iterator[Found]:
+    """An id given under the parameter's name, whatever its shape: "the song id is wj_roar"."""
+    if parameter.type != "string":
+        return
+    name = r"[\s_-]*".join(re.escape(word) for word in spaced(parameter.name).lower().split())
+    for match in re.finditer(rf"{name}\s*(?:is|=|:|：|是|为)\s*[\"'“]?([\w-]+)", words.text, re.IGNORECASE):
+        if parameter.admits(match[1]):
+            yield Found(match[1], match.start(1), match.end(1))
+
+
+def _ids(parameter: Parameter, words: Words, *, strict: bool, nouns: frozenset[str] = frozenset()) -> Iterator[Found]:
+    if parameter.type in ("integer", "number"):
+        for item in words.numbers:
+            if isinstance(item.value, int) and (not strict or _in_context(item, words, parameter.terms | nouns)):
+                yield item
+        return
+    digits = [Found(str(item.value), item.start, item.end) for item in words.numbers if isinstance(item.value, int)]
+    for item in sorted([*words.ids, *digits], key=lambda found: found.start):
+        value = str(item.value)
+        if parameter.pattern is not None:
+            fitting = next((form for form in (value, value.upper(), value.lower()) if parameter.admits(form)), None)
+            if fitting is not None:
+                yield Found(fitting, item.start, item.end)
+        elif parameter.shapes:
+            if shape_of(value) in parameter.shapes or not strict:
+                prefix = shape_of(value)[0] if strict else ""
+                yield Found(prefix + value[len(prefix) :], item.start, item.end)
+        elif not strict or not value.isdigit() or _in_context(item, words, parameter.terms | nouns | _COUNTED):
+            yield item
+
+
+def _numbers(parameter: Parameter, words: Words, *, strict: bool) -> Iterator[Found]:
+    whole = parameter.type == "integer"
+    for item in words.numbers:
+        if whole and not float(item.value).is_integer():
+            continue
+        if strict:
+            near = set(words.before(item)) | set(words.after(item))
+            unit = set(words.after(item)) & parameter.about
+            written = words.text[item.end : item.end + 2] + words.text[max(0, item.start - 1) : item.start]
+            money = "amount" in parameter.terms and any(sign in written for sign in "$€£¥元块")
+            if not (near & parameter.terms or unit or money or (words.chinese and _chinese_unit(parameter, words, item))):
+                continue
+        yield Found(int(item.value) if whole else item.value, item.start, item.end)
+
+
+def _chinese_unit(parameter: Parameter, words: Words, item: Found) -> bool:
+    unit = words.text[item.end : item.end + 1]
+    names = {
+        "天": {"day"},
+        "人": {"people", "person", "guest"},
+        "月": {"month"},
+        "年": {"year"},
+        "元": {"amount"},
+        "份": {"quantity"},
+    }
+    return bool(names.get(unit, set()) & parameter.terms) or (
+        len(unit) == 1 and unit in str(parameter.schema.get("description", ""))
+    )
+
+
+def _dates(parameter: Parameter, words: Words, *, strict: bool) -> Iterator[Found]:
+    exact = parameter.schema.get("format") is not None or parameter.slot is Slot.MOMENT
+    found = words.dates if exact or words.dates else words.relative_dates
+    ends = bool(parameter.terms & _END)
+    for item in found:
+        if (
+            strict
+            and ends
+            and not (set(words.before(item, 2)) & _BEFORE_END or re.search(r"[到至]\s*\Z", words.text[: item.start]))
+        ):
+            continue
+        if parameter.slot is Slot.MOMENT:
+            time = words.times[0].value if words.times else "00:00"
+            yield Found(f"{item.value}T{time}:00Z", item.start, item.end)
+        else:
+            yield item
+
+
+def _in_context(item: Found, words: Words, expected: frozenset[str]) -> bool:
+    if words.chinese:
+        return True
+    return bool(set(words.before(item)) & expected)
+
+
+def _lookup(value: Any, parameter: Parameter, depth: int = 0) -> Any:
+    if depth > 6:
+        return None
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == parameter.name and not isinstance(inner, (dict, list)):
+                return inner
+        return next((found for inner in value.values() if (found := _lookup(inner, parameter, depth + 1)) is not None), None)
+    if isinstance(value, list):
+        return next((found for inner in value[:20] if (found := _lookup(inner, parameter, depth + 1)) is not None), None)
+    return None
+
+
+def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    """True if the value satisfies the plain rules of the schema: type, bounds, lengths."""
+    kind = schema.get("type")
+    if isinstance(value, bool) or isinstance(value, str) != (kind not in ("integer", "number", "boolean")):
+        return False
+    if isinstance(value, (int, float)):
+        if kind == "integer" and not float(value).is_integer():
+            return False
+        low, high = schema.get("minimum"), schema.get("maximum")
+        above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+        return (
+            (low is None or value >= low)
+            and (high is None or value <= high)
+            and (above is None or value > above)
+            and (below is None or value < below)
+        )
+    return int(schema.get("minLength", 0)) <= len(value) <= int(schema.get("maxLength", 100_000))

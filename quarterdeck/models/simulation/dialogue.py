@@ -1,0 +1,122 @@
+"""The conversation as the simulated model reads it: what was asked, what was done about it, what was found wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quarterdeck.core.messages import Message, Role, ToolCall
+from quarterdeck.models.simulation.language import is_chinese
+
+__all__ = ["Dialogue", "Step", "read_dialogue"]
+
+_ANSWER = re.compile(
+    r"\b(?:answer|reply|response|output|json|schema|citation|source)s?\b|回答|答案|输出|引用", re.IGNORECASE
+)
+_REJECTED = re.compile(
+    r"\breject|\bnot (?:be )?accept|\binvalid\b|\bnot valid\b|\bunsupported\b|\bnot supported\b|\bdoes not (?:match|"
+    r"satisfy)\b|"
+    r"\bmend\b|被拒|驳回|未通过|不符合|无效",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call made since the question, and what came back (None while nothing did)."""
+
+    call: ToolCall
+    result: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialogue:
+    """One conversation, read once.
+
+    Attributes:
+        system: What the operator says, system messages joined.
+        earlier: Earlier questions of the user, oldest first.
+        replies: The assistant's words before the question, oldest first.
+        question: The user's last message that is not a complaint about our answer.
+        steps: Calls made since the question, in order.
+        past: Results of calls before the question, oldest first.
+        rejections: Why our answers to the question were sent back, oldest first.
+    """
+
+    system: str
+    earlier: tuple[str, ...]
+    replies: tuple[str, ...]
+    question: str
+    steps: tuple[Step, ...]
+    past: tuple[Step, ...]
+    rejections: tuple[str, ...]
+
+    @property
+    def chinese(self) -> bool:
+        """True if the user writes Chinese; a question without letters goes by the one before."""
+        for text in (self.question, *reversed(self.earlier)):
+            if is_chinese(text):
+                return True
+            if any(char.isalpha() for char in text):
+                return False
+        return False
+
+
+def read_dialogue(messages: Sequence[Message]) -> Dialogue:
+    """Sort the messages of a request."""
+    system: list[str] = []
+    earlier: list[str] = []
+    rejections: list[str] = []
+    question = ""
+    asked_at = -1
+    for index, message in enumerate(messages):
+        text = message.text
+        if message.role is Role.USER:
+            if _is_rejection(messages, index, asked_at):
+                rejections.append(text)
+                continue
+            if question:
+                earlier.append(question)
+            question, asked_at, rejections = text, index, []
+        elif message.role is Role.SYSTEM:
+            if _is_rejection(messages, index, asked_at):
+                rejections.append(text)
+            else:
+                system.append(text)
+    past, steps = _steps(messages[: max(asked_at, 0)]), _steps(messages[asked_at + 1 :])
+    replies = [m.text for m in messages[: max(asked_at, 0)] if m.role is Role.ASSISTANT and m.text]
+    return Dialogue(
+        system="\n".join(system),
+        earlier=tuple(earlier),
+        replies=tuple(replies),
+        question=question,
+        steps=steps,
+        past=past,
+        rejections=tuple(rejections),
+    )
+
+
+def _steps(messages: Sequence[Message]) -> tuple[Step, ...]:
+    """Calls with their results. Ids may repeat in a conversation, so a result belongs to the latest open call of its id."""
+    found: list[Step] = []
+    for message in messages:
+        found.extend(Step(call, None) for call in message.tool_calls)
+        if message.role is Role.TOOL:
+            for index in range(len(found) - 1, -1, -1):
+                if found[index].call.id == message.call_id:
+                    found[index] = Step(found[index].call, message.text)
+                    break
+    return tuple(found)
+
+
+def _is_rejection(messages: Sequence[Message], index: int, asked_at: int) -> bool:
+    """True for a complaint about our answer: it follows an answer in words and speaks of answers and of what is wrong."""
+    if asked_at < 0 or index == 0:
+        return False
+    before = messages[index - 1]
+    answered = (before.role is Role.ASSISTANT and not before.tool_calls) or (
+        index - 1 > asked_at and before.role in (Role.USER, Role.SYSTEM)
+    )
+    text = messages[index].text
+    return answered and _ANSWER.search(text) is not None and _REJECTED.search(text) is not None

@@ -1,0 +1,207 @@
+"""Finds the sentences that answer a question in passages, and says when there are none."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from quarterdeck.core.text import has_cjk, sentences, terms
+from quarterdeck.models.simulation.language import concepts, stem
+from quarterdeck.models.simulation.results import Source
+
+__all__ = ["Picked", "pick", "plain_sentences", "weights_of"]
+
+_PASSAGE_ENOUGH = 0.5  # share of the question, by rarity, that the best passage must speak of
+_SENTENCE_ENOUGH = 0.3  # and the best sentence together with its heading
+_HEADING_COUNTS = 0.7  # what a term in the heading is worth beside one in the sentence itself
+_NEXT = 0.72  # how near to the best sentence a further one must come
+_STEPS = 5  # sentences of a numbered list that are said, since half an instruction helps nobody
+
+_MARKS = re.compile(r"^\s*(?:>\s*|[-*+•]\s+|\d{1,2}[.)、]\s*|#{1,6}\s+)+")
+_HEADING = re.compile(r"^\s*#{1,6}\s|^\s*[=-]{3,}\s*$")
+_RULE = re.compile(r"^[\s|:+-]*$")
+_LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*\)")
+_STYLE = re.compile(r"\*\*|__|`+|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)")
+_NUMBERED = re.compile(r"^\s*\d{1,2}[.)、]")
+_BLOCK = re.compile(r"^\s*(?:[-*+•]\s|\d{1,2}[.)、]|#{1,6}\s|>|\||```)")
+_AMOUNT = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|once|twice|half|unlimited)\b|"
+    r"[一二两三四五六七八九十百]"
+)
+_WHEN = re.compile(
+    r"\d|\b(?:day|week|month|year|hour|minute|monday|tuesday|wednesday|thursday|friday|daily|weekly|monthly|yearly|"
+    r"annually|before|after|until|"
+    r"within|january|february|march|april|june|july|august|september|october|november|december)s?\b|[天日周月年时点分]",
+    re.IGNORECASE,
+)
+_WANTS_AMOUNT = re.compile(
+    r"\bhow (?:many|much|long|often|far|old|large|big|high|wide|heavy|fast|quickly|soon|late|early)\b|\bmaximum|"
+    r"\bminimum|\blimit|多少|几[天个次年月岁位]|多久|多长|多大|多远",
+    re.IGNORECASE,
+)
+_WANTS_TIME = re.compile(
+    r"\bwhen\b|\bhow (?:long|soon|often|late|early)\b|\bwhat (?:time|date|day)\b|\bdeadline|什么时候|何时|几点|多久|"
+    r"多长时间|哪年|哪一年|几年|日期",
+    re.IGNORECASE,
+)
+# "How high is the bonus?" asks for a number; no answer says "high".
+_MEASURE = re.compile(
+    r"\bhow (?:high|large|big|long|old|wide|heavy|fast|quickly|soon|often|far|early|late|many|much)\b", re.IGNORECASE
+)
+_WANTS_STEPS = re.compile(
+    r"\bhow (?:do|can|should|to|would|could)\b|\bsteps?\b|\bprocess\b|怎么|如何|怎样|步骤|流程", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A sentence to answer with, and the passage it is from."""
+
+    text: str
+    source: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    text: str
+    place: int
+    source: int
+    is_step: bool
+    terms: frozenset[str]
+
+
+def weights_of(question: str, carried: str = "") -> dict[str, float]:
+    """The terms a sentence is measured by: those of the question, and with half the weight those it leans on."""
+    weights = dict.fromkeys(concepts(_MEASURE.sub(" ", question), translate=False), 1.0)
+    for term in concepts(carried, translate=False) if carried else ():
+        weights.setdefault(term, 0.5)
+    return weights
+
+
+def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3) -> list[Picked]:
+    """The one to `limit` sentences that answer, in the order to be said; none if nothing comes near enough."""
+    weights = weights_of(question, carried)
+    if has_cjk(question) and not any(has_cjk(source.content) for source in sources):
+        weights = {
+            term: weight for term, weight in dict.fromkeys(concepts(f"{question} {carried}"), 1.0).items() if term.isascii()
+        }
+    if not weights or not sources:
+        return []
+    titles = [_present(source.title, weights) for source in sources]
+    found = [sentence for index, source in enumerate(sources) for sentence in _sentences(index, source, weights)]
+    if not found:
+        return []
+    rarity = _rarity(weights, found, titles)
+    total = sum(rarity.values())
+    whole = [
+        _share(titles[index].union(*(s.terms for s in found if s.source == index)), rarity, total)
+        for index in range(len(sources))
+    ]
+    scored = sorted(
+        (
+            -_score(sentence, question, titles[sentence.source], whole[sentence.source], rarity, total),
+            sentence.source,
+            sentence.place,
+            sentence,
+        )
+        for sentence in found
+    )
+    best_score, _, _, best = -scored[0][0], *scored[0][1:]
+    reached = _share(best.terms | titles[best.source], rarity, total)
+    if whole[best.source] < _PASSAGE_ENOUGH or reached < _SENTENCE_ENOUGH:
+        return []
+    chosen = _steps(best, found, limit) if _WANTS_STEPS.search(question) else [best]
+    for negative, _, _, sentence in scored[1:]:
+        if len(chosen) >= limit or -negative < _NEXT * best_score:
+            break
+        if sentence.terms and all(sentence.text != other.text for other in chosen):
+            chosen.append(sentence)
+    first = best.source
+    chosen.sort(key=lambda sentence: (sentence.source != first, sentence.source, sentence.place))
+    return [Picked(sentence.text, sources[sentence.source].id, best_score) for sentence in chosen]
+
+
+def plain_sentences(text: str) -> Iterator[tuple[str, bool]]:
+    """The sentences of a Markdown text without its marks; headings and rules are left out. True for a numbered step."""
+    for block, is_step in _blocks(text):
+        clean = _STYLE.sub("", _LINK.sub(r"\1", block)).strip()
+        for start, end in sentences(clean):
+            sentence = clean[start:end]
+            if any(char.isalnum() for char in sentence):
+                yield sentence, is_step
+
+
+def _blocks(text: str) -> Iterator[tuple[str, bool]]:
+    """Paragraphs with their wrapped lines joined, and list items and table rows one by one."""
+    block: list[str] = []
+    is_step = False
+    for line in [*text.splitlines(), ""]:
+        starts = _BLOCK.match(line) is not None
+        if block and (starts or not line.strip()):
+            yield _join(block), is_step
+            block = []
+        if not line.strip() or _HEADING.match(line) or _RULE.match(line) or line.lstrip().startswith("```"):
+            continue
+        if line.lstrip().startswith("|"):
+            yield " – ".join(cell.strip() for cell in line.strip().strip("|").split("|") if cell.strip()), False
+            continue
+        if not block:
+            is_step = _NUMBERED.match(line) is not None
+        block.append(_MARKS.sub("", line).strip())
+
+
+def _join(lines: Sequence[str]) -> str:
+    joined = lines[0]
+    for line in lines[1:]:
+        joined += line if has_cjk(joined[-1:]) and has_cjk(line[:1]) else f" {line}"
+    return joined
+
+
+def _sentences(index: int, source: Source, weights: Mapping[str, float]) -> Iterator[_Sentence]:
+    for place, (text, is_step) in enumerate(plain_sentences(source.content)):
+        yield _Sentence(text, place, index, is_step, _present(text, weights))
+
+
+def _present(text: str, weights: Mapping[str, float]) -> frozenset[str]:
+    return frozenset(root for term in terms(text) if (root := stem(term)) in weights)
+
+
+def _rarity(weights: Mapping[str, float], found: Sequence[_Sentence], titles: Sequence[frozenset[str]]) -> dict[str, float]:
+    """Weight of each term: the fewer sentences have it, the more it tells; one that none has tells most."""
+    counts = Counter(term for sentence in found for term in sentence.terms)
+    counts.update(term for title in titles for term in title)
+    return {term: weight * math.log(1.0 + len(found) / (1.0 + counts[term])) for term, weight in weights.items()}
+
+
+def _share(present: frozenset[str], rarity: Mapping[str, float], total: float) -> float:
+    return sum(rarity[term] for term in present) / total if total else 0.0
+
+
+def _score(
+    sentence: _Sentence, question: str, title: frozenset[str], whole: float, rarity: Mapping[str, float], total: float
+) -> float:
+    score = (
+        _share(sentence.terms, rarity, total) + _HEADING_COUNTS * _share(title - sentence.terms, rarity, total) + 0.4 * whole
+    )
+    if _WANTS_AMOUNT.search(question) and _AMOUNT.search(sentence.text):
+        score += 0.2
+    if _WANTS_TIME.search(question) and _WHEN.search(sentence.text):
+        score += 0.12
+    if sentence.is_step and _WANTS_STEPS.search(question):
+        score += 0.2
+    if len(sentence.text) < 12 or sentence.text.endswith((":", "：", "?", "？")):
+        score -= 0.15
+    # Engines list the best first; between equals their order decides.
+    return score - 0.015 * sentence.source
+
+
+def _steps(best: _Sentence, found: Sequence[_Sentence], count: int) -> list[_Sentence]:
+    """An instruction is more than its best sentence: the numbered steps it belongs to, from the first, else what follows."""
+    near = [sentence for sentence in found if sentence.source == best.source]
+    if best.is_step:
+        return [sentence for sentence in near if sentence.is_step][: max(count, _STEPS)]
+    return [best, *(sentence for sentence in near if sentence.place == best.place + 1)][:count]
