@@ -50,17 +50,11 @@ def decode(data: bytes | str) -> Any:
     Raises:
         ValueError: It is not JSON, holds NaN or infinity, or is nested too deeply.
     """
-    if orjson is not None:
-        try:
-            return orjson.loads(data)
-        except ValueError:
-            # Only an escaped surrogate is refused though it can be mended; all else is bad for the other reader too.
-            if "\\u" not in str(data):
-                raise
+    # Not orjson: it makes floats of integers over 64 bits, and a rounded account number is another account.
     try:
         text = data if isinstance(data, str) else data.decode()
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        if "\\u" not in text:
+        if "\\ud" not in text and "\\uD" not in text:
             return value
         joined = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return json.loads(joined)

@@ -1,0 +1,146 @@
+"""What every model and every wrapper around one has in common."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from quarterdeck.core.errors import DeadlineExceeded
+from quarterdeck.core.events import Delta
+from quarterdeck.models.base import Model
+from quarterdeck.models.meter import Metered
+from quarterdeck.models.openai import OpenAIModel
+from quarterdeck.models.prices import Prices
+from quarterdeck.models.retry import Retrying
+from quarterdeck.net import GuardedClient
+from tests.provider import DONE, USAGE, WEATHER, Provider, called, chunk, completion, context, question, streams
+
+
+async def obliging(request: web.Request) -> web.StreamResponse:
+    """A provider that calls the first tool if it must, and otherwise repeats the question, streamed if asked to."""
+    asked = json.loads(await request.read())
+    if asked.get("tool_choice") not in (None, "auto", "none"):
+        call = called(asked["tools"][0]["function"]["name"], '{"city": "Oslo"}')
+        whole = completion(calls=[call], finish="tool_calls")
+        pieces = (chunk({"tool_calls": [{"index": 0, **call}]}), chunk({}, "tool_calls"), chunk(usage=USAGE), DONE)
+    else:
+        text = asked["messages"][-1]["content"]
+        whole = completion(text)
+        pieces = (*(chunk({"content": word + " "}) for word in text.split()), chunk({}, "stop"), chunk(usage=USAGE), DONE)
+    return await (streams(*pieces) if asked.get("stream") else whole)(request)
+
+
+@asynccontextmanager
+async def openai() -> AsyncIterator[Model]:
+    async with Provider() as provider, GuardedClient(allowed_origins=[provider.origin]) as client:
+        provider.otherwise = obliging
+        yield OpenAIModel("openai:gpt-test", base_url=provider.base_url, api_key="", client=client)
+
+
+@asynccontextmanager
+async def retrying() -> AsyncIterator[Model]:
+    async with openai() as model:
+        yield Retrying(model)
+
+
+@asynccontextmanager
+async def metered() -> AsyncIterator[Model]:
+    async with openai() as model:
+        yield Metered(model, Prices.bundled())
+
+
+MODELS: Mapping[str, Callable[[], AbstractAsyncContextManager[Model]]] = {
+    "openai": openai,
+    "retrying": retrying,
+    "metered": metered,
+}
+
+
+@pytest.fixture(params=MODELS)
+async def model(request: pytest.FixtureRequest) -> AsyncIterator[Model]:
+    async with MODELS[request.param]() as model:
+        yield model
+
+
+@pytest.mark.row("R1", part="contract")
+async def test_a_question_is_answered_in_text(model: Model) -> None:
+    reply = await model.complete(question("How are you today?"), context())
+
+    assert reply.text
+    assert reply.tool_calls == ()
+    assert (reply.finish_reason, reply.attempts) == ("stop", 1)
+
+
+@pytest.mark.row("R1", part="contract")
+async def test_the_pieces_are_the_reply(model: Model) -> None:
+    deltas: list[Delta] = []
+
+    async def keep(delta: Delta) -> None:
+        deltas.append(delta)
+
+    reply = await model.complete(question("How are you today?"), context(), keep)
+
+    assert "".join(delta.text for delta in deltas if delta.kind == "text") == reply.text
+    assert [delta.n for delta in deltas] == list(range(len(deltas)))
+
+
+@pytest.mark.row("R1", part="contract")
+@pytest.mark.parametrize("choice", ["required", "get_weather"])
+async def test_a_tool_that_must_be_called_is_called(model: Model, choice: str) -> None:
+    request = question("What is the weather in Oslo?", tools=(WEATHER,), tool_choice=choice)
+
+    reply = await model.complete(request, context())
+
+    assert reply.finish_reason == "tool_calls"
+    assert [call.name for call in reply.tool_calls] == ["get_weather"]
+    assert isinstance(reply.tool_calls[0].args.get("city"), str)
+
+
+@pytest.mark.row("R1", part="contract")
+async def test_no_tool_is_called_against_the_callers_choice(model: Model) -> None:
+    request = question("What is the weather in Oslo?", tools=(WEATHER,), tool_choice="none")
+
+    reply = await model.complete(request, context())
+
+    assert reply.tool_calls == ()
+
+
+async def test_the_reply_says_what_it_consumed_and_who_made_it(model: Model) -> None:
+    reply = await model.complete(question(), context())
+
+    assert reply.usage.prompt_tokens > 0
+    assert reply.usage.completion_tokens > 0
+    assert reply.usage.seconds >= 0
+    assert reply.model == model.name
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_after_the_deadline_nothing_is_answered(model: Model, watched: bool) -> None:
+    async def ignore(delta: Delta) -> None:
+        raise AssertionError("nothing may be said after the deadline")
+
+    with pytest.raises(DeadlineExceeded):
+        await model.complete(question(), context(within_s=-1.0), ignore if watched else None)
+
+
+async def test_many_may_ask_at_once(model: Model) -> None:
+    replies = await asyncio.gather(*(model.complete(question(f"Say {n}."), context()) for n in range(20)))
+
+    assert all(reply.text for reply in replies)
+
+
+async def test_a_watcher_that_fails_ends_the_call_with_its_own_error(model: Model) -> None:
+    class Gone(Exception):
+        """The watcher has left."""
+
+    async def leave(delta: Any) -> None:
+        raise Gone
+
+    with pytest.raises(Gone):
+        await model.complete(question("How are you today?"), context(), leave)

@@ -1,0 +1,101 @@
+"""Prices and the budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from quarterdeck.core.context import Context
+from quarterdeck.core.errors import BudgetExceeded, ModelInvalid
+from quarterdeck.core.usage import Usage
+from quarterdeck.models.base import Completion, Emit, ModelRequest
+from quarterdeck.models.meter import Metered
+from quarterdeck.models.prices import Price, Prices
+from tests.provider import context, question
+
+USAGE = Usage(prompt_tokens=1000, completion_tokens=100, cached_tokens=400, cost_usd=None)
+
+
+class Answers:
+    def __init__(self, name: str, error: Exception | None = None) -> None:
+        self.name = name
+        self.calls = 0
+        self._error = error
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        self.calls += 1
+        if self._error is not None:
+            raise self._error
+        return Completion(text="ok", usage=USAGE, model=self.name)
+
+
+class Purse:
+    """A budget of some dollars."""
+
+    def __init__(self, left_usd: float) -> None:
+        self.left_usd = left_usd
+        self.spent: list[tuple[str, Usage]] = []
+
+    async def check(self, ctx: Context) -> None:
+        if self.left_usd <= 0:
+            raise BudgetExceeded("spent")
+
+    async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
+        self.spent.append((model, usage))
+        self.left_usd -= usage.cost_usd or 0.0
+
+
+PRICES = Prices({"test:m": Price(input_usd=2.0, output_usd=10.0, cached_usd=0.5)})
+
+
+async def test_a_call_is_priced_by_fresh_cached_and_produced_tokens() -> None:
+    reply = await Metered(Answers("test:m"), PRICES).complete(question(), context())
+
+    assert reply.usage.cost_usd == pytest.approx((600 * 2.0 + 400 * 0.5 + 100 * 10.0) / 1e6)
+
+
+async def test_an_unlisted_model_has_an_unknown_cost() -> None:
+    reply = await Metered(Answers("test:other"), PRICES).complete(question(), context())
+
+    assert reply.usage.cost_usd is None
+
+
+async def test_a_spent_budget_stops_before_the_call() -> None:
+    model = Answers("test:m")
+    metered = Metered(model, PRICES, Purse(0.002))
+
+    await metered.complete(question(), context())
+    with pytest.raises(BudgetExceeded):
+        await metered.complete(question(), context())
+
+    assert model.calls == 1
+
+
+async def test_a_billed_call_that_failed_is_counted() -> None:
+    purse = Purse(1.0)
+    metered = Metered(Answers("test:m", ModelInvalid("html", usage=USAGE)), PRICES, purse)
+
+    with pytest.raises(ModelInvalid) as caught:
+        await metered.complete(question(), context())
+
+    assert [model for model, _ in purse.spent] == ["test:m"]
+    assert caught.value.usage is not None
+    assert caught.value.usage.cost_usd == pytest.approx(0.0024)
+
+
+def test_the_bundled_list_knows_dated_names_and_no_look_alikes() -> None:
+    prices = Prices.bundled()
+
+    assert (
+        prices.of("openai:gpt-4o-2024-11-20")
+        == prices.of("openai:gpt-4o")
+        == Price(input_usd=2.5, output_usd=10, cached_usd=1.25)
+    )
+    assert prices.of("openai:gpt-4o-audio-preview") is None
+    assert prices.of("ft:gpt-4o") is None
+    assert prices.cost_usd("simulated", USAGE) == 0.0
+
+
+def test_own_prices_stand_in_front() -> None:
+    prices = Prices.bundled({"openai:gpt-4o": Price(input_usd=1.0, output_usd=1.0)})
+
+    assert prices.cost_usd("openai:gpt-4o", USAGE) == pytest.approx(0.0011)
