@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.measure import Measure
 
 ROOT = Path(__file__).parents[1]
-MEASURES = ("packages", "imports", "in_process", "http_loop", "journal", "waiting", "server")
+MEASURES = ("packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "retrieval")
 TIME_LIMIT_S = 600
 
 
@@ -62,7 +62,8 @@ def _in_own_process(name: str) -> list[Measure]:
 
 def _row(measure: Measure) -> str:
     verdict = {True: "holds", False: "OVER", None: ""}[measure.holds]
-    budget = "" if measure.budget is None else f"{measure.budget:g}{' x' if measure.ratio is not None else ''}"
+    sign = {"at most": "≤", "at least": "≥"}[measure.bound]
+    budget = "" if measure.budget is None else f"{sign} {measure.budget:g}{' x' if measure.ratio is not None else ''}"
     ratio = "" if measure.ratio is None else f"{measure.ratio:.2f} x"
     reference = "" if measure.reference is None else f"{measure.reference:.3g}"
     line = _line(measure.name, f"{measure.value:.3g}" if measure.value < 1000 else f"{measure.value:.0f}", measure.unit,

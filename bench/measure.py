@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -18,7 +18,8 @@ class Measure:
     Attributes:
         reference: The same work done in the plainest way, in the same run and unit; None where there is none.
         ratio: value / reference.
-        budget: Upper bound of the ratio where there is a reference, else of the value; None when it is only told.
+        budget: Bound of the ratio where there is a reference, else of the value; None when it is only told.
+        bound: Whether the budget is the most it may be, or the least.
         holds: Whether the budget holds; None without one.
         note: What a reader must know to read the figure.
     """
@@ -31,12 +32,19 @@ class Measure:
     budget: float | None = None
     holds: bool | None = None
     note: str = ""
+    bound: Literal["at most", "at least"] = "at most"
 
 
 def absolute(name: str, value: float, unit: str, *, budget: float | None = None, note: str = "") -> Measure:
     """A figure whose budget is in its own unit."""
     holds = None if budget is None else value <= budget
     return Measure(name=name, value=value, unit=unit, budget=budget, holds=holds, note=note)
+
+
+def at_least(name: str, value: float, unit: str, *, budget: float | None = None, note: str = "") -> Measure:
+    """A figure that must not be smaller than its budget."""
+    holds = None if budget is None else value >= budget
+    return Measure(name=name, value=value, unit=unit, budget=budget, holds=holds, note=note, bound="at least")
 
 
 def relative(

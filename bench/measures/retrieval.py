@@ -1,16 +1,14 @@
-"""Retrieval quality on two public collections: nDCG@10 (linear gain) and recall@10, for index and search.
+"""Retrieval quality on two public collections: nDCG@10 (linear gain), for the index and for the search above it.
 
-The collections are for measuring only and are no part of the project; the folder that holds them is named by
-``QUARTERDECK_BENCH_DATA`` and is ``../shared/bench-data`` otherwise. A collection that is not there is skipped by name.
+The collections are for measuring only and are no part of the project; ``BENCH_DATA`` names the folder that holds them
+(each with corpus.jsonl, queries.jsonl and qrels.tsv, as BEIR has them). Without it nothing is measured here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import os
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -19,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.measure import Measure, at_least
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.knowledge.base import Chunk, Document, Lookup
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
 from quarterdeck.knowledge.search import Searcher, lookup_groups
 
-DATA = Path(os.environ.get("QUARTERDECK_BENCH_DATA", "../shared/bench-data"))
 BUDGETS = {"cranfield": 0.534, "cmrc2018-dev": 0.984}  # nDCG@10 by keyword of the index alone
 K = 10
 READER = Principal(user="bench", tenant="bench")
@@ -73,7 +71,7 @@ async def build(index: SqliteIndex, corpus: Sequence[Mapping[str, Any]]) -> dict
     return names
 
 
-async def measure(folder: Path) -> dict[str, Quality]:
+async def quality(folder: Path) -> dict[str, Quality]:
     """Quality of the index alone, and of the search with its relevance cut-off."""
     corpus, queries = rows(folder / "corpus.jsonl"), rows(folder / "queries.jsonl")
     gains = judgements(folder / "qrels.tsv")
@@ -107,28 +105,17 @@ async def measure(folder: Path) -> dict[str, Quality]:
     return results
 
 
-def main() -> int:
-    """Print one line per collection and way of asking; 1 if a budget is broken."""
-    broken = False
+async def measure() -> list[Measure]:
+    data = os.environ.get("BENCH_DATA")
+    if not data:
+        return []
+    measures: list[Measure] = []
     for name, budget in BUDGETS.items():
-        folder = DATA / name
+        folder = Path(data) / name
         if not (folder / "corpus.jsonl").is_file():
-            print(f"{name:14} skipped: {folder} does not exist (set QUARTERDECK_BENCH_DATA)")
-            continue
-        for way, quality in asyncio.run(measure(folder)).items():
-            holds = way != "index" or quality.ndcg >= budget
-            broken = broken or not holds
-            verdict = (
-                f"budget {budget} {'holds' if holds else 'BROKEN'}"
-                if way == "index"
-                else f"{quality.empty:.1%} given nothing"
-            )
-            print(
-                f"{name:14} {way:7} nDCG@10 {quality.ndcg:.4f}  recall@10 {quality.recall:.4f}  "
-                f"{quality.cpu_ms:5.1f} CPU ms per query  {verdict}"
-            )
-    return int(broken)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            raise FileNotFoundError(f"BENCH_DATA names {data}, and there is no collection {name} in it")
+        for way, found in (await quality(folder)).items():
+            note = f"recall@10 {found.recall:.3f}, {found.cpu_ms:.1f} CPU ms per query, {found.empty:.1%} given nothing"
+            least = budget if way == "index" else None
+            measures.append(at_least(f"{name}, {way}", found.ndcg, "nDCG@10", budget=least, note=note))
+    return measures
