@@ -53,7 +53,7 @@ def decode(data: bytes | str) -> Any:
     # Not orjson: it makes floats of integers over 64 bits, and a rounded account number is another account.
     try:
         text = data if isinstance(data, str) else data.decode()
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = _STRICT.decode(text)
         if "\\ud" not in text and "\\uD" not in text:
             return value
         joined = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -70,6 +70,9 @@ def _finite(digits: str) -> float:
     if not isfinite(value := float(digits)):
         raise ValueError(f"{digits[:20]} is no finite number")
     return value
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,11 +55,15 @@ class Reply:
             TooLarge: The body is longer than the caller's bound; no more of it is read.
             Unavailable: The connection broke, or time is over.
         """
+        content = self._response.content
         try:
-            # The limit on silence stands here and not in the session's read timeout, which would also count the wait
-            # for the headers: a model may think long before it says its first word.
-            async with asyncio.timeout(self._idle_timeout_s):
-                piece = await self._response.content.readany()
+            if self._idle_timeout_s is None:
+                piece = await content.readany()
+            else:
+                # The limit on silence stands here and not in the session's read timeout, which would also count the
+                # wait for the headers: a model may think long before it says its first word.
+                async with asyncio.timeout(self._idle_timeout_s):
+                    piece = await content.readany()
         except Exception as error:
             raise _translated(error, self._origin) from error
         self._left -= len(piece)

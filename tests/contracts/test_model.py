@@ -18,6 +18,7 @@ from quarterdeck.models.meter import Metered
 from quarterdeck.models.openai import OpenAIModel
 from quarterdeck.models.prices import Prices
 from quarterdeck.models.retry import Retrying
+from quarterdeck.models.simulated import SimulatedModel
 from quarterdeck.net import GuardedClient
 from tests.provider import DONE, USAGE, WEATHER, Provider, called, chunk, completion, context, question, streams
 
@@ -55,10 +56,16 @@ async def metered() -> AsyncIterator[Model]:
         yield Metered(model, Prices.bundled())
 
 
+@asynccontextmanager
+async def simulated() -> AsyncIterator[Model]:
+    yield SimulatedModel()
+
+
 MODELS: Mapping[str, Callable[[], AbstractAsyncContextManager[Model]]] = {
     "openai": openai,
     "retrying": retrying,
     "metered": metered,
+    "simulated": simulated,
 }
 
 

@@ -154,6 +154,21 @@ async def test_a_stream_may_be_cut_into_single_bytes(provider: Provider, model: 
     assert reply.text == "Hello, 世界."
 
 
+async def test_the_connection_is_kept_after_a_stream(provider: Provider, model: OpenAIModel) -> None:
+    peers = set()
+
+    async def note(request: Any) -> Any:
+        peers.add(request.transport.get_extra_info("peername"))
+        return await streams(HELLO)(request)
+
+    provider.otherwise = note
+
+    for _ in range(3):
+        await model.complete(question(), context(), Watcher())
+
+    assert len(peers) == 1
+
+
 async def test_reasoning_and_tool_starts_are_told_apart(provider: Provider, model: OpenAIModel) -> None:
     first = {"index": 0, "id": "c1", "function": {"name": "get_weather", "arguments": ""}}
     provider.script.append(

@@ -278,9 +278,9 @@ async def test_over_http_a_wish_to_wait_is_honoured(provider: Provider, model: O
     provider.script.extend([fails(429, headers={"retry-after-ms": "150"}), completion("Hello.")])
     started = time.monotonic()
 
-    await Retrying(model).complete(question(), context())
+    await Retrying(model, rng=lambda: 0.0).complete(question(), context())
 
-    assert 0.15 <= time.monotonic() - started < 0.6
+    assert time.monotonic() - started >= 0.15
 
 
 @pytest.mark.row("R2")

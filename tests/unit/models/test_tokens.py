@@ -10,17 +10,17 @@ from quarterdeck.models.tokens import count_tokens
 
 # Each text with its length in o200k tokens.
 ENGLISH = (
-    "The laptop does not charge when it is connected to the docking station on the third floor. I have tried another cable and "
-    "another socket, and both work with the laptop of my colleague. Please tell me whether the battery can be replaced under "
-    "warranty, and how long the repair would take."
+    "The laptop does not charge when it is connected to the docking station on the third floor. I have tried another cable "
+    "and another socket, and both work with the laptop of my colleague. Please tell me whether the battery can be replaced "
+    "under warranty, and how long the repair would take."
 )
 CHINESE = (
     "员工报销差旅费用时，应当在出差结束后三十天内提交申请，并附上发票、行程单以及部门经理的批准意见。"
     "超过规定标准的部分原则上由个人承担，特殊情况需要财务总监书面同意。"
 )
 JSON = (
-    '{"ticket_id": "INC-20417", "status": "open", "priority": 2, "created_at": "2026-03-14T09:26:53Z", "assignee": {"name": '
-    '"Dana Hill", "group": "it-admins"}, "tags": ["hardware", "battery"], "comments": [{"author": "bot", "text": "Received."}]}'
+    '{"ticket_id": "INC-20417", "status": "open", "priority": 2, "created_at": "2026-03-14T09:26:53Z", "assignee": '
+    '{"name": "Dana Hill", "group": "it-admins"}, "tags": ["hardware", "battery"], "comments": [{"author": "bot", "text": "Received."}]}'
 )
 
 
