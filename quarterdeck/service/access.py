@@ -117,6 +117,11 @@ class Access:
                 digest = stored.removeprefix("sha256:")
                 self._by_digest.setdefault(digest[:8], []).append((digest.encode(), user))
 
+    @property
+    def keyless(self) -> str | None:
+        """Whom callers without a key are taken for, None if they are not let in."""
+        return self._keyless.id if self._keyless else None
+
     def admit(self, caller: Caller) -> Principal:
         """The principal behind a request.
 

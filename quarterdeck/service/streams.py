@@ -70,6 +70,7 @@ class Hub:
 
     size: int = 512
     _readers: dict[str, list[Reader]] = field(default_factory=dict)
+    _cut: bool = False
     _closed: bool = False
 
     @contextlib.contextmanager
@@ -77,7 +78,7 @@ class Hub:
         """A reader of one run while the block lasts. Open it before reading the journal: then no event falls between."""
         reader = Reader(deltas, *anyio.create_memory_object_stream[Signal](self.size))
         self._readers.setdefault(run_id, []).append(reader)
-        if self._closed:
+        if self._closed or (self._cut and deltas):
             reader.close()
         try:
             yield reader
@@ -108,7 +109,8 @@ class Hub:
             reader.offer(Rested())
 
     def cut_streams(self) -> None:
-        """End the streams of those who watch; those who wait for an answer stay."""
+        """End the streams of those who watch, now and from now on; those who wait for an answer stay."""
+        self._cut = True
         for reader in self._every():
             if reader.deltas:
                 reader.close()

@@ -37,6 +37,7 @@ class RunView:
         answer: The settled answer; None until there is one.
         output: Value of the declared answer type, None for text.
         label: Join of everything the model has seen.
+        tool_calls: Names of the tools called so far, those that wait included.
         drafts: Ids of drafts that wait for a person.
         doubts: Ids of started calls whose outcome a person must tell.
         latency_ms: From its start to its last event, milliseconds.
@@ -58,6 +59,7 @@ class RunView:
     usage: Usage
     latency_ms: float
     tool_calls_made: tuple[MadeCall, ...]
+    tool_calls: tuple[str, ...]
     drafts: tuple[str, ...]
     doubts: tuple[str, ...]
     failure: Failure | None
@@ -98,6 +100,10 @@ def view_of(run_id: str, entries: Iterable[Entry], status: RunStatus | None = No
         usage=state.usage,
         latency_ms=round((last - began).total_seconds() * 1000, 3),
         tool_calls_made=state.made,
+        tool_calls=(
+            *(call.name for call in state.made),
+            *(call.call.name for call in state.calls if call.waits_for_decision or call.waits_for_resolution),
+        ),
         drafts=tuple(state.drafts),
         doubts=tuple(call.call.id for call in state.doubts),
         failure=Failure(code=ended.code, message=ended.error) if isinstance(ended, RunFailed) else None,

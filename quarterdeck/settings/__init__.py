@@ -1,6 +1,6 @@
 """Configuration: the only reader of environment and files."""
 
-from quarterdeck.settings.load import Configuration, load
+from quarterdeck.settings.load import Configuration, environment_only, load
 from quarterdeck.settings.schema import AgentFile, Profiles, Settings, UsersFile
 
-__all__ = ["AgentFile", "Configuration", "Profiles", "Settings", "UsersFile", "load"]
+__all__ = ["AgentFile", "Configuration", "Profiles", "Settings", "UsersFile", "environment_only", "load"]

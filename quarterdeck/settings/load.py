@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -20,9 +20,11 @@ from quarterdeck.core.runs import AgentSpec
 from quarterdeck.service.access import User
 from quarterdeck.settings.layers import Layer, checked, from_environment, merged
 from quarterdeck.settings.schema import AgentFile, Profiles, Settings, UsersFile, environment_name, listed
-from quarterdeck.store.strict_yaml import YamlDocument, read_yaml
 
-__all__ = ["Configuration", "load"]
+if TYPE_CHECKING:
+    from quarterdeck.store.strict_yaml import YamlDocument
+
+__all__ = ["Configuration", "environment_only", "load"]
 
 PREFIX = "QUARTERDECK_"
 CUSTOMARY: Mapping[str, tuple[str, ...]] = {
@@ -102,6 +104,15 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
     )
 
 
+def environment_only(environ: Mapping[str, str]) -> Settings:
+    """The settings of a program without a configuration folder: defaults and customary variables. Raises Misconfigured."""
+    problems: list[str] = []
+    settings = checked(Settings, [from_environment(CUSTOMARY, environ, problems)], problems)
+    if problems or settings is None:
+        raise Misconfigured("\n".join(problems))
+    return settings
+
+
 def _contradictions(
     folder: Path, settings: Settings | None, agents: Mapping[str, AgentFile], users: UsersFile
 ) -> Iterator[str]:
@@ -175,6 +186,8 @@ def _one_file(
 
 
 def _read(path: Path, problems: list[str]) -> YamlDocument | None:
+    from quarterdeck.store.strict_yaml import read_yaml  # a library user configures without files, and without PyYAML
+
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
     except (Misconfigured, OSError, UnicodeDecodeError) as error:

@@ -60,6 +60,7 @@ def configure(level: str = "info") -> None:
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level.upper()},
+            "loggers": {"uvicorn": {"level": "WARNING"}},  # its notes on starting and stopping are ours to say
         }
     )
 

@@ -18,7 +18,7 @@ from quarterdeck.telemetry import bound
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
 
-__all__ = ["BoundedBody", "Envelope", "KnownNames", "is_loopback"]
+__all__ = ["LOOPBACK_NAMES", "BoundedBody", "Envelope", "KnownNames", "is_loopback"]
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ MAX_HEADER_BYTES = 32_768
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 _HOST = re.compile(r"([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 _JSON = re.compile(r"application/json\s*(;.*)?\Z", re.IGNORECASE)
 
@@ -121,7 +121,7 @@ class KnownNames:
             return "unknown_host", "the Host header is missing, repeated or malformed"
         if self._hosts and host[1] not in self._hosts:
             return "unknown_host", "this server is not called by that name; see server.hosts"
-        state["known_host"] = host[1] in (self._hosts or _LOOPBACK_NAMES)
+        state["known_host"] = host[1] in (self._hosts or LOOPBACK_NAMES)
         state["forwarded"] = any(name in headers for name in _FORWARDING)
         origin = headers.get("origin")
         if origin is not None and not self._may_call(origin.lower(), host[0]):

@@ -55,13 +55,22 @@ class GracefulServer(uvicorn.Server):
     """Serves until SIGTERM or SIGINT: first not ready, then no new connections, then the running requests, then the end.
 
     Args:
+        on_ready: Told the port when connections are taken.
         on_stop: Called at once when a stop is asked for.
         drain_s: Seconds between that and closing the port, for a balancer to notice; 0 at SIGINT.
         stop_s: Seconds running requests get.
     """
 
     def __init__(
-        self, app: Any, *, host: str, port: int, on_stop: Callable[[], None], drain_s: float, stop_s: float
+        self,
+        app: Any,
+        *,
+        host: str,
+        port: int,
+        on_ready: Callable[[int], None],
+        on_stop: Callable[[], None],
+        drain_s: float,
+        stop_s: float,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -81,15 +90,16 @@ class GracefulServer(uvicorn.Server):
                 backlog=2048,
             )
         )
+        self._on_ready = on_ready
         self._on_stop = on_stop
         self._drain_s = drain_s
         self._stopping = False
 
-    @property
-    def port(self) -> int:
-        """The port really taken; only while serving."""
-        sockets: list[socket.socket] = [each for server in self.servers for each in server.sockets]
-        return int(sockets[0].getsockname()[1])
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        taken = [each for server in self.servers for each in server.sockets]
+        if taken:
+            self._on_ready(int(taken[0].getsockname()[1]))
 
     def stop(self, drain_s: float = 0.0) -> None:
         """Begin to stop; a second call stops at once."""

@@ -216,7 +216,7 @@ def _judgement(run: RunView) -> dict[str, Any]:
     body: dict[str, Any] = {
         "answer": answer.text or run.said,
         "confidence": answer.confidence,
-        "tool_calls": list(answer.tool_calls) or [call.name for call in run.tool_calls_made],
+        "tool_calls": list(answer.tool_calls or run.tool_calls),
         "needs_human_review": answer.needs_human_review or bool(run.drafts or run.doubts),
         "drafts": list(dict.fromkeys((*answer.drafts, *run.drafts))),
         "session_id": run.session_id,

@@ -1,0 +1,68 @@
+"""What a configuration folder brings along as code and documents: ``tools.py`` and its collections."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.tools import Tool
+from quarterdeck.knowledge.base import KnowledgeIndex
+from quarterdeck.knowledge.ingest import Ingester, IngestReport, Progress
+from quarterdeck.settings import Configuration
+
+__all__ = ["build_tools", "ingest"]
+
+
+def build_tools(folder: Path, data: Path) -> Sequence[Tool]:
+    """What ``build_tools(data)`` of the folder's ``tools.py`` returns; nothing if there is no such file.
+
+    It is an administrator's code and runs with the server's rights. Raises Misconfigured if it fails.
+    """
+    path = folder / "tools.py"
+    if not path.is_file():
+        return ()
+    spec = importlib.util.spec_from_file_location("quarterdeck_folder_tools", path)
+    assert spec is not None  # a .py file always has a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with _importable(folder):
+        try:
+            spec.loader.exec_module(module)
+            build: Callable[[Path], Sequence[Tool]] = module.build_tools
+            return tuple(build(data))
+        except AttributeError as error:
+            raise Misconfigured(f"{path}: {error}; it must define build_tools(data: Path) -> list of tools") from error
+        except Exception as error:
+            raise Misconfigured(f"{path}: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+async def ingest(
+    configuration: Configuration, index: KnowledgeIndex, progress: Progress | None = None
+) -> Mapping[Path, IngestReport]:
+    """Bring every collection into the index; only what changed is read. Raises Misconfigured for a folder there is not."""
+    reports: dict[Path, IngestReport] = {}
+    for collection in configuration.settings.knowledge.collections:
+        path = (configuration.folder / collection.path).resolve()
+        if not path.is_dir():
+            raise Misconfigured(f"knowledge.collections: {path} is not a folder")
+        reports[path] = await Ingester(index, collection.tenant).ingest_folder(
+            path,
+            groups=collection.groups,
+            trusted=collection.trusted,
+            collection=str(collection.path),
+            progress=progress,
+        )
+    return reports

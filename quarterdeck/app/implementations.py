@@ -1,0 +1,28 @@
+"""Names of implementations that are loaded only where configuration asks for them. A test resolves every one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from quarterdeck.core.errors import Misconfigured
+
+__all__ = ["INDEXES", "PROVIDERS", "STORES", "resolve"]
+
+STORES: Mapping[str, str] = {"sqlite": "quarterdeck.store.sqlite_store:open_sqlite"}
+INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
+# A provider that is not named here speaks OpenAI's protocol at the base_url it is configured with.
+PROVIDERS: Mapping[str, str] = {"openai": "quarterdeck.models.openai:OpenAIModel"}
+
+
+def resolve(table: Mapping[str, str], name: str, what: str) -> Any:
+    """The class or function `table` has under `name`. Raises Misconfigured if it has none, or cannot be imported."""
+    target = table.get(name)
+    if target is None:
+        raise Misconfigured(f"there is no {what} {name!r} in this version; there are: {', '.join(table)}")
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise Misconfigured(f"{what} {name!r} needs a package that is not installed: {error}") from error

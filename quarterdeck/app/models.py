@@ -1,0 +1,138 @@
+"""Which model answers under a name, and what is wrapped around it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from quarterdeck.app.implementations import PROVIDERS, resolve
+from quarterdeck.core.context import Context
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
+from quarterdeck.models.meter import Metered
+from quarterdeck.models.prices import Prices
+from quarterdeck.models.retry import Exponential, RetryBudget, Retrying
+from quarterdeck.net.client import GuardedClient
+from quarterdeck.settings import Settings, environment_only
+from quarterdeck.settings.schema import Provider
+
+__all__ = ["ModelShelf", "library_models"]
+
+SIMULATED = "simulated"
+BASE_URLS: Mapping[str, str] = {"openai": "https://api.openai.com/v1"}
+
+
+class ModelShelf:
+    """Implements `agent.base.Models`: makes each model once, with retries, prices and one connection pool for all.
+
+    Attributes:
+        warnings: What a person should know of the models given out so far.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.warnings: list[str] = []
+        self._settings = settings
+        self._made: dict[str, Model] = {}
+        self._budgets: dict[str, RetryBudget] = {}
+        self._prices = Prices.bundled()
+        self._client: GuardedClient | None = None
+
+    def get(self, name: str) -> Model:
+        """The model under ``provider:name``. Raises Misconfigured for an unknown provider or a missing key."""
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    async def client(self) -> GuardedClient:
+        """The pool, opened with the first call that needs it: a program on the simulated model never pays for it."""
+        if self._client is None:
+            self._client = GuardedClient(allowed_origins=_origins(self._settings.models.providers))
+            await self._client.__aenter__()
+        return self._client
+
+    async def close(self) -> None:
+        """Let go of the connections. The shelf can be used again afterwards."""
+        client, self._client = self._client, None
+        self._made.clear()
+        if client is not None:
+            await client.__aexit__(None, None, None)
+
+    def _make(self, name: str) -> Model:
+        provider, _, rest = name.partition(":")
+        wants_remote = self._settings.models.mode == "remote" or self._settings.env == "production"
+        if provider == SIMULATED:
+            if wants_remote:
+                raise Misconfigured(f"model {name!r} is refused in production and with LLM_MODE=remote")
+            return _simulated()
+        if self._settings.models.mode == "local":
+            return _simulated()
+        if not rest:
+            raise Misconfigured(f"model {name!r} is not of the form provider:name")
+        configured = self._settings.models.providers.get(provider, Provider())
+        base_url = configured.base_url or BASE_URLS.get(provider)
+        if base_url is None:
+            known = ", ".join(BASE_URLS)
+            raise Misconfigured(f"model {name!r}: set models.providers.{provider}.base_url, or use one of: {known}")
+        if configured.api_key is None and configured.base_url is None:
+            variable = f"{provider.upper()}_API_KEY"
+            if wants_remote:
+                raise Misconfigured(f"model {name!r} needs a key: set {variable}")
+            self.warnings.append(f"{variable} is not set: the simulated model answers in place of {name}")
+            return _simulated()
+        secret = configured.api_key.get_secret_value() if configured.api_key else ""
+        return self._wrapped(name, _Connected(name, base_url, secret, self._settings.models.timeout_s, self))
+
+    def _wrapped(self, name: str, model: Model) -> Model:
+        models = self._settings.models
+        budget = self._budgets.setdefault(name.partition(":")[0], RetryBudget())
+        retrying = Retrying(model, retries=models.retries, backoff=Exponential(base_s=models.retry_base_s), budget=budget)
+        return Metered(retrying, self._prices)
+
+
+class _Connected:
+    """A model on the wire whose connections are opened when it is first asked."""
+
+    def __init__(self, name: str, base_url: str, api_key: str, timeout_s: float, shelf: ModelShelf) -> None:
+        self.name = name
+        self._base_url = base_url
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+        self._shelf = shelf
+        self._model: Model | None = None
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        if self._model is None:
+            provider = self.name.partition(":")[0]
+            kind = resolve(PROVIDERS, provider if provider in PROVIDERS else "openai", "model provider")
+            self._model = kind(
+                self.name,
+                base_url=self._base_url,
+                api_key=self._api_key,
+                client=await self._shelf.client(),
+                timeout_s=self._timeout_s,
+            )
+        return await self._model.complete(request, ctx, emit)
+
+
+def library_models(model: str) -> tuple[ModelShelf, str | None]:
+    """A shelf for a program without a configuration folder, and a warning if `model` is answered for by another.
+
+    Raises Misconfigured as `ModelShelf.get` does.
+    """
+    shelf = ModelShelf(environment_only(os.environ))
+    shelf.get(model)
+    return shelf, next(iter(shelf.warnings), None)
+
+
+def _simulated() -> Model:
+    # Its vocabulary is built at import: a program with a real model does not pay for it.
+    from quarterdeck.models.simulated import SimulatedModel
+
+    return SimulatedModel()
+
+
+def _origins(providers: Mapping[str, Provider]) -> list[str]:
+    """Origins an administrator configured: they may be private, such as a model server on this machine."""
+    split = [urlsplit(provider.base_url) for provider in providers.values() if provider.base_url]
+    return [f"{url.scheme}://{url.netloc}" for url in split]

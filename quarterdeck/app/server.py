@@ -1,0 +1,74 @@
+"""The HTTP server of a configured folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib.metadata import version
+
+from quarterdeck.app.runtime import Runtime, opened
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.knowledge.ingest import Progress
+from quarterdeck.settings import Configuration
+
+__all__ = ["serve"]
+
+
+async def serve(
+    configuration: Configuration, *, on_ready: Callable[[Runtime, int], None], progress: Progress | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        on_ready: Told the runtime and the port once connections are taken.
+
+    Raises:
+        Misconfigured: Something in the folder is wrong, or the port is taken.
+    """
+    # FastAPI and uvicorn take half a second to import: every other command does without them.
+    from quarterdeck.transports.http.app import HttpLimits, http_app
+    from quarterdeck.transports.http.guards import LOOPBACK_NAMES, is_loopback
+    from quarterdeck.transports.http.server import GracefulServer
+
+    settings = configuration.settings.server
+    local = is_loopback(settings.host)
+    if configuration.settings.env != "development" and not any(user.key for user in configuration.users):
+        raise Misconfigured(f"{configuration.folder / 'users.yaml'}: outside development somebody must have a key")
+    async with opened(
+        configuration, keyless=local and configuration.settings.env == "development", progress=progress
+    ) as runtime:
+        app = http_app(
+            desk=runtime.desk,
+            approvals_desk=runtime.approvals,
+            effects=runtime.effects,
+            access=runtime.access,
+            checks=runtime.checks,
+            version=version("quarterdeck"),
+            limits=HttpLimits(
+                hosts=(*settings.hosts, *(LOOPBACK_NAMES if local or settings.hosts else ())),
+                origins=settings.origins,
+                max_body_bytes=settings.max_body_bytes,
+                body_timeout_s=settings.body_timeout_s,
+                answer_timeout_s=settings.answer_timeout_s,
+                heartbeat_s=settings.heartbeat_s,
+            ),
+        )
+
+        def stop() -> None:
+            runtime.drain()
+            # Those who still wait for an answer are told how their run stands before their connection would be cut.
+            asyncio.get_running_loop().call_later(settings.stop_s * 0.8, runtime.hub.close)
+
+        server = GracefulServer(
+            app,
+            host=settings.host,
+            port=settings.port,
+            on_ready=lambda port: on_ready(runtime, port),
+            on_stop=stop,
+            drain_s=settings.drain_s,
+            stop_s=settings.stop_s,
+        )
+        try:
+            await server.serve()
+        except SystemExit as error:  # uvicorn's way to say that the port is taken; its reason went to the log
+            raise Misconfigured(f"cannot listen on {settings.host}:{settings.port}: it is in use, or not allowed") from error

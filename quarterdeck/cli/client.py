@@ -1,0 +1,80 @@
+"""A server as the command line talks to it: plain HTTP with the standard library, which is loaded in no time."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from quarterdeck.core.errors import InvalidInput, Unavailable, error_of
+
+__all__ = ["Client", "Key", "Url"]
+
+Url = Annotated[str, typer.Option(envvar="QUARTERDECK_URL", help="Address of the server.")]
+Key = Annotated[
+    str | None, typer.Option(envvar="QUARTERDECK_KEY", help="API key; on loopback in development none is needed.")
+]
+
+_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Calls one server with one key. Errors come back as the classes the server raised."""
+
+    url: str
+    key: str | None = None
+
+    def get(self, path: str, **query: str | int | None) -> Any:
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._open("GET", path + ("?" + urllib.parse.urlencode(given) if given else "")) as reply:
+            return json.load(reply)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        with self._open("POST", path, body) as reply:
+            return json.load(reply)
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Event names and their data, until the server says that it is done."""
+        event = "message"
+        with self._open("POST", path, body) as reply:
+            for raw in reply:
+                name, _, value = raw.decode().rstrip("\r\n").partition(": ")
+                if name == "event":
+                    event = value
+                elif name == "data":
+                    if value == "[DONE]":
+                        return
+                    yield event, json.loads(value)
+
+    def _open(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidInput(f"{self.url!r} is no address of a server; it begins with http:// or https://")
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.url.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - checked above
+        try:
+            return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - checked above
+        except urllib.error.HTTPError as error:
+            raise _raised(error) from error
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise Unavailable(
+                f"no server answers at {self.url}: {reason}; start one with `quarterdeck serve FOLDER`"
+            ) from error
+
+
+def _raised(error: urllib.error.HTTPError) -> Exception:
+    try:
+        told = json.load(error)["error"]
+        return error_of(str(told["code"]), f"{told['message']} (request {told['request_id']})")
+    except (ValueError, KeyError, TypeError):
+        return Unavailable(f"the server answered {error.code} {error.reason} without saying why")

@@ -1,0 +1,242 @@
+"""Commands over a configuration folder: serve, ingest, migrate, config."""
+
+from __future__ import annotations
+
+import contextlib
+import json as jsonlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quarterdeck.cli.show import AsJson, as_json, console, plain
+from quarterdeck.core.errors import Unavailable
+from quarterdeck.settings import Configuration, load
+
+if TYPE_CHECKING:
+    from quarterdeck.app.runtime import Runtime
+
+__all__ = ["config", "ingest", "migrate", "serve", "served_alone"]
+
+Folder = Annotated[Path, typer.Argument(help="A configuration folder: quarterdeck.yaml, agents/, users.yaml, ...")]
+Data = Annotated[Path | None, typer.Option(help="Data folder, in place of store.data.")]
+
+
+def serve(
+    folder: Folder,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, in place of server.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port, in place of server.port; 0 takes a free one.")] = None,
+    data: Data = None,
+    json: AsJson = False,
+) -> None:
+    """Serve a folder over HTTP until it is told to stop."""
+    import anyio
+
+    from quarterdeck.app.server import serve as serve_app
+    from quarterdeck.telemetry import configure
+
+    configuration = _load(folder, data=data, host=host, port=port)
+    configure(configuration.settings.log.level)
+    announce = _announce_json if json else _announce
+    anyio.run(partial(serve_app, configuration, on_ready=announce), backend_options={"use_uvloop": True})
+
+
+def ingest(folder: Folder, data: Data = None, json: AsJson = False) -> None:
+    """Bring the folder's documents into the index; only what changed is read."""
+    import anyio
+
+    configuration = _load(folder, data=data)
+    with _progress(quiet=json) as progress:
+        reports = anyio.run(_ingest, configuration, progress)
+    listed = [
+        {
+            "folder": str(path),
+            "added": report.added,
+            "updated": report.updated,
+            "unchanged": report.unchanged,
+            "removed": report.removed,
+            "refused": [{"file": name, "reason": reason} for name, reason in report.refused],
+            "warnings": [{"file": name, "warning": text} for name, text in report.warnings],
+        }
+        for path, report in reports.items()
+    ]
+    if json:
+        as_json(listed)
+        return
+    for row in listed:
+        counts = ", ".join(f"{row[name]} {name}" for name in ("added", "updated", "unchanged", "removed"))
+        console().print(f"{row['folder']}: {counts}", markup=False)
+        for refused in row["refused"]:
+            console().print(f"  refused {plain(refused['file'])}: {plain(refused['reason'])}", style="red", markup=False)
+        for warned in row["warnings"]:
+            console().print(f"  {plain(warned['file'])}: {plain(warned['warning'])}", style="yellow", markup=False)
+
+
+def migrate(folder: Folder, data: Data = None, json: AsJson = False) -> None:
+    """Bring the databases of a folder to this version."""
+    import anyio
+
+    configuration = _load(folder, data=data)
+    anyio.run(_migrate, configuration)
+    if json:
+        as_json({"data": str(configuration.data), "status": "current"})
+    else:
+        console().print(f"{configuration.data}: current", markup=False)
+
+
+def config(folder: Folder, data: Data = None, json: AsJson = False) -> None:
+    """Show what is in force: files, profiles and environment together. Secrets are masked."""
+    configuration = _load(folder, data=data)
+    shown = {
+        "folder": str(configuration.folder),
+        "data": str(configuration.data),
+        "settings": configuration.settings.model_dump(mode="json"),
+        "agents": {name: {"model": spec.model, "tools": list(spec.tools)} for name, spec in configuration.agents.items()},
+        "users": [
+            {"id": user.id, "tenant": user.tenant, "roles": user.roles, "groups": user.groups, "scopes": user.scopes}
+            for user in configuration.users
+        ],
+    }
+    if json:
+        as_json(shown)
+        return
+    for name, value in _flat(shown):
+        console().print(f"{name} = {plain(value)}", markup=False)
+
+
+@contextlib.contextmanager
+def served_alone(folder: Path) -> Iterator[str]:
+    """A server of its own for one conversation, on a free port; gives its address.
+
+    It is a process, not a thread: signals, logs and the folder's code stay out of the terminal's program.
+    """
+    command = [
+        sys.executable,
+        "-c",
+        "from quarterdeck.cli import main; main()",
+        "serve",
+        str(folder),
+        "--port",
+        "0",
+        "--json",
+    ]
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "QUARTERDECK_LOG__LEVEL": "error"},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise Unavailable(process.stderr.read().strip().removeprefix("error: ") or "the server did not start")
+            yield jsonlib.loads(line)["url"]
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _load(folder: Path, *, data: Path | None = None, **server: Any) -> Configuration:
+    flags: dict[str, Any] = {}
+    if any(value is not None for value in server.values()):
+        flags["server"] = {name: value for name, value in server.items() if value is not None}
+    if data is not None:
+        flags["store"] = {"data": str(data.resolve())}
+    return load(folder, os.environ, flags)
+
+
+async def _ingest(configuration: Configuration, progress: Any) -> Any:
+    from quarterdeck.app.folder import ingest as bring_in
+    from quarterdeck.app.runtime import open_index
+
+    index = await open_index(configuration)
+    try:
+        return await bring_in(configuration, index, progress)
+    finally:
+        await index.close()
+
+
+async def _migrate(configuration: Configuration) -> None:
+    from quarterdeck.app.runtime import open_index, open_store
+    from quarterdeck.store.lock import FolderLock
+
+    with FolderLock(configuration.data):
+        await open_store(configuration).close()
+        await (await open_index(configuration)).close()
+
+
+@contextlib.contextmanager
+def _progress(*, quiet: bool) -> Iterator[Any]:
+    if quiet:
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("reading documents", total=None)
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=plain(name)[:40])
+
+
+def _announce_json(runtime: Runtime, port: int) -> None:
+    settings = runtime.configuration.settings
+    told = {
+        "url": f"http://{settings.server.host}:{port}",
+        "name": settings.name,
+        "env": settings.env,
+        "models": _models(runtime),
+        "warnings": list(runtime.warnings),
+        "keys_file": str(runtime.keys.readable),
+        "new_keys": dict(runtime.new_keys),
+    }
+    print(jsonlib.dumps(told, ensure_ascii=False), flush=True)
+
+
+def _announce(runtime: Runtime, port: int) -> None:
+    out = console()
+    settings = runtime.configuration.settings
+    address = f"http://{settings.server.host}:{port}"
+    out.print(f"[bold]{settings.name}[/] is ready ({settings.env}): [bold]{address}[/]")
+    for agent, model in _models(runtime).items():
+        out.print(f"  agent {agent} · model {model}", markup=False)
+    for warning in runtime.warnings:
+        out.print(f"  {plain(warning)}", style="yellow", markup=False)
+    documents = sum(report.added + report.updated + report.unchanged for report in runtime.ingested.values())
+    out.print(f"  {documents} documents in the knowledge base", markup=False)
+    keyless = runtime.access.keyless
+    if keyless is not None:
+        out.print(f"  calls without a key from this machine are {keyless}'s", markup=False)
+    for user, key in runtime.new_keys.items():
+        out.print(f"  key of {user}: {key}", markup=False)
+    if runtime.keys.readable.exists():
+        out.print(f"  keys are kept in {runtime.keys.readable}", markup=False)
+    out.print("Try, in another terminal:", style="dim")
+    ask = """-H 'Content-Type: application/json' -d '{"message": "What can you help me with?"}'"""
+    out.print(f"  curl -s {address}/chat {ask}", markup=False)
+    out.print(f"  quarterdeck chat --url {address}", markup=False)
+    approver = next((user for user in runtime.configuration.users if "approvals" in user.scopes), None)
+    if approver is not None:
+        find = f"export QUARTERDECK_KEY=$(awk '$1 == \"{approver.id}\" {{print $2}}' {runtime.keys.readable})"
+        out.print(f"  {find}", markup=False)
+        out.print(f"  quarterdeck approvals list --url {address}", markup=False)
+    sys.stdout.flush()
+
+
+def _models(runtime: Runtime) -> Mapping[str, str]:
+    """The model that really answers for each agent."""
+    return {name: runtime.models[agent.model] for name, agent in runtime.configuration.agents.items()}
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value

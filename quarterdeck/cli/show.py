@@ -1,0 +1,47 @@
+"""What people and machines are shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["AsJson", "as_json", "console", "plain", "table"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+_ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def console() -> Console:
+    """Standard output, with colours where they can be seen."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def plain(text: object) -> str:
+    """Text from outside for a terminal: what could move its cursor or turn its direction is shown as U+FFFD."""
+    return _ESCAPES.sub("\ufffd", str(text))
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str) -> None:
+    """Rows as a table with `columns` (key → heading), or a line that there are none."""
+    if not rows:
+        console().print(empty, style="dim")
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        shown.add_column(heading, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(plain(row.get(key, ""))) for key in columns))
+    console().print(shown)
