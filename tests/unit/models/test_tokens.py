@@ -19,8 +19,9 @@ CHINESE = (
     "超过规定标准的部分原则上由个人承担，特殊情况需要财务总监书面同意。"
 )
 JSON = (
-    '{"ticket_id": "INC-20417", "status": "open", "priority": 2, "created_at": "2026-03-14T09:26:53Z", "assignee": '
-    '{"name": "Dana Hill", "group": "it-admins"}, "tags": ["hardware", "battery"], "comments": [{"author": "bot", "text": "Received."}]}'
+    '{"ticket_id": "INC-20417", "status": "open", "priority": 2, "created_at": "2026-03-14T09:26:53Z", '
+    '"assignee": {"name": "Dana Hill", "group": "it-admins"}, "tags": ["hardware", "battery"], '
+    '"comments": [{"author": "bot", "text": "Received."}]}'
 )
 
 
