@@ -5,15 +5,14 @@ The start of a write is durable before it happens, its result as soon as it is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import anyio
 
 from quarterdeck.agent.base import Audience
-from quarterdeck.agent.deciding import refusal, seen_by_model
+from quarterdeck.agent.deciding import refusal
 from quarterdeck.agent.ledger import Ledger
 from quarterdeck.agent.state import CallState
 from quarterdeck.core.context import Context
@@ -29,6 +28,10 @@ from quarterdeck.tools.executor import Executor, Job
 
 __all__ = ["Acting"]
 
+# How long a reply may wait for the results of its reads before it is appended without them. One append less per turn is a
+# fifth of the CPU of a turn; what a crash within this time costs is one model call more.
+_COMPANY_S = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
@@ -40,39 +43,43 @@ class Acting:
     policy: Decider
     context: Context
     audience: Audience
-    interruptible: Callable[[str], AbstractContextManager[anyio.CancelScope]]
     agent: str
     parallel: int
     doubt_grace_s: float
 
-    async def run(self, calls: Sequence[CallState]) -> None:
-        """Execute `calls` side by side; their results are staged in the order in which they come."""
+    async def run(self, calls: Sequence[CallState], label: Label) -> None:
+        """Execute `calls` side by side; their results are staged in the order in which they come.
+
+        Args:
+            label: Of the arguments: the join of everything the model was shown.
+        """
         writes = {call.call.id for call in calls if self._is_write(call.call.name)}
+        jobs = [Job(call=call.call, context=self._tool_context(call.call), label=label) for call in calls]
+        if not writes:
+            await self._read(jobs, label)
+            return
         self.ledger.stage(*(self._start(call) for call in calls if call.call.id in writes))
         if not await self.ledger.commit():
             return
-        label = self._label
-        jobs = [Job(call=call.call, context=self._tool_context(call.call), label=label) for call in calls]
 
         async def done(result: ToolResult) -> None:
-            result = self._labelled(result, label)
             if result.call_id in writes:
-                self.ledger.stage(ToolReturned(result=result), beside=[self._effect(result)])
+                self.ledger.stage(ToolReturned(result=self._labelled(result, label)), beside=[self._effect(result)])
                 await self.ledger.commit()
             else:
-                self.ledger.stage(ToolReturned(result=result))
+                self.ledger.stage(ToolReturned(result=self._labelled(result, label)))
 
-        if writes:  # a write that began is left to end: cutting it would leave it in doubt
+        with anyio.CancelScope(shield=True):  # a write that began is left to end: cutting it would leave it in doubt
             await self.executor.run_all(jobs, parallel=self.parallel, done=done)
-            return
-        with self.interruptible(self.ledger.run_id) as scope:
-            await self.executor.run_all(jobs, parallel=self.parallel, done=done)
-        if scope.cancelled_caught:
-            await self.ledger.refresh()
 
-    @property
-    def _label(self) -> Label:
-        return seen_by_model(self.ledger.state, self.context.principal)
+    async def _read(self, jobs: Sequence[Job], label: Label) -> None:
+        """Reads may repeat, so what asked for them need not be durable before; quick ones share its append."""
+
+        async def done(result: ToolResult) -> None:
+            self.ledger.stage(ToolReturned(result=self._labelled(result, label)))
+
+        with self.ledger.committing_after(_COMPANY_S):
+            await self.executor.run_all(jobs, parallel=self.parallel, done=done)
 
     def _is_write(self, name: str) -> bool:
         tool = self.toolbox.get(name)
@@ -123,15 +130,15 @@ class Acting:
             decision=result.status if result.error is None else f"{result.status}:{result.error}",
         )
 
-    def rejected(self, call: CallState) -> ToolReturned:
+    def rejected(self, call: CallState, label: Label) -> ToolReturned:
         """The result of a draft that a person, or the clock, refused."""
         decided = call.approved
         assert decided is not None  # next_step refuses only what was decided
         if decided.by == "timeout":
-            return ToolReturned(result=refusal(call.call, "expired", "nobody approved it in time", self._label))
+            return ToolReturned(result=refusal(call.call, "expired", "nobody approved it in time", label))
         reason = f": {decided.reason}" if decided.reason else ""
         why = f"{decided.by} rejected it{reason}"
-        return ToolReturned(result=refusal(call.call, "rejected", why, self._label))
+        return ToolReturned(result=refusal(call.call, "rejected", why, label))
 
     def in_doubt(self, call: CallState) -> InDoubt:
         """The question to a person what became of a started write."""
@@ -140,7 +147,7 @@ class Acting:
         wait = timedelta(seconds=call.started.timeout_s + self.doubt_grace_s)
         return InDoubt(id=call.call.id, started_seq=call.started_seq, not_before=call.started_at + wait)
 
-    def resolved(self, call: CallState) -> ToolReturned:
+    def resolved(self, call: CallState, label: Label) -> ToolReturned:
         """The result of a started write as a person tells it."""
         resolution = call.resolution
         assert resolution is not None  # next_step settles only what was resolved
@@ -150,7 +157,7 @@ class Acting:
             call_id=call.call.id,
             name=call.call.name,
             status=ResultStatus.OK if done else ResultStatus.ERROR,
-            label=self._label,
+            label=label,
             output=resolution.output or happened,
             error=None if done else "not_done",
             attempt=call.started.attempt if call.started else 1,

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from quarterdeck.agent.base import Audience
 from quarterdeck.agent.conversation import system_message
-from quarterdeck.agent.deciding import seen_by_model
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Context
 from quarterdeck.core.events import Delta, ModelReply
+from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest, ToolSpec
@@ -34,13 +34,19 @@ def request_for(state: RunState, spec: AgentSpec, tools: Sequence[ToolSpec]) -> 
 
 
 async def ask(
-    model: Model, state: RunState, spec: AgentSpec, tools: Sequence[ToolSpec], ctx: Context, audience: Audience
+    model: Model,
+    state: RunState,
+    spec: AgentSpec,
+    tools: Sequence[ToolSpec],
+    ctx: Context,
+    audience: Audience,
+    label: Label,
 ) -> ModelReply:
-    """Ask for the next turn, streaming to whoever watches. Raises what the model raises."""
+    """Ask for the next turn, streaming to whoever watches; `label` is that of what the model writes. Raises as it does."""
     turn = state.turn + 1
     emit = _emitter(audience, ctx, turn) if audience.watched(ctx.run_id) else None
     completion = await model.complete(request_for(state, spec, tools), ctx, emit)
-    return _reply(completion, state, ctx, turn)
+    return _reply(completion, state, turn, label)
 
 
 def _emitter(audience: Audience, ctx: Context, turn: int) -> Emit:
@@ -50,10 +56,10 @@ def _emitter(audience: Audience, ctx: Context, turn: int) -> Emit:
     return emit
 
 
-def _reply(completion: Completion, state: RunState, ctx: Context, turn: int) -> ModelReply:
+def _reply(completion: Completion, state: RunState, turn: int, label: Label) -> ModelReply:
     """Calls get our own ids: a provider's may be missing, repeated or not fit for a key."""
     calls = () if state.closing is not None else completion.tool_calls
-    text = Text(text=completion.text, label=seen_by_model(state, ctx.principal))
+    text = Text(text=completion.text, label=label)
     return ModelReply(
         turn=turn,
         message=Message(

@@ -20,7 +20,7 @@ from quarterdeck.store.base import Audit, Beside, Put
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor
 
-__all__ = ["Deciding", "refusal", "seen_by_model"]
+__all__ = ["Deciding", "refusal", "typed_by"]
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Deciding:
     """Decides the calls of one turn and collects what has to be written.
 
     Attributes:
+        label: Of what the model writes: the join of everything it was shown.
         events: In the order in which they are appended.
         beside: Draft records and audit rows of the same transaction.
     """
@@ -38,6 +39,7 @@ class Deciding:
     executor: Executor
     policy: Decider
     principal: Principal
+    label: Label
     now: datetime
     max_calls: int
     events: list[Event] = field(default_factory=list)
@@ -48,11 +50,10 @@ class Deciding:
         decisions: list[Decision] = []
         after: list[Event] = []
         grounds = self._grounds()
-        label = seen_by_model(self.state, self.principal)
         writes: set[str] = set()
         for call in calls:
             refused = self._unfit(call, writes)
-            prepared = refused or self.executor.prepare(call.call, label)
+            prepared = refused or self.executor.prepare(call.call, self.label)
             if isinstance(prepared, ToolResult):
                 after.append(ToolReturned(result=prepared))
                 continue
@@ -62,11 +63,11 @@ class Deciding:
             args_hash = content_hash(prepared.args)
             self._audit(prepared, decision, args_hash)
             if decision.verdict is Verdict.DENY:
-                after.append(ToolReturned(result=refusal(prepared, "denied", "; ".join(decision.reasons), label)))
+                after.append(ToolReturned(result=refusal(prepared, "denied", "; ".join(decision.reasons), self.label)))
             elif call.approved is not None:
                 if call.approved.edited_args is None and call.approved.args_hash != args_hash:
                     why = "the arguments are no longer those that were approved"
-                    after.append(ToolReturned(result=refusal(prepared, "changed", why, label)))
+                    after.append(ToolReturned(result=refusal(prepared, "changed", why, self.label)))
             elif decision.verdict is Verdict.APPROVE and tool is not None:
                 draft = draft_of(self.run_id, self.state, prepared, tool, decision, self.now)
                 after.append(
@@ -86,17 +87,18 @@ class Deciding:
 
     def _unfit(self, call: CallState, writes: set[str]) -> ToolResult | None:
         """An error for a call that is one too many, or a write that stands in the same turn already."""
-        label = Label(readers=Readers.of(f"user:{self.principal.user}"))
         position = next(i for i, other in enumerate(self.state.calls) if other.call.id == call.call.id)
         if position >= self.max_calls:
             why = f"only the first {self.max_calls} calls of a turn are executed; ask for this one again in the next turn"
-            return _error(call.call, "too_many_calls", why, label)
+            return _error(call.call, "too_many_calls", why, self.label)
         tool = self.toolbox.get(call.call.name)
         if tool is None or tool.is_read or call.approved is not None:
             return None
         identity = f"{call.call.name}:{content_hash(call.call.args)}"
         if identity in writes:
-            return _error(call.call, "duplicate", "the same call stands in this turn already and is executed once", label)
+            return _error(
+                call.call, "duplicate", "the same call stands in this turn already and is executed once", self.label
+            )
         writes.add(identity)
         return None
 
@@ -122,9 +124,9 @@ class Deciding:
         )
 
 
-def seen_by_model(state: RunState, principal: Principal) -> Label:
-    """The label of what a model writes: the join of everything it was shown, the user's typed words included."""
-    return state.label.join(Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}")))
+def typed_by(principal: Principal) -> Label:
+    """The label of a user's own words."""
+    return Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"))
 
 
 def refusal(call: ToolCall, error: str, why: str, label: Label) -> ToolResult:

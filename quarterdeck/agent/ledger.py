@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import anyio
@@ -36,6 +38,7 @@ class Ledger:
         self._durable = self.state
         self._staged: list[Entry] = []
         self._beside: list[Beside] = []
+        self._early: asyncio.Future[bool] | None = None
         self._committing = anyio.Lock(fast_acquire=True)  # parallel tools commit their results as they come
 
     def stage(self, *events: Event, beside: Sequence[Beside] = ()) -> None:
@@ -55,6 +58,9 @@ class Ledger:
         Raises:
             Fenced: Another worker has the run.
         """
+        early, self._early = self._early, None
+        if early is not None and early is not asyncio.current_task():
+            await early
         async with self._committing:
             if not self._staged and status is RunStatus.RUNNING:
                 return True
@@ -74,10 +80,20 @@ class Ledger:
             self._durable = fold(appended.entries, self._durable) if self._staged else self.state
             return True
 
-    async def refresh(self) -> None:
-        """Take in what others wrote, after an interruption; staged events stay staged."""
-        async with self._committing:
-            await self._refold()
+    @contextmanager
+    def committing_after(self, seconds: float) -> Iterator[None]:
+        """Commit what is staged if the block takes longer than `seconds`: for events that may wait a moment for company.
+
+        A timer, not a task group: the block is nearly always over before, and then nothing was started.
+        """
+        timer = asyncio.get_running_loop().call_later(seconds, self._commit_meanwhile)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _commit_meanwhile(self) -> None:
+        self._early = asyncio.ensure_future(self.commit())  # owned here: the next commit waits for it
 
     async def _refold(self) -> None:
         """Take in what others wrote. Events staged meanwhile stay staged, after it."""

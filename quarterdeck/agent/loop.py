@@ -8,8 +8,7 @@ decisions about its calls and the starts of its writes, and nothing happens outs
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -20,7 +19,7 @@ from quarterdeck.agent.answer import ReadOutput, partial, settle
 from quarterdeck.agent.asking import ask
 from quarterdeck.agent.base import Audience, Directory, Models, Retriever, Specs
 from quarterdeck.agent.conversation import compact
-from quarterdeck.agent.deciding import Deciding, seen_by_model
+from quarterdeck.agent.deciding import Deciding, typed_by
 from quarterdeck.agent.drafts import closed
 from quarterdeck.agent.ledger import Ledger
 from quarterdeck.agent.next_step import (
@@ -48,6 +47,7 @@ from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.decisions import DraftStatus
 from quarterdeck.core.errors import (
     BudgetExceeded,
+    ContextTooLarge,
     DeadlineExceeded,
     Fenced,
     Filtered,
@@ -66,7 +66,7 @@ from quarterdeck.core.events import (
     RunFailed,
     RunStarted,
 )
-from quarterdeck.core.labels import join_all
+from quarterdeck.core.labels import Label, join_all
 from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
 from quarterdeck.core.tools import Tool
 from quarterdeck.models.base import ToolSpec
@@ -83,6 +83,7 @@ _STOPS: Mapping[type[Exception], StopReason] = {  # what ends a run with a parti
     DeadlineExceeded: StopReason.TIME_LIMIT,
     Filtered: StopReason.FILTERED,
     Truncated: StopReason.TRUNCATED,
+    ContextTooLarge: StopReason.CONTEXT_TOO_LARGE,
 }
 
 
@@ -136,9 +137,19 @@ class Loop:
         Raises:
             StoreUnavailable: The store does not answer; the run stays as it is and is due again later.
         """
-        claim = await self.journal.claim(tenant, run_id)
-        if claim is None:
-            return None
+        while True:
+            claim = await self.journal.claim(tenant, run_id)
+            if claim is None:
+                return None
+            with anyio.CancelScope() as scope:
+                self._scopes[run_id] = scope
+                try:
+                    return await self._advance(claim)
+                finally:
+                    del self._scopes[run_id]
+            # Interrupted: what was staged is dropped, as by a crash, and the journal says where the run stands.
+
+    async def _advance(self, claim: Claim) -> RunState | None:
         ledger = Ledger(self.journal, self.audience, claim, self.now)
         try:
             advance = await self._begin(ledger, claim)
@@ -155,20 +166,10 @@ class Loop:
         return ledger.state
 
     def interrupt(self, run_id: str) -> None:
-        """Make a running advance look at the journal now: a model call or read in flight is cut, a write is left to end."""
+        """Make a running advance start over from the journal: a model call or a read in flight is cut, a write is not."""
         scope = self._scopes.get(run_id)
         if scope is not None:
             scope.cancel()
-
-    @contextmanager
-    def interruptible(self, run_id: str) -> Iterator[anyio.CancelScope]:
-        """A scope that `interrupt` cancels."""
-        with anyio.CancelScope() as scope:
-            self._scopes[run_id] = scope
-            try:
-                yield scope
-            finally:
-                self._scopes.pop(run_id, None)
 
     async def _begin(self, ledger: Ledger, claim: Claim) -> _Advance | None:
         started = ledger.state.started
@@ -221,6 +222,7 @@ class _Advance:
         self.ledger = ledger
         self.spec = spec
         self.principal = principal
+        self._typed = typed_by(principal)
         self.tools = _Offered(loop.toolbox, spec.tools)
         self.executor = Executor(self.tools)
         self.tool_specs = tuple(
@@ -242,11 +244,15 @@ class _Advance:
             policy=loop.policy,
             context=self.context,
             audience=loop.audience,
-            interruptible=loop.interruptible,
             agent=spec.name,
             parallel=spec.limits.parallel_tool_calls,
             doubt_grace_s=loop.doubt_grace_s,
         )
+
+    @property
+    def _seen(self) -> Label:
+        """The label of what the model writes: the join of everything it was shown, the user's words included."""
+        return self.ledger.state.label.join(self._typed)
 
     def _deadline(self, started: RunStarted) -> float:
         left = self.spec.limits.max_total_time - self.ledger.state.worked_s
@@ -272,7 +278,7 @@ class _Advance:
             case Ask():
                 await self._ask()
             case RunTools(calls):
-                await self.acting.run(calls)
+                await self.acting.run(calls, self._seen)
             case Retrieve():
                 await self._retrieve()
             case Decide(calls):
@@ -288,11 +294,11 @@ class _Advance:
             case Expire(calls):
                 await self._expire(calls)
             case Refuse(calls):
-                self.ledger.stage(*map(self.acting.rejected, calls))
+                self.ledger.stage(*(self.acting.rejected(call, self._seen) for call in calls))
             case RaiseDoubt(calls):
                 self.ledger.stage(*map(self.acting.in_doubt, calls))
             case SettleDoubt(calls):
-                self.ledger.stage(*map(self.acting.resolved, calls))
+                self.ledger.stage(*(self.acting.resolved(call, self._seen) for call in calls))
             case Cancel():
                 await self._cancel()
 
@@ -302,16 +308,12 @@ class _Advance:
         model = self.loop.models.get(self.spec.model)
         state = self.ledger.state
         try:
-            with self.loop.interruptible(self.ledger.run_id) as scope:
-                reply = await ask(model, state, self.spec, self.tool_specs, self.context, self.loop.audience)
+            reply = await ask(model, state, self.spec, self.tool_specs, self.context, self.loop.audience, self._seen)
         except tuple(_STOPS) as error:
             reason = _STOPS[type(error)]
             await self._finish(partial(state, reason), reason)
             return
-        if scope.cancelled_caught:
-            await self.ledger.refresh()
-        else:
-            self.ledger.stage(reply)
+        self.ledger.stage(reply)
 
     def _decide(self, calls: Sequence[CallState]) -> None:
         deciding = Deciding(
@@ -321,6 +323,7 @@ class _Advance:
             executor=self.executor,
             policy=self.loop.policy,
             principal=self.principal,
+            label=self._seen,
             now=self.loop.now(),
             max_calls=self.spec.limits.max_calls_per_turn,
         )
@@ -368,8 +371,7 @@ class _Advance:
         await self._finish(answer, reason, settled.output)
 
     async def _finish(self, answer: Answer, reason: StopReason, output: object = None) -> None:
-        label = seen_by_model(self.ledger.state, self.principal)
-        final = FinalAnswer(answer=answer, stop_reason=reason, label=label, output=output)
+        final = FinalAnswer(answer=answer, stop_reason=reason, label=self._seen, output=output)
         self.ledger.stage(final)
         await self.ledger.commit(status=RunStatus.DONE)
 

@@ -13,6 +13,8 @@ from quarterdeck.core.errors import InvalidInput
 
 __all__ = ["canonical_json", "check_id", "content_hash", "hashed_id", "new_id"]
 
+# Made once: json.dumps makes an encoder per call for anything but its defaults.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 _ID = re.compile(r"[a-z0-9_-]{1,64}\Z")
 
 
@@ -43,7 +45,7 @@ def check_id(text: str, what: str = "id") -> str:
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text. NaN and infinity are refused (ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL(value)
 
 
 def content_hash(value: Any) -> str:

@@ -55,6 +55,11 @@ class Registry:
                 raise Misconfigured(f"two tools are named {each.name!r}; give one of them another name")
             self._tools[each.name] = each
 
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """The tools, in order of registration."""
+        return tuple(self._tools.values())
+
     def get(self, name: str) -> Tool | None:
         return self._tools.get(name)
 
