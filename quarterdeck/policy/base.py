@@ -42,6 +42,8 @@ class ToolPolicy:
         resolver: Its results may ground identity arguments.
         sink: Name of a function in the fixed table that says who can read what it sends; empty for the effect's default.
         expires_s: Seconds a draft of it may wait.
+        max_calls: How often one run may call it, None for any number.
+        allow_domains: Patterns; the host of every identity argument must match one of them. Empty for any.
     """
 
     effect: Effect = Effect.WRITE
@@ -57,6 +59,8 @@ class ToolPolicy:
     bounds: Mapping[str, Bound] = field(default_factory=dict)
     sink: str = ""
     expires_s: float = 3600.0
+    max_calls: int | None = None
+    allow_domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,341 @@
+"""`decide`: may this call happen, in this context, for this person, resting on these words?
+
+The order of checks, with the ids of their rules:
+
+1. Rights: ``rights.unknown_tool``, ``rights.arguments``, ``rights.scope``, ``rights.role``. Deny.
+2. Hard limits: ``limits.bounds``, ``limits.calls``, ``limits.domain``. Deny.
+3. Readers: ``readers.sink``, what is sent would reach somebody who may not read it. Approve, or deny if the policy says so.
+4. ``approval.risk`` (risk 3, always) and ``approval.required``. Approve.
+5. ``effect.read`` and ``effect.local`` (risk 0). Allow.
+6. ``context.trusted``: no outsider had a say. Allow.
+7. An outsider had a say: ``ground.intent``, ``ground.identity``, ``ground.undeclared``, ``ground.content``,
+   ``ground.address``. Approve, or deny if the policy says so.
+8. ``context.grounded``. Allow.
+
+Rules of the policy file may make the outcome stricter, under their own ids. An ``error`` inside denies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.decisions import Decision, Verdict
+from quarterdeck.core.ids import content_hash
+from quarterdeck.core.labels import Integrity, Label, Readers
+from quarterdeck.core.messages import ToolCall
+from quarterdeck.core.tools import Effect, Tool
+from quarterdeck.policy.base import Bound, Grounds, ToolPolicy
+from quarterdeck.policy.grounding import Ground, addresses, host_of, leaves, lines
+from quarterdeck.policy.rules import Rule, matches
+from quarterdeck.policy.sinks import audience
+from quarterdeck.policy.table import declared, field_names
+
+__all__ = ["Policy"]
+
+_STRICTNESS = {Verdict.ALLOW: 0, Verdict.APPROVE: 1, Verdict.DENY: 2}
+_EGRESS = (Effect.READ_EGRESS, Effect.WRITE_EGRESS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What one check found."""
+
+    verdict: Verdict
+    rule: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A table of tools and rules over it. Two policies of equal content have equal versions.
+
+    Attributes:
+        on_violation: APPROVE or DENY, where readers or grounds do not suffice.
+        fallback: The entry of a tool that is in no table: a write of risk 2 with an untrusted result.
+        version: Hash of everything above.
+    """
+
+    table: Mapping[str, ToolPolicy] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    on_violation: Verdict = Verdict.APPROVE
+    fallback: ToolPolicy = field(default_factory=ToolPolicy)
+    version: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        content = {
+            "table": {name: asdict(entry) for name, entry in self.table.items()},
+            "rules": [asdict(rule) for rule in self.rules],
+            "on_violation": self.on_violation,
+            "fallback": asdict(self.fallback),
+        }
+        object.__setattr__(self, "version", content_hash(content))
+
+    @classmethod
+    def default(cls, tools: Iterable[Tool] = ()) -> Policy:
+        """What the tools declare of themselves, and nothing else. Raises Misconfigured for a wrong declaration."""
+        return cls(table={tool.name: declared(tool) for tool in tools})
+
+    def entry(self, tool: Tool) -> ToolPolicy:
+        """What counts for `tool`; one the policy was not made for gets no more than the fallback."""
+        known = self.table.get(tool.name)
+        if known is not None:
+            return known
+        fallback = self.fallback
+        return replace(
+            fallback,
+            scope=tool.scope or fallback.scope,
+            risk=max(tool.risk, fallback.risk),
+            needs_approval=tool.needs_approval or fallback.needs_approval,
+        )
+
+    def decide(self, call: ToolCall, tool: Tool | None, label: Label, principal: Principal, grounds: Grounds) -> Decision:
+        """Allow, approve or deny one call; see the top of this file."""
+        try:
+            return self._decide(call, tool, label, principal, grounds)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a call or a policy, it must not be allowed
+            why = f"the policy could not decide: {type(error).__name__}"
+            return Decision(
+                call_id=call.id, verdict=Verdict.DENY, rule="error", policy_version=self.version, label=label, reasons=(why,)
+            )
+
+    def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
+        """Trusted only if declared so, for the caller's eyes, joined with the label of the arguments."""
+        trusted = self.entry(tool).result_trusted
+        own = Label(
+            integrity=Integrity.TRUSTED if trusted else Integrity.UNTRUSTED,
+            readers=Readers.of(f"user:{principal.user}"),
+            sources=(f"tool:{tool.name}",),
+        )
+        return own.join(arguments)
+
+    def _decide(self, call: ToolCall, tool: Tool | None, label: Label, principal: Principal, grounds: Grounds) -> Decision:
+        if tool is None:
+            finding = _Finding(Verdict.DENY, "rights.unknown_tool", (f"there is no tool {call.name[:64]}",))
+            return self._decision(call, label, finding, self.fallback, ())
+        entry = self.entry(tool)
+        case = _Case(call, tool, entry, label, principal, grounds, self.on_violation)
+        finding = next(case.findings())
+        approvers: tuple[str, ...] = ()
+        for rule in self.rules:
+            if rule.applies(call.name, entry, label, call.args):
+                approvers += rule.approvers
+                if _STRICTNESS[rule.verdict] > _STRICTNESS[finding.verdict]:
+                    finding = _Finding(rule.verdict, rule.id, (f"rule {rule.id} of the policy asks for it",))
+        return self._decision(call, label, finding, entry, approvers)
+
+    def _decision(
+        self, call: ToolCall, label: Label, finding: _Finding, entry: ToolPolicy, approvers: tuple[str, ...]
+    ) -> Decision:
+        asks = finding.verdict is Verdict.APPROVE
+        return Decision(
+            call_id=call.id,
+            verdict=finding.verdict,
+            rule=finding.rule,
+            policy_version=self.version,
+            label=label,
+            reasons=finding.reasons,
+            approvers=tuple(dict.fromkeys(entry.approvers + approvers)) if asks else (),
+            expires_s=entry.expires_s,
+        )
+
+
+class _Case:
+    """One call before the policy: everything the checks look at."""
+
+    def __init__(
+        self,
+        call: ToolCall,
+        tool: Tool,
+        entry: ToolPolicy,
+        label: Label,
+        principal: Principal,
+        grounds: Grounds,
+        on_violation: Verdict,
+    ) -> None:
+        self.call = call
+        self.tool = tool
+        self.entry = entry
+        self.label = label
+        self.principal = principal
+        self.grounds = grounds
+        self.on_violation = on_violation
+        self.words = Ground(grounds.words)
+
+    @cached_property
+    def ground(self) -> Ground:
+        """The user's words and what resolver tools said."""
+        return Ground((*self.grounds.words, *self.grounds.resolved)) if self.grounds.resolved else self.words
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        return field_names(self.tool.input_schema)
+
+    def findings(self) -> Iterator[_Finding]:
+        """The checks in order; the first finding is the verdict, and there is always one."""
+        yield from self._rights()
+        yield from self._limits()
+        yield from self._readers()
+        entry = self.entry
+        if entry.risk >= 3:
+            yield _Finding(Verdict.APPROVE, "approval.risk", ("a tool of risk 3 always needs approval",))
+        if entry.needs_approval:
+            yield _Finding(Verdict.APPROVE, "approval.required", (f"{self.tool.name} needs approval",))
+        if entry.effect is Effect.READ:
+            yield _Finding(Verdict.ALLOW, "effect.read", ())
+        if entry.effect is Effect.WRITE_LOCAL and entry.risk == 0:
+            yield _Finding(Verdict.ALLOW, "effect.local", ())
+        if self.label.integrity is not Integrity.UNTRUSTED:
+            yield _Finding(Verdict.ALLOW, "context.trusted", ())
+        yield from self._grounded()
+        yield _Finding(Verdict.ALLOW, "context.grounded", ("what it says and whom it concerns stand in the user's words",))
+
+    def _rights(self) -> Iterator[_Finding]:
+        entry, principal = self.entry, self.principal
+        if self.call.malformed is not None:
+            yield _Finding(Verdict.DENY, "rights.arguments", ("the arguments could not be read",))
+        if entry.scope is not None and entry.scope not in principal.scopes:
+            yield _Finding(Verdict.DENY, "rights.scope", (f"{principal.user} lacks the right {entry.scope}",))
+        if entry.roles and set(entry.roles).isdisjoint(principal.roles):
+            yield _Finding(Verdict.DENY, "rights.role", (f"only {', '.join(entry.roles)} may call {self.tool.name}",))
+
+    def _limits(self) -> Iterator[_Finding]:
+        entry, args = self.entry, self.call.args
+        outside = [
+            f"{name} = {_shown(leaf)} is outside {_span(bound)}"
+            for name, bound in entry.bounds.items()
+            for leaf in leaves(args.get(name))
+            if leaf is not None and not _inside(leaf, bound)
+        ]
+        if outside:
+            yield _Finding(Verdict.DENY, "limits.bounds", tuple(outside))
+        made = self.grounds.calls_made.get(self.tool.name, 0)
+        if entry.max_calls is not None and made >= entry.max_calls:
+            why = f"{self.tool.name} was called {made} times in this run and may be called {entry.max_calls} times"
+            yield _Finding(Verdict.DENY, "limits.calls", (why,))
+        if entry.allow_domains:
+            named = [
+                leaf for name in entry.identity_args for leaf in leaves(args.get(name)) if isinstance(leaf, str) and leaf
+            ]
+            if foreign := [leaf for leaf in named if not _allowed(leaf, entry.allow_domains)]:
+                why = f"{_shown(foreign[0])} is not within {', '.join(entry.allow_domains)}"
+                yield _Finding(Verdict.DENY, "limits.domain", (why,))
+
+    def _readers(self) -> Iterator[_Finding]:
+        """What is sent must be readable for whoever gets it.
+
+        What the user typed may go to the recipients the user typed, and carries nothing else along; anything besides brings
+        the readers of all the model has seen. A write that declares no sink stays among the systems the user works in: as
+        long as no outsider had a say, it is taken to go where the user's words lead.
+        """
+        entry = self.entry
+        if not entry.sink and entry.effect not in _EGRESS and self.label.integrity is not Integrity.UNTRUSTED:
+            return
+        reached = audience(entry.sink, entry.effect, self.call.args, self.principal)
+        if reached is not None and not reached:
+            return
+        needed = self.label.readers if self._carries_more_than_words() else Readers()
+        if reached is None:
+            if not needed.is_public:
+                why = f"{self.tool.name} sends to anybody what only {_named(needed)} may read"
+                yield _Finding(self.on_violation, "readers.sink", (why,))
+            return
+        if any(reached.values()):
+            typed = (name for name, value in reached.items() if value and self.words.holds(value))
+            needed = needed.meet(Readers.of(f"user:{self.principal.user}", *typed))
+        outside = [value or name for name, value in reached.items() if not needed.admits(self._names(name))]
+        if outside:
+            why = f"{', '.join(map(_shown, outside))} would read what only {_named(needed)} may read"
+            yield _Finding(self.on_violation, "readers.sink", (why,))
+
+    def _names(self, name: str) -> frozenset[str]:
+        return self.principal.names if name == f"user:{self.principal.user}" else frozenset({name})
+
+    def _carries_more_than_words(self) -> bool:
+        chosen = {name for name, bound in self.entry.bounds.items() if bound.one_of}
+        return any(
+            not self.words.holds(leaf)
+            for name, value in self.call.args.items()
+            if name not in chosen and not self._is_default(name)
+            for leaf in leaves(value, self.fields)
+        )
+
+    def _grounded(self) -> Iterator[_Finding]:
+        entry, args = self.entry, self.call.args
+        intent = self.grounds.intent
+        if intent is not None and intent.get(self.tool.name, 0) <= 0:
+            yield self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}"])
+        identity = [name for name in entry.identity_args if any(leaf not in (None, "") for leaf in leaves(args.get(name)))]
+        yield from self._must_stand("ground.identity", identity)
+        content = set(entry.content_args)
+        free = [name for name in args if name not in content and name not in entry.identity_args and not self._bounded(name)]
+        yield from self._must_stand("ground.undeclared", free)
+        if not identity:
+            yield from self._must_stand("ground.content", entry.content_args)
+        texts = [leaf for name in entry.content_args for leaf in leaves(args.get(name)) if isinstance(leaf, str)]
+        foreign = {each for text in texts for each in addresses(text) if not self.ground.holds(each)}
+        if called := {each for text in texts for each in lines(text)}:
+            foreign |= called - self.ground.lines
+        if foreign:
+            yield self._ask(
+                "ground.address", [f"{_shown(each)} does not stand in the user's words" for each in sorted(foreign)]
+            )
+
+    def _must_stand(self, rule: str, names: Iterable[str]) -> Iterator[_Finding]:
+        missing = [
+            f"{name} = {_shown(leaf)} does not stand in the user's words"
+            for name in names
+            if not self._is_default(name)
+            for leaf in leaves(self.call.args.get(name), self.fields)
+            if not self.ground.holds(leaf)
+        ]
+        if missing:
+            yield self._ask(rule, missing)
+
+    def _is_default(self, name: str) -> bool:
+        """What the tool's author chose needs no ground, and tells nobody anything."""
+        node = self.tool.input_schema.get("properties", {}).get(name, {})
+        return "default" in node and bool(node["default"] == self.call.args.get(name))
+
+    def _bounded(self, name: str) -> bool:
+        """Inside its limits a number or choice is harmless whoever made it; outside it was denied already."""
+        bound = self.entry.bounds.get(name)
+        return bound is not None and (bool(bound.one_of) or bound.maximum is not None)
+
+    def _ask(self, rule: str, reasons: list[str]) -> _Finding:
+        return _Finding(self.on_violation, rule, tuple(reasons[:8]))
+
+
+def _inside(value: Any, bound: Bound) -> bool:
+    if bound.one_of and value not in bound.one_of:
+        return False
+    if bound.minimum is None and bound.maximum is None:
+        return True
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (bound.minimum is None or value >= bound.minimum) and (bound.maximum is None or value <= bound.maximum)
+
+
+def _allowed(address: str, domains: tuple[str, ...]) -> bool:
+    host = host_of(address)
+    return host is not None and any(matches(domain.lower(), host) for domain in domains)
+
+
+def _span(bound: Bound) -> str:
+    if bound.one_of:
+        return ", ".join(map(_shown, bound.one_of[:10]))
+    least = "any" if bound.minimum is None else f"{bound.minimum:g}"
+    most = "any" if bound.maximum is None else f"{bound.maximum:g}"
+    return f"{least} to {most}"
+
+
+def _named(readers: Readers) -> str:
+    return " and ".join(" or ".join(clause) or "nobody" for clause in readers.clauses)
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

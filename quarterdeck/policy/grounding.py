@@ -1,0 +1,152 @@
+"""Whether a value stands in somebody's words: what an attacker put into a document does not stand in the user's.
+
+Texts are compared folded (NFKC, lower case, one space, no invisible characters) and by whole tokens: ``bob@corp.example``
+does not stand in ``bob@corp.example.net``, nor ``report.pdf`` in ``secret/report.pdf``. Numbers compare as numbers. Chinese
+has no spaces, so there a value may stand inside a longer run of characters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from quarterdeck.core.text import has_cjk
+
+__all__ = ["Ground", "addresses", "fold", "host_of", "leaves", "lines"]
+
+_INVISIBLE = dict.fromkeys(
+    map(ord, "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff")
+)
+_NUMBER = re.compile(r"(?<![a-z_\d.,])[-+]?\d[\d,]*(?:\.\d+)?(?![a-z_\d])")
+_CONTINUES_AFTER = frozenset("-.@/\\+:=&%#?")  # followed by a word character, the token goes on
+_CONTINUES_BEFORE = frozenset("-.@/\\+=&%#?")
+
+_ADDRESSES = (
+    # Each begins only where a token does: a scan from every character would be quadratic in a text without spaces.
+    re.compile(r"(?<![a-z0-9+.-])[a-z0-9+.-]+://[^\s<>\"'`]+"),
+    re.compile(r"(?<![^\s<>\"'`()\[\],;:@])[^\s<>\"'`()\[\],;:@]+@[^\s<>\"'`()\[\],;:]+"),
+    re.compile(r"(?<![\w@.-])(?:[^\W_][\w-]*\.)+[^\W\d_]{2,24}(?::\d+)?(?:[/?#][^\s<>\"'`]*)?"),
+)
+_DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[t ]\d{2}:\d{2}(?::\d{2})?)?\b")
+_PHONE = re.compile(r"(?<![\w.,])\+?\d(?:[ ().\-/]{0,2}\d){6,16}(?![\w])")
+_IBAN = re.compile(r"(?<![\w])[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?(?![\w])")
+_FEWEST_DIGITS = 7  # of a telephone number; an IBAN has more
+_PUNCTUATION = ".,;:!?)]}>'\"。，；：！？）」』"
+
+
+def fold(text: str) -> str:
+    """`text` as it is compared."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold()
+    return " ".join(text.lower().split())
+
+
+class Ground:
+    """Texts in which values may stand."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = tuple(texts)
+
+    @cached_property
+    def text(self) -> str:
+        """Everything, folded; a value never reaches from one text into the next."""
+        return "\n".join(map(fold, self._texts))
+
+    @cached_property
+    def numbers(self) -> frozenset[Decimal]:
+        return frozenset(Decimal(found.replace(",", "")) for found in _NUMBER.findall(self.text))
+
+    @cached_property
+    def lines(self) -> frozenset[str]:
+        return frozenset[str]().union(*map(lines, self._texts))
+
+    def holds(self, value: Any) -> bool:
+        """True if a text or number stands here. Truth values, nothing and the empty text always do: they name nobody."""
+        if value is None or isinstance(value, bool):
+            return True
+        if isinstance(value, int | float):
+            return _decimal(value) in self.numbers
+        wanted = fold(str(value))
+        return not wanted or self._stands(wanted)
+
+    def _stands(self, wanted: str) -> bool:
+        text = self.text
+        start = text.find(wanted)
+        while start >= 0:
+            end = start + len(wanted)
+            if not _goes_on(wanted[-1], text[end : end + 2], _CONTINUES_AFTER) and not _goes_on(
+                wanted[0], text[max(start - 2, 0) : start][::-1], _CONTINUES_BEFORE
+            ):
+                return True
+            start = text.find(wanted, start + 1)
+        return False
+
+
+def addresses(text: str) -> frozenset[str]:
+    """Every link, e-mail address and host name in `text`, folded."""
+    folded = fold(text)
+    if "." not in folded and "@" not in folded and "://" not in folded:
+        return frozenset()
+    found = {match.rstrip(_PUNCTUATION).rstrip("/") for pattern in _ADDRESSES for match in pattern.findall(folded)}
+    return frozenset(found - {""})
+
+
+def lines(text: str) -> frozenset[str]:
+    """Every telephone number and IBAN in `text`, without its spaces and dashes. Dates are none."""
+    if sum(map(str.isdecimal, text)) < _FEWEST_DIGITS:
+        return frozenset()
+    folded = _DATE.sub(" ", fold(text))
+    return frozenset("".join(filter(str.isalnum, match)) for pattern in (_PHONE, _IBAN) for match in pattern.findall(folded))
+
+
+def host_of(address: str) -> str | None:
+    """The host of a complete URL or an e-mail address; None where parsers could disagree about it."""
+    if any(mark in address for mark in "\\\t\r\n ") or not address.isprintable():
+        return None
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname if "://" in address and "@" not in parts.netloc else None
+    except ValueError:
+        return None
+    if "://" not in address and address.count("@") == 1:
+        host = address.partition("@")[2]
+    return host.lower().rstrip(".") or None if host else None
+
+
+def leaves(value: Any, fields: frozenset[str] = frozenset()) -> Iterator[Any]:
+    """Every text, number and truth value in a JSON value, and every key that is not one of the schema's `fields`."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in fields:
+                yield key
+            yield from leaves(item, fields)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item, fields)
+    else:
+        yield value
+
+
+def _goes_on(edge: str, beyond: str, connectors: frozenset[str]) -> bool:
+    """True if the token with `edge` as its last character continues in `beyond`."""
+    if not beyond:
+        return False
+    if _is_word(beyond[0]):
+        return _is_word(edge) or edge in connectors
+    return beyond[0] in connectors and len(beyond) > 1 and _is_word(beyond[1])
+
+
+def _is_word(character: str) -> bool:
+    return (character.isalnum() or character == "_") and not has_cjk(character)
+
+
+def _decimal(number: int | float) -> Decimal | None:
+    try:
+        return Decimal(str(number))
+    except (InvalidOperation, ValueError):
+        return None

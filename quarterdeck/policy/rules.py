@@ -1,0 +1,113 @@
+"""Rules of a policy file: conditions over tool, label and arguments that make a verdict stricter.
+
+A rule can only tighten, and of all that match the strictest counts, whatever their order. Conditions on the label say "this
+bad or worse", so a worse label never meets fewer of them: no attacker gains by making the context worse.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quarterdeck.core.decisions import Verdict
+from quarterdeck.core.labels import Integrity, Label
+from quarterdeck.policy.base import ToolPolicy
+from quarterdeck.policy.grounding import leaves
+
+__all__ = ["Comparison", "Rule", "comparison", "matches"]
+
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+def matches(pattern: str, text: str) -> bool:
+    """True if `text` is `pattern`, in which ``*`` stands for any characters."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return text == pattern
+    last = rest.pop()
+    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+        return False
+    position, end = len(first), len(text) - len(last)
+    for piece in rest:
+        found = text.find(piece, position, end)
+        if found < 0:
+            return False
+        position = found + len(piece)
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """``>=3``, ``!draft``, ``T-*``: what a value is compared with.
+
+    Attributes:
+        sign: ``>=``, ``<=``, ``>``, ``<`` with a number; ``=`` or ``!`` with a number, truth value or pattern.
+    """
+
+    sign: str
+    operand: str | float | bool
+
+    def holds(self, value: Any) -> bool:
+        """True if it holds for `value`, or for any item of a list; of nothing it never holds."""
+        return any(self._holds(leaf) for leaf in leaves(value) if leaf is not None)
+
+    def _holds(self, value: Any) -> bool:
+        if self.sign in _OPERATORS:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return number and _OPERATORS[self.sign](value, self.operand)
+        equal = matches(self.operand, str(value)) if isinstance(self.operand, str) else value == self.operand
+        return equal if self.sign == "=" else not equal
+
+
+def comparison(written: str | float | bool) -> Comparison:
+    """Read a comparison. Raises ValueError for a sign without a number behind it."""
+    if not isinstance(written, str):
+        return Comparison(sign="=", operand=written)
+    for sign in _OPERATORS:
+        if written.startswith(sign):
+            return Comparison(sign=sign, operand=float(written.removeprefix(sign)))
+    if written.startswith("!"):
+        return Comparison(sign="!", operand=written[1:])
+    return Comparison(sign="=", operand=written)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        tool: Pattern of the tool's name.
+        integrity: The context is this bad or worse.
+        not_public: The context holds something not everybody may read.
+        risk, effect: Of the tool's entry.
+        args: Argument → comparison.
+        verdict: APPROVE or DENY.
+        approvers: Roles of which one must agree, beside those of the tool's entry.
+    """
+
+    id: str
+    verdict: Verdict
+    tool: str = "*"
+    integrity: Integrity = Integrity.TRUSTED
+    not_public: bool = False
+    risk: Comparison | None = None
+    effect: Comparison | None = None
+    args: Mapping[str, Comparison] | None = None
+    approvers: tuple[str, ...] = ()
+
+    def applies(self, name: str, entry: ToolPolicy, label: Label, args: Mapping[str, Any]) -> bool:
+        return (
+            matches(self.tool, name)
+            and label.integrity >= self.integrity
+            and not (self.not_public and label.readers.is_public)
+            and (self.risk is None or self.risk.holds(entry.risk))
+            and (self.effect is None or self.effect.holds(entry.effect.value))
+            and all(wanted.holds(args.get(argument)) for argument, wanted in (self.args or {}).items())
+        )

@@ -1,0 +1,90 @@
+"""A tool's first entry in the policy: what its declaration says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.tools import Tool
+from quarterdeck.policy.base import Bound, ToolPolicy
+from quarterdeck.policy.sinks import sink_parts
+
+__all__ = ["check_sink", "declared", "field_names"]
+
+
+def declared(tool: Tool) -> ToolPolicy:
+    """The entry of `tool` before any policy file. Its schema's enumerations and upper limits are bounds.
+
+    Raises:
+        Misconfigured: It declares a sink there is not, or one that reads arguments it does not take.
+    """
+    entry = ToolPolicy(
+        effect=tool.effect,
+        risk=tool.risk,
+        scope=tool.scope,
+        needs_approval=tool.needs_approval,
+        result_trusted=tool.trusted,
+        resolver=tool.resolver,
+        identity_args=tool.identity_args,
+        content_args=tool.content_args,
+        bounds=_bounds(tool.input_schema),
+        sink=tool.sink,
+    )
+    if tool.sink:
+        check_sink(tool.sink, tool)
+    return entry
+
+
+def check_sink(sink: str, tool: Tool) -> None:
+    """Raises Misconfigured unless `sink` is one of the table and reads only arguments of `tool`."""
+    try:
+        _, named = sink_parts(sink)
+    except ValueError as error:
+        raise Misconfigured(f"tool {tool.name}: {error}") from error
+    if missing := [name for name in named if name not in tool.input_schema.get("properties", {})]:
+        raise Misconfigured(f"tool {tool.name}: sink {sink!r} reads {', '.join(missing)}, which it does not take")
+
+
+def field_names(schema: Any) -> frozenset[str]:
+    """The names of all properties anywhere in a schema: keys its author chose, not a model."""
+    found: set[str] = set()
+    stack = [schema]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Mapping):
+            found.update(node.get("properties", {}))
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return frozenset(found)
+
+
+def _bounds(schema: Mapping[str, Any]) -> dict[str, Bound]:
+    found: dict[str, Bound] = {}
+    for name, node in schema.get("properties", {}).items():
+        bound = _bound(_resolved(node, schema))
+        if bound is not None:
+            found[name] = bound
+    return found
+
+
+def _resolved(node: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `node` is, without the alternative null and through a local reference."""
+    chosen = [each for each in node.get("anyOf", ()) if each.get("type") != "null"]
+    if len(chosen) == 1:
+        node = chosen[0]
+    reference = str(node.get("$ref", ""))
+    target = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
+    return target if isinstance(target, Mapping) else node
+
+
+def _bound(node: Mapping[str, Any]) -> Bound | None:
+    if node.get("type") == "array" and isinstance(node.get("items"), Mapping):
+        node = node["items"]
+    values = node.get("enum") or ([node["const"]] if "const" in node else [])
+    if values:
+        return Bound(one_of=tuple(values))
+    upper = node.get("maximum", node.get("exclusiveMaximum"))
+    lower = node.get("minimum", node.get("exclusiveMinimum"))
+    return Bound(minimum=lower, maximum=upper) if upper is not None and node.get("type") in ("integer", "number") else None
