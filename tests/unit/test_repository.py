@@ -134,6 +134,19 @@ def test_rows_that_tests_show_are_in_the_list_of_capabilities() -> None:
     assert strays == set()
 
 
+def test_every_listed_part_of_a_capability_has_a_test() -> None:
+    marks = _row_marks()
+
+    unshown = [
+        (capability.row, part)
+        for capability in read_capabilities(ROOT / "docs" / "capabilities.md")
+        for part in capability.parts
+        if (capability.row, part) not in marks
+    ]
+
+    assert unshown == []
+
+
 def _row_marks() -> set[tuple[str, str | None]]:
     """Row and part of every mark in the tests, read from their source: imports would need every engine's client."""
     marks: set[tuple[str, str | None]] = set()
