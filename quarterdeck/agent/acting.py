@@ -63,6 +63,8 @@ class Acting:
             return
 
         async def done(result: ToolResult) -> None:
+            if result.call_id in writes and result.error == "timeout":
+                return  # nobody knows whether it happened, as if its worker had died; its start stands in the journal
             if result.call_id in writes:
                 self.ledger.stage(ToolReturned(result=self._labelled(result, label)), beside=[self._effect(result)])
                 await self.ledger.commit()

@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 
+_STARTS = 3  # of a write whose target deduplicates; after that a person is asked
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """Nothing is left to do."""
@@ -181,8 +184,13 @@ def _newly_approved(call: CallState) -> bool:
 
 
 def _abandoned(call: CallState) -> bool:
-    """Started before and not finished: the loop always finishes what it starts, so that worker is gone."""
-    return call.started is not None and not call.started.idempotent
+    """Started, and nobody saw its end: its worker died, or it timed out. Not to be called again without a person's word."""
+    return call.started is not None and not _repeatable(call)
+
+
+def _repeatable(call: CallState) -> bool:
+    """A target that deduplicates is simply called again, with the same key; but not for ever."""
+    return call.started is not None and call.started.idempotent and call.started.attempt < _STARTS
 
 
 def _expired(call: CallState, now: datetime) -> bool:
@@ -191,7 +199,7 @@ def _expired(call: CallState, now: datetime) -> bool:
 
 def _runnable(call: CallState) -> bool:
     if call.started is not None:
-        return call.started.idempotent or (call.resolution is not None and call.resolution.outcome == "repeat")
+        return _repeatable(call) or (call.resolution is not None and call.resolution.outcome == "repeat")
     if call.decision is None:
         return False
     return call.decision.verdict is Verdict.ALLOW or (call.redecided and call.decision.verdict is not Verdict.DENY)

@@ -133,7 +133,7 @@ class Executor:
     async def _attempt(self, call: ToolCall, tool: Tool, ctx: ToolContext, label: Label, attempt: int) -> ToolResult:
         left = ctx.deadline - self._clock()
         if left < RESERVE_S:
-            return _error(call, label, "timeout", f"{call.name} was not started: the run's time is over.", attempt)
+            return _error(call, label, "not_started", f"{call.name} was not started: the run's time is over.", attempt)
         limit_s = min(tool.timeout_s, left - RESERVE_S)
         failed = replace(label, integrity=Integrity.UNTRUSTED)  # whoever made it fail chose the words (security rule 8)
         task = asyncio.current_task()

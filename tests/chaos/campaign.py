@@ -31,7 +31,7 @@ from quarterdeck.tools.registry import Registry
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
 from tests.chaos.checker import Verdict, check
-from tests.chaos.plan import APPROVER, ASKER, CONFIG_HASH, PAYMENT, SPEC, TENANT
+from tests.chaos.plan import APPROVER, ASKER, CONFIG_HASH, SPEC, TENANT
 
 OPEN_RUNS = 6  # how many are kept going while there is killing
 WORLD_DELAY_S = 0.02
@@ -184,7 +184,7 @@ class _People:
         """A person looks at the outside world and says what happened there."""
         for doubt in await self._effects.doubts(APPROVER):
             happened = any(
-                line["what"] == "applied" and line["run"] == doubt.run_id and line["call"] == PAYMENT
+                line["what"] == "applied" and line["run"] == doubt.run_id and line["call"] == doubt.call_id
                 for line in map(json.loads, self._ledger.read_text().splitlines())
             )
             with contextlib.suppress(Conflict):  # the worker that started it may still be at it

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from quarterdeck.policy.decide import Policy
 
 from quarterdeck.agent.base import Silence
 from quarterdeck.agent.loop import Loop
 from quarterdeck.core.context import Principal
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.tools import Tool, ToolContext
+from quarterdeck.policy.decide import Policy
 from quarterdeck.store.base import Appended, Claim, Entry, Journal
 from quarterdeck.store.sqlite_store import open_sqlite
 from quarterdeck.tools.decorator import tool

@@ -7,9 +7,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from quarterdeck.policy.decide import Policy
-from quarterdeck.tools.registry import Registry
-
 from quarterdeck.agent.base import Silence
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.loop import Loop
@@ -23,9 +20,11 @@ from quarterdeck.core.messages import Message, Role, Text, ToolCall
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, ModelRequest
+from quarterdeck.policy.decide import Policy
 from quarterdeck.store.base import Appended, Claim, Entry, Journal
 from quarterdeck.store.memory import MemoryStore
 from quarterdeck.tools.decorator import as_tool
+from quarterdeck.tools.registry import Registry
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
 

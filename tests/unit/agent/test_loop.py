@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from quarterdeck.core.answers import Confidence, Passage
@@ -24,6 +26,7 @@ from tests.unit.agent.scene import (
     Killed,
     OvertakenBeforeAppending,
     Scene,
+    Scripted,
     calls,
     passage,
     says,
@@ -417,6 +420,74 @@ async def test_an_answer_to_a_doubt_belongs_to_one_attempt() -> None:
     assert state.stop_reason is StopReason.IN_DOUBT
     assert len(world.done) == 2
     assert len({entry.event.started_seq for entry in await scene.entries() if entry.event.kind == "in_doubt"}) == 2
+
+
+@pytest.mark.row("R7", part="timeout")
+@pytest.mark.parametrize(("idempotent", "starts"), [(False, 1), (True, 3)])
+async def test_a_write_that_timed_out_is_in_doubt_once_it_cannot_be_repeated_by_its_key(
+    idempotent: bool, starts: int
+) -> None:
+    keys: list[str] = []
+
+    @tool(effect="write", idempotent=idempotent, timeout_s=0.01)
+    async def pay(amount: int, ctx: ToolContext) -> str:
+        """Pay somebody."""
+        keys.append(ctx.idempotency_key)
+        await anyio.sleep_forever()
+        return "never"
+
+    scene = Scene(calls(("pay", {"amount": 5})), tools=[pay])
+
+    state = await scene.ask()
+
+    assert state.stop_reason is StopReason.IN_DOUBT
+    assert keys == [f"{scene.run_id}:t1c0"] * starts
+
+
+async def test_cancelling_cuts_a_model_call_in_flight() -> None:
+    reached = anyio.Event()
+
+    class Slow(Scripted):
+        async def complete(self, request: Any, ctx: Any, emit: Any = None) -> Completion:
+            reached.set()
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    scene = Scene()
+    scene.model = Slow()
+    scene.loop = scene.new_loop()
+    await scene.begin()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.go_on)
+            await reached.wait()
+            await scene.post(CancelRequested(by="anna"))
+            scene.loop.interrupt(scene.run_id)
+
+    assert (await scene.state()).stop_reason is StopReason.CANCELLED
+
+
+async def test_a_slow_read_does_not_keep_its_reply_from_being_durable() -> None:
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    @tool(effect="read")
+    async def slow() -> str:
+        """Take your time."""
+        asked.set()
+        await go_on.wait()
+        return "done"
+
+    scene = Scene(calls(("slow", {})), says("Done."), tools=[slow])
+    await scene.begin()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.go_on)
+            await asked.wait()
+            while "model_reply" not in await scene.kinds():
+                await anyio.lowlevel.checkpoint()
+            go_on.set()
+
+    assert await scene.kinds() == ["run_started", "model_reply", "decided", "tool_result", "model_reply", "final_answer"]
 
 
 async def test_a_run_that_kills_its_worker_again_and_again_ends_as_poison() -> None:

@@ -177,7 +177,7 @@ async def test_nothing_is_started_in_the_last_moment_of_a_run() -> None:
 
     result = await execute(act, within_s=0.19)
 
-    assert result.error == "timeout"
+    assert result.error == "not_started"
     assert "not started" in result.text
     assert not began
 
