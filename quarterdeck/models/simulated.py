@@ -18,14 +18,14 @@ from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, ModelRequest, ToolSpec
 from quarterdeck.models.simulation import phrases
-from quarterdeck.models.simulation.answer import Said, compose, found_nothing, render
+from quarterdeck.models.simulation.answer import Said, compose, render
 from quarterdeck.models.simulation.asks import small_talk
 from quarterdeck.models.simulation.choose import Wish, fewer_terms, likeliest, make_plan
 from quarterdeck.models.simulation.describe import tool_label
 from quarterdeck.models.simulation.dialogue import Dialogue, read_dialogue
 from quarterdeck.models.simulation.language import label_of
 from quarterdeck.models.simulation.profiles import Parameter, Profile
-from quarterdeck.models.simulation.results import Status, read_result
+from quarterdeck.models.simulation.results import Status
 from quarterdeck.models.simulation.structured import Facts, structured
 from quarterdeck.models.tokens import count_tokens
 
@@ -53,7 +53,12 @@ class SimulatedModel:
         dialogue = read_dialogue(request.messages)
         profiles = {spec.name: self._profile(spec) for spec in request.tools}
         calls = [] if request.tool_choice == "none" else _calls(dialogue, profiles, request.tool_choice)
-        text = "" if calls else _text(dialogue, profiles, request)
+        text = ""
+        if not calls:
+            said = _said(dialogue, profiles, request.tool_choice)
+            if request.tool_choice == "auto" and all(one.is_empty for one in said):
+                calls = _numbered(_second_search(dialogue, profiles), dialogue)
+            text = "" if calls else _text(said, dialogue, request)
         finish = "tool_calls" if calls else "stop"
         if request.max_tokens is not None and not calls and count_tokens(text) > request.max_tokens:
             text, finish = _cut(text, request.max_tokens), "length"
@@ -94,7 +99,7 @@ def _calls(dialogue: Dialogue, profiles: Mapping[str, Profile], choice: str) -> 
         return []
     wishes: Sequence[Wish] = _open_wishes(make_plan(dialogue, offered, results).wishes, dialogue)
     if not wishes and dialogue.steps:
-        wishes = _mended_call(dialogue, profiles) or _second_search(dialogue, profiles)
+        wishes = _mended_call(dialogue, profiles)
     return _numbered(wishes, dialogue)
 
 
@@ -114,7 +119,7 @@ def _mended_call(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Wi
     """The last call once more without the optional argument its error names, or with the right kind of value for it."""
     step = dialogue.steps[-1]
     profile = profiles.get(step.call.name)
-    if profile is None or step.result is None or read_result(step.result).status is not Status.ERROR:
+    if profile is None or step.result is None or step.outcome is None or step.outcome.status is not Status.ERROR:
         return []
     if sum(other.call.name == step.call.name for other in dialogue.steps) > 1:
         return []
@@ -132,16 +137,16 @@ def _mended_call(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Wi
 
 
 def _second_search(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Wish]:
-    """One more search with fewer terms, if the only one so far found nothing that answers."""
+    """One more search with fewer terms, when the only one so far gave nothing that answers."""
     searches = [step for step in dialogue.steps if step.call.name in profiles and profiles[step.call.name].query is not None]
-    if len(searches) != 1 or searches[0].result is None or not found_nothing(dialogue):
+    if len(searches) != 1 or dialogue.rejections:
         return []
-    profile = profiles[searches[0].call.name]
-    if read_result(searches[0].result).status not in (Status.PASSAGES, Status.EMPTY) or profile.query is None:
+    step = searches[0]
+    profile = profiles[step.call.name]
+    if profile.query is None or step.outcome is None or step.outcome.status not in (Status.PASSAGES, Status.EMPTY):
         return []
-    query = str(searches[0].call.args.get(profile.query.name, ""))
-    shorter = fewer_terms(query, dialogue)
-    return [Wish(profile, {**searches[0].call.args, profile.query.name: shorter})] if shorter else []
+    shorter = fewer_terms(str(step.call.args.get(profile.query.name, "")), dialogue)
+    return [Wish(profile, {**step.call.args, profile.query.name: shorter})] if shorter else []
 
 
 def _numbered(wishes: Sequence[Wish], dialogue: Dialogue) -> list[ToolCall]:
@@ -150,30 +155,30 @@ def _numbered(wishes: Sequence[Wish], dialogue: Dialogue) -> list[ToolCall]:
 
 
 def _decoded(dialogue: Dialogue) -> list[Any]:
-    outcomes = [read_result(step.result) for step in (*dialogue.past, *dialogue.steps) if step.result is not None]
-    return [outcome.value for outcome in outcomes if outcome.status is Status.VALUE]
+    outcomes = (step.outcome for step in (*dialogue.past, *dialogue.steps))
+    return [outcome.value for outcome in outcomes if outcome is not None and outcome.status is Status.VALUE]
 
 
-def _text(dialogue: Dialogue, profiles: Mapping[str, Profile], request: ModelRequest) -> str:
-    said = _asking(dialogue, profiles) if request.tool_choice != "none" else None
-    if said is None:
-        said = compose(dialogue, profiles)
+def _said(dialogue: Dialogue, profiles: Mapping[str, Profile], choice: str) -> list[Said]:
+    """What to say when nothing is to be called: a question back, or the answer."""
+    asking = _asking(dialogue, profiles) if choice != "none" else None
+    return asking if asking is not None else compose(dialogue, profiles)
+
+
+def _text(said: list[Said], dialogue: Dialogue, request: ModelRequest) -> str:
     if request.output_schema is None:
         return render(said)
+    waits = any(step.outcome is not None and step.outcome.status is Status.PENDING for step in dialogue.steps)
     facts = Facts(
         question=dialogue.question,
         answer=render(said),
-        plain=" ".join(one.text for one in said),
+        plain=" ".join(one.text for one in said if not one.is_empty) or dialogue.question,
         cited=tuple(dict.fromkeys(one.source for one in said if one.source)),
         results=tuple(_decoded(dialogue)),
         tools=tuple(step.call.name for step in dialogue.steps),
-        needs_review=any(one.is_empty for one in said) or any(_waits(step.result) for step in dialogue.steps),
+        needs_review=waits or any(one.is_empty for one in said),
     )
     return json.dumps(structured(request.output_schema, facts), ensure_ascii=False)
-
-
-def _waits(result: str | None) -> bool:
-    return result is not None and read_result(result).status is Status.PENDING
 
 
 def _asking(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Said] | None:

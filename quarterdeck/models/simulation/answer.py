@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from quarterdeck.models.simulation import phrases
 from quarterdeck.models.simulation.asks import Kind, is_follow_up, read_asks, small_talk
 from quarterdeck.models.simulation.choose import carried_text
-from quarterdeck.models.simulation.describe import describe_call, describe_value, tool_label
+from quarterdeck.models.simulation.describe import describe_call, describe_value, noun_label, tool_label
 from quarterdeck.models.simulation.dialogue import Dialogue, Step
 from quarterdeck.models.simulation.extract import pick
 from quarterdeck.models.simulation.language import concepts
 from quarterdeck.models.simulation.profiles import Effect, Profile
-from quarterdeck.models.simulation.results import Outcome, Source, Status, read_result, sources_in
+from quarterdeck.models.simulation.results import Outcome, Source, Status, sources_in
 
-__all__ = ["Said", "compose", "found_nothing", "render"]
+__all__ = ["Said", "compose", "render"]
 
 _LONG = 500  # characters of a text result that are said whole
 _ONE, _FEW, _MOST = 1, 2, 3  # sentences of passages in a reply
 _ONE_SENTENCE = re.compile(r"\bone sentence\b|一句话", re.IGNORECASE)
 _BRIEF = re.compile(r"\b(?:be|very|keep\w*) (?:brief|short|concise|terse)\b|简短|简洁", re.IGNORECASE)
+_MATERIAL_MARK = re.compile(r"^\s*(?:context|text|document|passage|资料|上下文|背景)\s*[:：]\s*", re.IGNORECASE)
 _QUESTION_MARK = re.compile(r"(?:^|\n)\s*(?:question|query|q|问题|提问)\s*[:：]\s*(?P<asked>.+)", re.IGNORECASE)
 
 
@@ -48,11 +49,6 @@ def compose(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Said]:
     return _mended(said, dialogue) if dialogue.rejections else said
 
 
-def found_nothing(dialogue: Dialogue) -> bool:
-    """True if all that was searched holds no answer, so that another search may be worth a try."""
-    return not _from_passages(dialogue, _read(dialogue.steps))
-
-
 def _reply(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Said]:
     chinese = dialogue.chinese
     outcomes = _read(dialogue.steps)
@@ -76,7 +72,7 @@ def _reply(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Said]:
 
 
 def _read(steps: Sequence[Step]) -> list[tuple[Step, Outcome]]:
-    return [(step, read_result(step.result)) for step in steps if step.result is not None]
+    return [(step, step.outcome) for step in steps if step.outcome is not None]
 
 
 def _is_search(step: Step, profiles: Mapping[str, Profile]) -> bool:
@@ -124,7 +120,8 @@ def _from_result(step: Step, outcome: Outcome, profile: Profile | None, dialogue
             return []
     if isinstance(outcome.value, str) and len(outcome.value) > _LONG:
         return _from_text(outcome.value, dialogue)
-    details = describe_value(outcome.value, step.call.args, label, frozenset(concepts(dialogue.question)), chinese=chinese)
+    noun = noun_label(step.call.name, profile, chinese=chinese)
+    details = describe_value(outcome.value, step.call.args, noun, frozenset(concepts(dialogue.question)), chinese=chinese)
     if profile is not None and profile.effect is Effect.WRITE:
         return [Said(phrases.done(chinese, label, details))]
     return [Said(details)] if details else []
@@ -177,7 +174,8 @@ def _from_message(text: str) -> list[Said]:
     """For a message that brings its own material ("Context: ... Question: ..."): the sentences of it that answer."""
     marked = _QUESTION_MARK.search(text)
     if marked is not None:
-        asked, material = marked.group("asked"), text[: marked.start()] + "\n" + text[marked.end() :]
+        asked = marked.group("asked")
+        material = _MATERIAL_MARK.sub("", text[: marked.start()]) + "\n" + text[marked.end() :]
     else:
         asks = read_asks(text)
         asking = [ask for ask in asks if ask.kind is not Kind.STATEMENT]

@@ -17,9 +17,13 @@ from quarterdeck.models.simulation.words import Found, Words, shape_of
 
 __all__ = ["Filled", "Material", "fill", "names_id"]
 
+_DEEPEST = 4
 _NAMED_SLOTS = frozenset({Slot.PLACE, Slot.PERSON, Slot.ORIGIN, Slot.GOAL})
 _END = frozenset("end to until return checkout out due arriv back finish stop".split())
 _BEFORE_END = frozenset("to until till through by return end due and".split())
+_MESSAGE = frozenset({"text", "messag", "content", "body", "prompt"})  # what is said, rather than what is the matter
+_LIMIT = frozenset("limit count top max size n number result".split())
+_FIRST = frozenset("last first top latest recent newest maximum most".split())
 _COUNTED = frozenset("number no id account order ticket invoic room flight tabl case user custom employe".split())
 
 
@@ -86,6 +90,8 @@ class _Filler:
         self.known |= {
             term for p in profile.parameters for value in p.schema.get("enum", ()) for term in concepts(str(value))
         }
+        self.slots = frozenset(parameter.slot for parameter in profile.parameters)
+        self.depth = 0
         self.taken: set[tuple[int, int]] = set()
 
     def fill(self, parameters: tuple[Parameter, ...], *, forced: bool) -> Filled:
@@ -109,6 +115,16 @@ class _Filler:
                     args[parameter.name] = value
         ordered = {parameter.name: args[parameter.name] for parameter in parameters if parameter.name in args}
         return Filled(ordered, tuple(missing), found)
+
+    def _nested(self, schema: Mapping[str, Any]) -> Filled:
+        """The fields of an object inside the arguments. A schema may contain itself, so there is an end to it."""
+        if self.depth >= _DEEPEST:
+            return Filled({}, (), 0)
+        self.depth += 1
+        try:
+            return self.fill(parameters_of(schema), forced=False)
+        finally:
+            self.depth -= 1
 
     def several(self, parameters: tuple[Parameter, ...]) -> tuple[str, list[Any]] | None:
         """The one parameter for which the clause names several values, with the values."""
@@ -142,7 +158,7 @@ class _Filler:
             case Slot.ARRAY:
                 return self._array(parameter, strict=strict)
             case Slot.OBJECT:
-                nested = self.fill(parameters_of(parameter.schema), forced=False)
+                nested = self._nested(parameter.schema)
                 return nested.args if nested.args and not nested.missing and nested.found else None
             case Slot.QUERY | Slot.TITLE | Slot.PROSE:
                 return self._text(parameter) if strict == (parameter.slot is not Slot.PROSE) or parameter.required else None
@@ -183,7 +199,7 @@ class _Filler:
                 yield from (Found(m.group(), m.start(), m.end()) for m in re.finditer(r"\b[A-Z]{3}\b", words.text))
             case slot if slot in _NAMED_SLOTS:
                 yield from words.emails if slot in (Slot.PERSON, Slot.GOAL) and "email" in parameter.about else ()
-                yield from names_in_role(slot, words, self.known)
+                yield from names_in_role(slot, words, self.known, self.slots)
                 if strict:
                     yield from mentioned(parameter, words, self.known)
                 else:
@@ -222,7 +238,7 @@ class _Filler:
         if inner.slot is Slot.ENUM:
             return matching_values(schema, self.material.question) or None
         if inner.slot is Slot.OBJECT:
-            nested = self.fill(parameters_of(schema), forced=False)
+            nested = self._nested(schema)
             return [nested.args] if nested.found and not nested.missing else None
         words = self.material.sources[0]
         slot_free = inner.slot in (Slot.TEXT, Slot.PERSON, Slot.PROSE, Slot.TITLE, Slot.QUERY)
@@ -245,12 +261,22 @@ class _Filler:
                 subject_of(material.carried, material.asks, self.known) if material.carried else None
             )
             if parameter.slot is Slot.TITLE:
-                text = str(quotes[0].value) if quotes else subject
+                text = str(quotes[0].value) if quotes else self._undated(subject)
             else:
                 text = own_words("\n".join(filter(None, (material.carried, material.question)))) if subject else None
-                if quotes and "email" not in self.known:
-                    text = str(quotes[0].value) if len(str(quotes[0].value)) > 20 else text
+                if len(quotes) == 1 and (parameter.terms & _MESSAGE or text is None):
+                    text = str(quotes[0].value)
         return text[:limit].strip() or None if text else None
+
+    def _undated(self, subject: str | None) -> str | None:
+        """A title without the day and hour, where the tool takes those by themselves."""
+        if subject is None or not self.slots & {Slot.DATE, Slot.TIME, Slot.MOMENT}:
+            return subject
+        words = Words(subject)
+        for item in sorted((*words.dates, *words.relative_dates, *words.times), key=lambda found: -found.start):
+            before = re.sub(r"\s*\b(?:on|at|by|from|until|till|to|for)\s*\Z", "", subject[: item.start])
+            subject = f"{before}{subject[item.end :]}"
+        return subject.strip(" ,，") or None
 
     def _from_results(self, parameter: Parameter) -> Any:
         """A value under the parameter's name in what a tool returned, newest first."""
@@ -319,6 +345,8 @@ def _numbers(parameter: Parameter, words: Words, *, strict: bool) -> Iterator[Fo
             near = set(words.before(item)) | set(words.after(item))
             unit = set(words.after(item)) & parameter.about
             written = words.text[item.end : item.end + 2] + words.text[max(0, item.start - 1) : item.start]
+            if parameter.terms & _LIMIT and (set(words.before(item, 2)) & _FIRST or "最近" in words.text):
+                near |= parameter.terms
             money = "amount" in parameter.terms and any(sign in written for sign in "$€£¥元块")
             if not (near & parameter.terms or unit or money or (words.chinese and _chinese_unit(parameter, words, item))):
                 continue

@@ -40,7 +40,7 @@ class Ask:
 _CLAUSE = re.compile(
     r"(?<=[.!?])\s+|\n+|(?<=[。！？；;])\s*|,?\s+(?:and\s+also(?!\s+(?:for|in|at|on|to|with|from|of)\b)|and\s+then|"
     r"and\s+please|as\s+well\s+as\s+to|then|also(?!\s+(?:for|in|at|on|to|with|from|of)\b))\s+(?=[a-z])|"
-    r",\s*(?=(?:please|kindly|can you|could you|would you|how|what|when|where|who|which)\b)|"
+    r",\s*(?=(?:please|kindly|just|but|instead|only|can you|could you|would you|how|what|when|where|who|which)\b)|"
     r",?\s+and\s+(?=(?:how|what|when|where|who|which|can you|could you)\b)|"
     r"[，,]?\s*(?:另外|还有|同时|并且|然后|顺便)[，,]?|[，,]\s*(?=请(?!问)|帮|麻烦)",
     re.IGNORECASE,

@@ -11,7 +11,7 @@ from typing import Any
 from quarterdeck.models.simulation.arguments import Filled, Material, fill, names_id
 from quarterdeck.models.simulation.asks import Ask, Kind, is_follow_up, read_asks
 from quarterdeck.models.simulation.dialogue import Dialogue
-from quarterdeck.models.simulation.language import concepts
+from quarterdeck.models.simulation.language import associated, concepts
 from quarterdeck.models.simulation.profiles import Effect, Parameter, Profile
 from quarterdeck.models.simulation.verbs import WRITE_ACTS, akin, opposed
 from quarterdeck.models.simulation.words import Words
@@ -82,6 +82,11 @@ def fewer_terms(query: str, dialogue: Dialogue) -> str:
     return " ".join(word for word in words if word in longest)
 
 
+def _is_called_for(verb: str, profile: Profile) -> bool:
+    """True if the verb is the tool's own, or its name is made from it ("remind me" and ``set_reminder``)."""
+    return bool(verb) and (verb == profile.verb or (len(verb) > 3 and any(noun.startswith(verb) for noun in profile.nouns)))
+
+
 def _completes(dialogue: Dialogue) -> bool:
     """True if the message merely answers a question we asked."""
     asked = bool(dialogue.replies) and dialogue.replies[-1].rstrip().endswith(("?", "？"))
@@ -141,12 +146,12 @@ class _Chooser:
         return Plan(tuple(Wish(profile, one.args) for one in fill(profile, self._material(ask, self.carried), forced=True)))
 
     def best(self) -> Profile | None:
-        """The likeliest tool, however unlikely."""
-        return max(
-            self.profiles,
-            key=lambda profile: max(self._score(profile, ask, self.carried) for ask in self.asks),
-            default=None,
-        )
+        """The likeliest tool, however unlikely; between equals one that searches."""
+
+        def nearness(profile: Profile) -> tuple[float, bool]:
+            return max(self._score(profile, ask, self.carried) for ask in self.asks), profile.query is not None
+
+        return max(self.profiles, key=nearness, default=None)
 
     def _choose(self, ask: Ask, carried: str) -> list[tuple[Profile, Filled]]:
         scored = sorted(
@@ -169,7 +174,7 @@ class _Chooser:
         return []
 
     def _score(self, profile: Profile, ask: Ask, carried: str) -> float:
-        own = set(concepts(ask.text))
+        own = {*concepts(ask.text), *associated(ask.text)}
         score = sum(self._weight(profile, term) for term in own)
         if carried:
             score += 0.5 * sum(self._weight(profile, term) for term in set(concepts(carried)) - own)
@@ -180,8 +185,8 @@ class _Chooser:
                 score += 3.0 if ask.act == profile.act else 1.5 if akin(ask.act, profile.act) else 0.0
             if ask.act in WRITE_ACTS and profile.effect is Effect.READ and profile.query is None:
                 score -= 4.0
-        if ask.verb and ask.verb == profile.verb:
-            score += 1.5
+        if _is_called_for(ask.verb, profile):
+            score += 2.0
         if ask.kind is Kind.HOW_TO and profile.query is None and any(other.query for other in self.profiles):
             score -= 3.0
         return score
@@ -195,7 +200,7 @@ class _Chooser:
         """A write needs a request for its kind of act; being talked about is not enough."""
         if profile.effect is Effect.READ:
             return True
-        imperative = bool(ask.verb) and ask.verb == profile.verb and ask.kind in (Kind.REQUEST, Kind.STATEMENT)
+        imperative = ask.kind in (Kind.REQUEST, Kind.STATEMENT) and _is_called_for(ask.verb, profile)
         if profile.effect is Effect.UNKNOWN:
             return imperative or not profile.verb or ask.kind is Kind.REQUEST
         if imperative:

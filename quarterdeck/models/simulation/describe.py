@@ -9,7 +9,7 @@ from quarterdeck.models.simulation import phrases
 from quarterdeck.models.simulation.language import concepts, label_of, spaced, stem
 from quarterdeck.models.simulation.profiles import Profile
 
-__all__ = ["describe_call", "describe_value", "tool_label"]
+__all__ = ["describe_call", "describe_value", "noun_label", "tool_label"]
 
 _FIELDS = 6
 _ROWS = 5
@@ -37,6 +37,13 @@ def tool_label(name: str, profile: Profile | None, *, chinese: bool) -> str:
     if chinese and profile is not None and profile.spec.description and not profile.spec.description.isascii():
         return profile.spec.description.split("\n")[0].strip(" 。.")[:30]
     return words
+
+
+def noun_label(name: str, profile: Profile | None, *, chinese: bool) -> str:
+    """What a tool's result is called: its name without the verb."""
+    verb = profile.verb if profile is not None else ""
+    words = [word for word in spaced(name).lower().split() if stem(word) != verb]
+    return label_of("_".join(words), chinese=chinese) if words else tool_label(name, profile, chinese=chinese)
 
 
 def describe_call(label: str, args: Mapping[str, Any], *, chinese: bool) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from quarterdeck.core.messages import Message, Role, ToolCall
 from quarterdeck.models.simulation.language import is_chinese
+from quarterdeck.models.simulation.results import Outcome, read_result
 
 __all__ = ["Dialogue", "Step", "read_dialogue"]
 
@@ -22,12 +24,17 @@ _REJECTED = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
-    """A call made since the question, and what came back (None while nothing did)."""
+    """A call and the text that came back, None while nothing did."""
 
     call: ToolCall
     result: str | None
+
+    @cached_property
+    def outcome(self) -> Outcome | None:
+        """The result, read when it is first asked for."""
+        return None if self.result is None else read_result(self.result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from quarterdeck.core.text import has_cjk, sentences, terms
+from quarterdeck.core.text import has_cjk, sentences
 from quarterdeck.models.simulation.language import concepts, stem
 from quarterdeck.models.simulation.results import Source
 
@@ -27,6 +27,7 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*\)")
 _STYLE = re.compile(r"\*\*|__|`+|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)")
 _NUMBERED = re.compile(r"^\s*\d{1,2}[.)、]")
 _BLOCK = re.compile(r"^\s*(?:[-*+•]\s|\d{1,2}[.)、]|#{1,6}\s|>|\||```)")
+_WORD = re.compile(r"[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 _AMOUNT = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|once|twice|half|unlimited)\b|"
     r"[一二两三四五六七八九十百]"
@@ -86,49 +87,79 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3)
     """The one to `limit` sentences that answer, in the order to be said; none if nothing comes near enough."""
     weights = weights_of(question, carried)
     if has_cjk(question) and not any(has_cjk(source.content) for source in sources):
-        weights = {
-            term: weight for term, weight in dict.fromkeys(concepts(f"{question} {carried}"), 1.0).items() if term.isascii()
-        }
-    if not weights or not sources:
+        weights = {term: 1.0 for term in concepts(f"{question} {carried}") if term.isascii()}
+    if not weights:
         return []
-    titles = [_present(source.title, weights) for source in sources]
-    found = [sentence for index, source in enumerate(sources) for sentence in _sentences(index, source, weights)]
+    # Most sentences hold no term; the first two letters of each, as asked and as stem, tell that before a look at the words.
+    heads = {word[:2] for word in (*weights, *_WORD.findall(f"{question} {carried}".lower()))}
+    found = [sentence for index, source in enumerate(sources) for sentence in _sentences(index, source, weights, heads)]
     if not found:
         return []
-    rarity = _rarity(weights, found, titles)
-    total = sum(rarity.values())
-    whole = [
-        _share(titles[index].union(*(s.terms for s in found if s.source == index)), rarity, total)
-        for index in range(len(sources))
-    ]
-    scored = sorted(
-        (
-            -_score(sentence, question, titles[sentence.source], whole[sentence.source], rarity, total),
-            sentence.source,
-            sentence.place,
-            sentence,
-        )
-        for sentence in found
-    )
-    best_score, _, _, best = -scored[0][0], *scored[0][1:]
-    reached = _share(best.terms | titles[best.source], rarity, total)
-    if whole[best.source] < _PASSAGE_ENOUGH or reached < _SENTENCE_ENOUGH:
+    titles = [_present(source.title, weights, heads) for source in sources]
+    measure = _Measure(question, weights, found, titles)
+    scored = sorted(((measure.score(s), -s.source, -s.place, s) for s in found if s.terms), reverse=True)
+    if not scored or not measure.answers(scored[0][3]):
         return []
-    chosen = _steps(best, found, limit) if _WANTS_STEPS.search(question) else [best]
-    for negative, _, _, sentence in scored[1:]:
-        if len(chosen) >= limit or -negative < _NEXT * best_score:
+    best_score, best = scored[0][0], scored[0][3]
+    chosen = _steps(best, found, limit) if measure.wants_steps else [best]
+    for score, _, _, sentence in scored[1:]:
+        if len(chosen) >= limit or score < _NEXT * best_score:
             break
-        if sentence.terms and all(sentence.text != other.text for other in chosen):
+        if all(sentence.text != other.text for other in chosen):
             chosen.append(sentence)
-    first = best.source
-    chosen.sort(key=lambda sentence: (sentence.source != first, sentence.source, sentence.place))
+    chosen.sort(key=lambda sentence: (sentence.source != best.source, sentence.source, sentence.place))
     return [Picked(sentence.text, sources[sentence.source].id, best_score) for sentence in chosen]
+
+
+class _Measure:
+    """How far a sentence answers the question: the share of its terms, the rare ones counting more, and its kind."""
+
+    def __init__(
+        self, question: str, weights: Mapping[str, float], found: Sequence[_Sentence], titles: Sequence[frozenset[str]]
+    ) -> None:
+        self.wants_amount = _WANTS_AMOUNT.search(question) is not None
+        self.wants_time = _WANTS_TIME.search(question) is not None
+        self.wants_steps = _WANTS_STEPS.search(question) is not None
+        self._titles = titles
+        counts = Counter(term for terms in (*(sentence.terms for sentence in found), *titles) for term in terms)
+        # The fewer sentences have a term, the more it tells; one that none has tells most.
+        self._rarity = {term: weight * math.log(1.0 + len(found) / (1.0 + counts[term])) for term, weight in weights.items()}
+        self._total = sum(self._rarity.values()) or 1.0
+        whole = [set(title) for title in titles]
+        for sentence in found:
+            whole[sentence.source] |= sentence.terms
+        self._whole = [self._share(terms) for terms in whole]
+
+    def answers(self, best: _Sentence) -> bool:
+        """True if the best sentence and its passage speak of enough of the question to be an answer."""
+        reached = self._share(best.terms | self._titles[best.source])
+        return self._whole[best.source] >= _PASSAGE_ENOUGH and reached >= _SENTENCE_ENOUGH
+
+    def score(self, sentence: _Sentence) -> float:
+        heading = self._titles[sentence.source] - sentence.terms
+        score = self._share(sentence.terms) + 0.4 * self._whole[sentence.source]
+        if heading:
+            score += _HEADING_COUNTS * self._share(heading)
+        if self.wants_amount and _AMOUNT.search(sentence.text):
+            score += 0.2
+        if self.wants_time and _WHEN.search(sentence.text):
+            score += 0.12
+        if self.wants_steps and sentence.is_step:
+            score += 0.2
+        if len(sentence.text) < 12 or sentence.text.endswith((":", "：", "?", "？")):
+            score -= 0.15
+        # Engines list the best first; between equals their order decides.
+        return score - 0.015 * sentence.source
+
+    def _share(self, present: Collection[str]) -> float:
+        return sum(self._rarity[term] for term in present) / self._total
 
 
 def plain_sentences(text: str) -> Iterator[tuple[str, bool]]:
     """The sentences of a Markdown text without its marks; headings and rules are left out. True for a numbered step."""
     for block, is_step in _blocks(text):
-        clean = _STYLE.sub("", _LINK.sub(r"\1", block)).strip()
+        clean = _LINK.sub(r"\1", block) if "](" in block else block
+        clean = _STYLE.sub("", clean).strip() if any(mark in clean for mark in "*_`") else clean
         for start, end in sentences(clean):
             sentence = clean[start:end]
             if any(char.isalnum() for char in sentence):
@@ -161,42 +192,19 @@ def _join(lines: Sequence[str]) -> str:
     return joined
 
 
-def _sentences(index: int, source: Source, weights: Mapping[str, float]) -> Iterator[_Sentence]:
+def _sentences(index: int, source: Source, weights: Mapping[str, float], heads: Collection[str]) -> Iterator[_Sentence]:
     for place, (text, is_step) in enumerate(plain_sentences(source.content)):
-        yield _Sentence(text, place, index, is_step, _present(text, weights))
+        yield _Sentence(text, place, index, is_step, _present(text, weights, heads))
 
 
-def _present(text: str, weights: Mapping[str, float]) -> frozenset[str]:
-    return frozenset(root for term in terms(text) if (root := stem(term)) in weights)
-
-
-def _rarity(weights: Mapping[str, float], found: Sequence[_Sentence], titles: Sequence[frozenset[str]]) -> dict[str, float]:
-    """Weight of each term: the fewer sentences have it, the more it tells; one that none has tells most."""
-    counts = Counter(term for sentence in found for term in sentence.terms)
-    counts.update(term for title in titles for term in title)
-    return {term: weight * math.log(1.0 + len(found) / (1.0 + counts[term])) for term, weight in weights.items()}
-
-
-def _share(present: frozenset[str], rarity: Mapping[str, float], total: float) -> float:
-    return sum(rarity[term] for term in present) / total if total else 0.0
-
-
-def _score(
-    sentence: _Sentence, question: str, title: frozenset[str], whole: float, rarity: Mapping[str, float], total: float
-) -> float:
-    score = (
-        _share(sentence.terms, rarity, total) + _HEADING_COUNTS * _share(title - sentence.terms, rarity, total) + 0.4 * whole
-    )
-    if _WANTS_AMOUNT.search(question) and _AMOUNT.search(sentence.text):
-        score += 0.2
-    if _WANTS_TIME.search(question) and _WHEN.search(sentence.text):
-        score += 0.12
-    if sentence.is_step and _WANTS_STEPS.search(question):
-        score += 0.2
-    if len(sentence.text) < 12 or sentence.text.endswith((":", "：", "?", "？")):
-        score -= 0.15
-    # Engines list the best first; between equals their order decides.
-    return score - 0.015 * sentence.source
+def _present(text: str, weights: Mapping[str, float], heads: Collection[str]) -> frozenset[str]:
+    """Which of the terms a text holds."""
+    lowered = text.lower()
+    if not any(head in lowered for head in heads):
+        return frozenset()
+    found = [term for term in weights if not term.isascii() and term in lowered]
+    found += [root for word in set(_WORD.findall(lowered)) if (root := stem(word)) in weights]
+    return frozenset(found)
 
 
 def _steps(best: _Sentence, found: Sequence[_Sentence], count: int) -> list[_Sentence]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from quarterdeck.core.text import STOP_WORDS, has_cjk, terms
 
-__all__ = ["concepts", "content", "is_chinese", "label_of", "rest_of_chinese", "spaced", "stem", "stems"]
+__all__ = ["associated", "concepts", "content", "is_chinese", "label_of", "rest_of_chinese", "spaced", "stem", "stems"]
 
 _STOP = STOP_WORDS | frozenset(
     "i me my mine myself we us our ours you your yours he him his she her hers they them their theirs someone somebody "
@@ -150,7 +150,23 @@ def concepts(text: str, *, translate: bool = True) -> list[str]:
     return list(found) or lone
 
 
+_ASSOCIATIONS = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"\bhow much (?:is (?:in|on|left)|money|do i have|have i)\b|\bowe\b|多少钱", "balance"),
+        (r"\bwhere (?:is|are)\b|到哪", "track status location"),
+        (r"\bhow (?:warm|cold|hot)\b|几度|热不热|冷不冷", "weather"),
+        (r"\bmeetings?\b|\bappointments?\b", "event calendar"),
+        (r"\bbroken\b|\bdoes(?: not|n't) work\b|坏了", "issue"),
+    )
+)
 _WRITTEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\w[\w'’./@-]*\w|\w")
+
+
+def associated(text: str) -> frozenset[str]:
+    """What a text speaks of without the word: "how much is in my account" asks for a balance."""
+    lowered = text.lower()
+    return frozenset(stem(word) for pattern, words in _ASSOCIATIONS if pattern.search(lowered) for word in words.split())
 
 
 def content(text: str) -> list[str]:
@@ -158,7 +174,8 @@ def content(text: str) -> list[str]:
     if not has_cjk(text):
         return [word for word in _WRITTEN.findall(text) if word.lower().split("'")[0] not in _STOP]
     pieces = re.split(r"[\s，。？！、；：,.?!;:“”\"'（）()]+", _CHINESE_FUNCTION.sub(" ", text))
-    return [piece for piece in pieces if piece and piece.lower() not in _STOP]
+    pieces = [piece for piece in pieces if piece and piece.lower() not in _STOP]
+    return [piece for piece in pieces if len(piece) > 1] or pieces
 
 
 def rest_of_chinese(text: str, known: frozenset[str]) -> str:

@@ -22,6 +22,14 @@ _PREPOSITIONS = MappingProxyType(
         Slot.GOAL: frozenset("to into towards for".split()),
     }
 )
+_CLAIMED = MappingProxyType(
+    {
+        Slot.ORIGIN: frozenset({"from"}),
+        Slot.GOAL: frozenset({"to"}),
+        Slot.PERSON: frozenset({"for", "with"}),
+        Slot.PLACE: frozenset({"in", "at"}),
+    }
+)
 _LOWER = MappingProxyType(
     {
         slot: re.compile(
@@ -52,23 +60,25 @@ _LINK = re.compile(
 _LINKER = r"\s*(?:is|are|as|=|:|：|of|to|named|called|should be|是|为)?\s*[\"'“]?"
 
 
-def names_in_role(slot: Slot, words: Words, known: frozenset[str]) -> Iterator[Found]:
+def names_in_role(slot: Slot, words: Words, known: frozenset[str], slots: frozenset[Slot]) -> Iterator[Found]:
     """Names that stand where this kind of value stands, with those listed behind them ("in Paris and Rome").
 
     Args:
         known: Concepts of the tool, which name nothing of the user's.
+        slots: Every slot of the tool: what stands for another of them is left to it ("to Berlin for Anna").
     """
     if slot not in _PREPOSITIONS:
         return
     if words.chinese:
         yield from (Found(m.group(1).strip(), m.start(1), m.end(1)) for m in _CHINESE[slot].finditer(words.text))
         return
+    prepositions = _PREPOSITIONS[slot].difference(*(_CLAIMED[other] for other in slots & _CLAIMED.keys() - {slot}))
     last_end = -1
     found = False
     for name in words.names:
         before = re.search(r"([a-z]+)\s+(?:the\s+|mr\.?\s+|ms\.?\s+|dr\.?\s+)?\Z", words.lower[: name.start])
         listed = last_end >= 0 and _LINK.match(words.text[last_end : name.start]) is not None
-        if listed or (before is not None and before.group(1) in _PREPOSITIONS[slot]):
+        if listed or (before is not None and before.group(1) in prepositions):
             if set(concepts(str(name.value))) <= known:
                 continue
             last_end, found = name.end, True

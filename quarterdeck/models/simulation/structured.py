@@ -16,9 +16,7 @@ from quarterdeck.models.simulation.words import Words
 
 __all__ = ["Facts", "structured"]
 
-_ANSWER = frozenset(
-    "answer text response reply message summary result output explanation content final 回答 答案 结果".split()
-)
+_ANSWER = frozenset("answer text response reply final output 回答 答案".split())
 _SOURCES = frozenset("sources source citations citation references source_ids passages 来源 引用".split())
 _FORMATS = MappingProxyType(
     {
@@ -31,7 +29,8 @@ _FORMATS = MappingProxyType(
         "duration": "PT0S",
     }
 )
-_DEEPEST = 12
+_DEEPEST = 6
+_LONGEST = 400  # characters of our own words in a field nothing else is known about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ class Facts:
     """What there is to fill a schema from.
 
     Attributes:
-        answer: The reply in words, with markers; `plain` the same without.
+        answer: The reply in words, with markers; `plain` the same without, or the question itself if nothing answers it.
         cited: Ids of the passages it rests on.
         results: Decoded results of tools, oldest first.
         needs_review: A write waits, or nothing was found.
@@ -61,7 +60,7 @@ def structured(schema: Mapping[str, Any], facts: Facts) -> Any:
 
 def _value(schema: Mapping[str, Any], name: str, facts: Facts, results: Sequence[Any], depth: int) -> Any:
     if depth > _DEEPEST:
-        return _plainest(schema, facts)
+        return _plainest(schema)
     if _is_object(schema):
         return _object(schema, facts, results, depth)
     wrapped = parameters_of({"properties": {name: schema}, "required": [name], "$defs": schema.get("$defs", {})})[0]
@@ -100,8 +99,8 @@ def _property(parameter: Parameter, facts: Facts, results: Sequence[Any], found:
     if not parameter.required and "default" in schema:
         return schema["default"]
     if schema.get("type") == "string" and "format" not in schema and "enum" not in schema and parameter.pattern is None:
-        return _sized(facts.plain if len(facts.plain) < 400 else facts.plain[:400], schema)
-    return _plainest(schema, facts)
+        return _sized(facts.plain[:_LONGEST], schema)
+    return _plainest(schema)
 
 
 def _judged(parameter: Parameter, facts: Facts) -> Any:
@@ -195,7 +194,7 @@ def _sized(text: str, schema: Mapping[str, Any]) -> str:
     return text + "-" * (int(schema.get("minLength", 0)) - len(text))
 
 
-def _plainest(schema: Mapping[str, Any], facts: Facts) -> Any:
+def _plainest(schema: Mapping[str, Any], depth: int = 0) -> Any:
     if "default" in schema or "enum" in schema or "const" in schema:
         return neutral_value(schema)
     match schema.get("type"):
@@ -205,9 +204,13 @@ def _plainest(schema: Mapping[str, Any], facts: Facts) -> Any:
         case "boolean":
             return False
         case "array":
-            return [_plainest(resolve(schema.get("items", {}), schema), facts)] * int(schema.get("minItems", 0))
+            least = int(schema.get("minItems", 0))
+            items = schema.get("items")
+            return [_plainest(resolve(items, schema), depth + 1) if isinstance(items, Mapping) else ""] * least
+        case "object" if depth < _DEEPEST:
+            return {p.name: _plainest(p.schema, depth + 1) for p in parameters_of(schema) if p.required}
         case "object":
-            return {p.name: _plainest(p.schema, facts) for p in parameters_of(schema) if p.required}
+            return {}
         case "null":
             return None
     return _sized(_FORMATS.get(str(schema.get("format")), ""), schema)

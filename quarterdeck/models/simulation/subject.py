@@ -11,17 +11,23 @@ from quarterdeck.models.simulation.language import concepts, content, rest_of_ch
 
 __all__ = ["own_words", "query_of", "residue", "subject_of"]
 
-_REASON = re.compile(
-    r"\b(?:because(?: of)?|since|that says|saying|about|regarding|concerning|titled|called|named|that|as|due "
-    r"to)\s+(?P<why>\S.*)|"
-    r"[:：]\s*(?P<colon>\S.*)|\b(?:for|on|to)\s+(?P<what>(?!me\b|us\b|you\b)\S.*)|[，,—-]\s*(?P<rest>\S.*)",
-    re.IGNORECASE | re.DOTALL,
+# What a request is about, the clearest sign first: a reason, a colon, what follows a small word or a comma.
+_REASONS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"\b(?:because(?: of)?|since|that says|saying|about|regarding|concerning|titled|called|named|due to)\s+(\S.*)",
+        r"[:：]\s+(\S.*)",
+        r"\b(?:that|as)\s+(\S.*)",
+        r"\b(?:for|on|to)\s+((?!me\b|us\b|you\b|my (?:team|manager)\b)\S.*)",
+        r"[，,—]\s*(\S.*)",
+    )
 )
 _WHY_CHINESE = re.compile(
     r"(?:因为|由于|关于|原因是|内容是|标题是|主题是|说)\s*[:：，,]?\s*(?P<why>[^，,。]+.*)|[:：]\s*(?P<colon>\S.*)",
     re.DOTALL,
 )
 _WHAT_CHINESE = re.compile(r"(?:一个|一张|一份|一条|一项|个|张)(?P<what>.{2,60}?)的(?=[\u4e00-\u9fff]{1,6}(?:[，,。！!]|$))")
+_EMAIL = re.compile(r"\S+@\S+")
 _POSSESSIVE = re.compile(
     r"^(?:(?:the fact that|my|our|the|a|an|i have (?:a|an)?|there is (?:a|an)?|is that)\s+)+", re.IGNORECASE
 )
@@ -29,7 +35,8 @@ _TAIL = re.compile(r"[\s,.;!?。！？，；]+$|\s*[,.]?\s*(?:please|thanks|than
 _GREETING = re.compile(r"^\s*(?:(?:hi|hello|hey)(?: there| team| all)?|你好|您好|大家好)[\s,.!，。！]+", re.IGNORECASE)
 _ASKING = re.compile(
     r"^(?:(?:please|kindly|(?:can|could|would) you(?: please)?|i (?:want|need|would like) to|i'd like to|i want to know|"
-    r"tell me|do you know|help me|请问|请|帮我|麻烦|我想知道|我想了解|告诉我|查一下|帮忙)\s*)+",
+    r"tell me|do you know|help me|find(?: me)?|search(?: for)?|look (?:up|for)|show me|give me|get me|check)\b\s*|"
+    r"(?:请问|请|帮我|麻烦|我想知道|我想了解|告诉我|查一下|查找|搜索|查询|帮忙)\s*)+",
     re.IGNORECASE,
 )
 
@@ -88,7 +95,8 @@ def _reason(text: str, known: frozenset[str]) -> str | None:
             pieces = [piece for piece in pieces if not re.search(r"请|帮|麻烦", piece)]
             return _short(pieces[0]) if pieces else None
     else:
-        match = next((m for m in (_REASON.search(text),) if m), None)
+        matches = (pattern.search(_EMAIL.sub("", text)) for pattern in _REASONS)
+        match = next((m for m in matches if m is not None and set(concepts(m[1])) - known), None)
     if match is None:
         return None
     found = next(filter(None, match.groups()))
