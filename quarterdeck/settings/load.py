@@ -137,7 +137,10 @@ def _layers(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any], 
     document = _read(path, problems) if path.is_file() else None
     if document is None:
         return [variables, spoken]
-    data = document.data if isinstance(document.data, dict) else {}
+    data = {} if document.data is None else document.data
+    if not isinstance(data, dict):
+        problems.append(f"{document.place(())}: must be a mapping of keys to values")
+        return [variables, spoken]
     base = Layer({key: value for key, value in data.items() if key != "profiles"}, _place(document, path))
     raw = data.get("profiles", {})
     profiles = (

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import EXAMPLE, QUARTERDECK, Server, environment
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Any:
+    server = Server(tmp_path / "data")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.mark.row("L2", part="kill between draft and approval")
+def test_draft_survives_kill_9_and_is_executed_once_when_approved_afterwards(fresh: Server) -> None:
+    asked = fresh.ask("Please open a ticket because my laptop does not charge.")
+    (draft_id,) = asked["drafts"]
+
+    fresh.stop(signal.SIGKILL)
+    fresh.start()
+    before = fresh.send("GET", f"/api/v1/runs/{asked['run_id']}").json
+    decided = fresh.send("POST", f"/api/v1/approvals/{draft_id}/decisions", {"approved": True}, user="omar")
+    run = fresh.ended(asked["run_id"])
+
+    assert fresh.told["new_keys"] == {}
+    assert before["stop_reason"] == "awaiting_approval"
+    assert decided.status == 200
+    assert run["status"] == "done"
+    connection = sqlite3.connect(fresh.data / "tickets.sqlite3")
+    title = decided.json["args"]["title"]
+    assert connection.execute("SELECT count(*) FROM tickets WHERE title = ?", (title,)).fetchone() == (1,)
+    connection.close()
+
+
+def test_draft_is_executed_after_kill_9_that_follows_its_approval_at_once(fresh: Server) -> None:
+    asked = fresh.ask("Please open a ticket because my laptop does not charge.")
+    decided = fresh.send("POST", f"/api/v1/approvals/{asked['drafts'][0]}/decisions", {"approved": True}, user="omar")
+
+    fresh.stop(signal.SIGKILL)
+    fresh.start()
+    run = fresh.ended(asked["run_id"])
+
+    assert decided.status == 200
+    assert (run["status"], [call["success"] for call in run["tool_calls_made"]]) == ("done", [True])
+    connection = sqlite3.connect(fresh.data / "tickets.sqlite3")
+    title = decided.json["args"]["title"]
+    assert connection.execute("SELECT count(*) FROM tickets WHERE title = ?", (title,)).fetchone() == (1,)
+    connection.close()
+
+
+@pytest.mark.row("S13", part="SIGTERM under load")
+def test_stop_under_load_is_announced_loses_nothing_and_ends_with_success(fresh: Server) -> None:
+    answered: list[str] = []
+    failed: list[Any] = []
+    stopping = threading.Event()
+
+    def load() -> None:
+        while not stopping.is_set():
+            try:
+                answered.append(fresh.ask("How do I report phishing?")["run_id"])
+            except AssertionError as error:
+                failed.append(error)
+            except OSError:  # the port is closed: only after the stop was asked for
+                if not stopping.wait(0.01):
+                    failed.append("refused before the stop") if fresh.process is not None else None
+                return
+
+    stream = fresh.connect()
+    waiting = fresh.ask("Please open a ticket because my laptop does not charge.")["run_id"]
+    stream.request("GET", f"/api/v1/runs/{waiting}/events")
+    reply = stream.getresponse()
+    kept = fresh.connect()
+    kept.request("GET", "/ready")
+    assert kept.getresponse().read()
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(answered) < 8:
+        time.sleep(0.01)
+
+    process, fresh.process = fresh.process, None
+    assert process is not None
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    body = reply.read()  # the stream is ended by the server
+    kept.request("GET", "/ready")
+    ready = kept.getresponse()
+    ready_body = ready.read()
+    code = process.wait(30)
+    took_s = time.monotonic() - began
+    stopping.set()
+    for thread in threads:
+        thread.join()
+    kept.close()
+    stream.close()
+    assert process.stdout is not None
+    process.stdout.close()
+
+    assert b"[DONE]" not in body
+    assert (ready.status, b"stopping" in ready_body) == (503, True)
+    assert code == 0
+    assert took_s < 30
+    assert failed == []
+    fresh.start()
+    for run_id in answered:
+        assert fresh.send("GET", f"/api/v1/runs/{run_id}").json["status"] == "done"
+    assert fresh.send("GET", f"/api/v1/runs/{waiting}").json["status"] == "waiting"
+
+
+def test_second_server_on_the_same_data_is_refused(fresh: Server) -> None:
+    second = subprocess.run(
+        [*QUARTERDECK, "serve", str(EXAMPLE), "--port", "0", "--data", str(fresh.data)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=30,
+    )
+
+    assert second.returncode == 2
+    assert "in use by another server" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"ENV": "production"}, "needs a key: set OPENAI_API_KEY"),
+        ({"LLM_MODE": "remote"}, "needs a key: set OPENAI_API_KEY"),
+        ({"LLM_MODE": "nearby"}, "LLM_MODE: models.mode"),
+        ({"QUARTERDECK_SERVER__COLOUR": "red"}, "QUARTERDECK_SERVER__COLOUR: server.colour: unknown key"),
+        ({"DATABASE_URL": "postgresql://host/db"}, "there is no store 'postgresql'"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_wrong_setting_is_told_in_one_line_at_start(tmp_path: Path, environ: dict[str, str], said: str) -> None:
+    started = subprocess.run(
+        [*QUARTERDECK, "serve", str(EXAMPLE), "--port", "0", "--data", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        env=environment(**environ),
+        timeout=30,
+    )
+
+    assert started.returncode == 2
+    assert said in started.stderr
+    assert "Traceback" not in started.stderr

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from quarterdeck.core.answers import Answer
+from quarterdeck.core.context import Principal
+from quarterdeck.core.events import CancelRequested, Delta, FinalAnswer, RunStarted
+from quarterdeck.core.labels import PUBLIC, Label
+from quarterdeck.core.messages import Message, Role
+from quarterdeck.core.runs import RunStatus, StopReason
+from quarterdeck.service.follow import Follow
+from quarterdeck.service.streams import Hub, Signal
+from quarterdeck.store.base import Entry
+from quarterdeck.store.memory import MemoryStore
+
+RUN = "run"
+STARTED = RunStarted(
+    input=Message(role=Role.USER),
+    agent="a",
+    config_hash="",
+    tenant="acme",
+    principal=Principal(user="emma", tenant="acme"),
+)
+FINAL = FinalAnswer(answer=Answer(text="yes"), stop_reason=StopReason.COMPLETED, label=Label(readers=PUBLIC))
+DELTA = Delta(kind="text", text="y")
+
+
+async def _all(follow: Follow) -> list[Signal]:
+    found: list[Signal] = []
+    with anyio.fail_after(5):
+        while (signal := await follow.receive()) is not None:
+            found.append(signal)
+    return found
+
+
+def _seqs(signals: Sequence[Signal]) -> list[int | str]:
+    return [signal.seq if isinstance(signal, Entry) else type(signal).__name__ for signal in signals]
+
+
+async def test_run_is_watched_only_while_somebody_wants_the_pieces_of_replies() -> None:
+    hub = Hub()
+
+    with hub.reader(RUN, deltas=False):
+        waiting = hub.watched(RUN)
+        with hub.reader(RUN, deltas=True):
+            watching = hub.watched(RUN)
+
+    assert (waiting, watching, hub.watched(RUN)) == (False, True, False)
+
+
+async def test_reader_that_lies_behind_is_cut_and_the_others_are_not() -> None:
+    hub = Hub(size=2)
+
+    with hub.reader(RUN, deltas=True) as slow, hub.reader(RUN, deltas=True) as quick:
+        for _ in range(3):
+            await hub.delta("acme", RUN, DELTA)
+            assert await quick.receive() == DELTA
+
+        assert (slow.cut, quick.cut) == (True, False)
+        assert [await slow.receive() for _ in range(3)] == [DELTA, DELTA, None]
+
+
+async def test_what_others_posted_is_read_from_the_journal_in_its_place() -> None:
+    store, hub = MemoryStore(), Hub()
+    await store.journal.create("acme", RUN, Entry(event=STARTED))
+    with hub.reader(RUN, deltas=True) as reader:
+        follow = Follow(store.journal, "acme", RUN, reader)
+        await store.journal.post("acme", RUN, Entry(event=CancelRequested(by="emma")))  # nobody announces this one
+        claim = await store.journal.claim("acme", RUN)
+        assert claim is not None
+        appended = await store.journal.append(claim, [Entry(event=FINAL)], folded=claim.head, status=RunStatus.DONE)
+        await hub.stored("acme", RUN, appended.entries)
+
+        signals = await _all(follow)
+
+    assert _seqs(signals) == [1, 2, 3]
+
+
+async def test_events_that_were_announced_and_read_come_once() -> None:
+    store, hub = MemoryStore(), Hub()
+    with hub.reader(RUN, deltas=True) as reader:
+        await store.journal.create("acme", RUN, Entry(event=STARTED))
+        await hub.stored("acme", RUN, [Entry(event=STARTED, seq=1)])
+        await hub.delta("acme", RUN, DELTA)
+        claim = await store.journal.claim("acme", RUN)
+        assert claim is not None
+        appended = await store.journal.append(claim, [Entry(event=FINAL)], folded=1, status=RunStatus.DONE)
+        await hub.stored("acme", RUN, appended.entries)
+
+        signals = await _all(Follow(store.journal, "acme", RUN, reader))
+
+    assert _seqs(signals) == [1, 2]
+
+
+async def test_rest_is_told_after_the_events_that_led_to_it() -> None:
+    store, hub = MemoryStore(), Hub()
+    await store.journal.create("acme", RUN, Entry(event=STARTED))
+    with hub.reader(RUN, deltas=True) as reader:
+        follow = Follow(store.journal, "acme", RUN, reader)
+        hub.rested(RUN)
+
+        signals = [await follow.receive() for _ in range(2)]
+
+    assert _seqs([signal for signal in signals if signal is not None]) == [1, "Rested"]
+
+
+async def test_time_out_of_one_wait_loses_nothing() -> None:
+    store, hub = MemoryStore(), Hub()
+    with hub.reader(RUN, deltas=True) as reader:
+        follow = Follow(store.journal, "acme", RUN, reader, first=Entry(event=STARTED, seq=1))
+        assert await follow.receive() is not None
+        with anyio.move_on_after(0):
+            await follow.receive()
+        await hub.delta("acme", RUN, DELTA)
+
+        assert await follow.receive() == DELTA
+
+
+@pytest.mark.row("S13", part="streams at the stop")
+async def test_stopping_server_ends_streams_first_and_waiting_callers_last() -> None:
+    hub = Hub()
+
+    with hub.reader(RUN, deltas=True) as stream, hub.reader(RUN, deltas=False) as caller:
+        hub.cut_streams()
+        with hub.reader(RUN, deltas=True) as late:
+            cut = (stream.cut, late.cut, caller.cut)
+        hub.close()
+
+        assert cut == (True, True, False)
+        assert caller.cut
+        assert await caller.receive() is None

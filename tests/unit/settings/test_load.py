@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.runs import AgentSpec, Limits
+from quarterdeck.settings import AgentFile, load
+from quarterdeck.settings.schema import LimitsFile
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "support.yaml").write_text("name: support\ninstructions: Be brief.\n")
+    return tmp_path
+
+
+def _problems(folder: Path, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(Misconfigured) as caught:
+        load(folder, environ or {})
+    return str(caught.value).splitlines()
+
+
+def test_folder_with_one_agent_and_nothing_else_is_enough(folder: Path) -> None:
+    configuration = load(folder, {})
+
+    assert configuration.settings.server.port == 8080
+    assert configuration.settings.env == "development"
+    assert configuration.default_agent == "support"
+    assert configuration.agents["support"].model == configuration.settings.models.default
+    assert configuration.data == folder / ".quarterdeck"
+
+
+def test_every_mistake_of_every_file_is_told_at_once_with_its_place(folder: Path) -> None:
+    (folder / "quarterdeck.yaml").write_text("name: desk\nserver:\n  port: many\n  colour: red\n")
+    (folder / "agents" / "support.yaml").write_text("name: support\nlimits:\n  max_turns: 0\n")
+    (folder / "users.yaml").write_text("users:\n  - id: Emma\n")
+
+    problems = _problems(folder, {"QUARTERDECK_WORKER__CONCURRENCY": "none", "QUARTERDECK_SHIP": "x"})
+
+    places = sorted(problem.split(": ")[0].removeprefix(f"{folder}/") for problem in problems)
+    assert places == [
+        "QUARTERDECK_SHIP",
+        "QUARTERDECK_WORKER__CONCURRENCY",
+        "agents/support.yaml:3",
+        "quarterdeck.yaml:3",
+        "quarterdeck.yaml:4",
+        "users.yaml:2",
+    ]
+    assert f"{folder}/quarterdeck.yaml:4: server.colour: unknown key" in problems
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nname: b\n", "quarterdeck.yaml:2"),
+        ("server: &a {}\nworker: *a\n", "quarterdeck.yaml:2"),
+        ("- a\n", "quarterdeck.yaml:1: must be a mapping"),
+        ("name: [a\n", "quarterdeck.yaml:2"),
+        ("default_agent: nobody\n", "there is no agent 'nobody'; there are: support"),
+        (
+            "profiles:\n  environments:\n    production:\n      server: {prot: 1}\n",
+            "quarterdeck.yaml:4: server.prot: unknown key",
+        ),
+    ],
+)
+def test_mistake_in_the_file_names_its_line(folder: Path, text: str, said: str) -> None:
+    (folder / "quarterdeck.yaml").write_text(text)
+
+    problems = _problems(folder)
+
+    assert any(said in problem for problem in problems), problems
+
+
+@pytest.mark.row("L10", part="profiles")
+def test_environment_region_and_flags_choose_profiles(folder: Path) -> None:
+    (folder / "quarterdeck.yaml").write_text(
+        "models: {default: openai:base}\n"
+        "profiles:\n"
+        "  environments: {production: {models: {default: openai:big}, log: {level: warning}}}\n"
+        "  regions: {eu: {models: {providers: {openai: {base_url: https://eu.example/v1}}}}}\n"
+        "  flags: {slow: {models: {timeout_s: 90}}}\n"
+    )
+
+    plain = load(folder, {}).settings
+    chosen = load(folder, {"ENV": "prod", "CLUSTER_REGION": "eu", "FEATURE_FLAG": "slow,other"}).settings
+
+    assert (plain.models.default, plain.models.timeout_s, plain.models.providers) == ("openai:base", 60, {})
+    assert (chosen.env, chosen.region, chosen.flags) == ("production", "eu", ("slow", "other"))
+    assert (chosen.models.default, chosen.models.timeout_s, chosen.log.level) == ("openai:big", 90, "warning")
+    assert chosen.models.providers["openai"].base_url == "https://eu.example/v1"
+
+
+@pytest.mark.row("L10", part="variables")
+def test_variables_win_over_the_file_and_ours_over_customary_ones(folder: Path) -> None:
+    (folder / "quarterdeck.yaml").write_text("server: {port: 1000, hosts: [a.example]}\n")
+    environ = {
+        "PORT": "2000",
+        "MODEL_NAME": "openai:other",
+        "LLM_MODE": "local",
+        "OPENAI_API_KEY": "sk-123",
+        "DATABASE_URL": "sqlite:///db",
+        "QUARTERDECK_SERVER__HOSTS": "b.example, c.example",
+        "QUARTERDECK_MODELS__MODE": "auto",
+        "QUARTERDECK_URL": "http://client.example",
+        "ENV": "",
+    }
+
+    settings = load(folder, environ).settings
+    flagged = load(folder, environ, {"server": {"port": 3000}}).settings
+
+    assert (settings.server.port, settings.server.hosts) == (2000, ("b.example", "c.example"))
+    assert (settings.models.default, settings.models.mode) == ("openai:other", "auto")
+    assert flagged.server.port == 3000
+
+
+def test_secrets_are_not_shown(folder: Path) -> None:
+    environ = {"OPENAI_API_KEY": "sk-canary", "DATABASE_URL": "sqlite:///canary", "REDIS_URL": "redis://:canary@host"}
+
+    settings = load(folder, environ).settings
+
+    assert "canary" not in repr(settings)
+    assert "canary" not in json.dumps(settings.model_dump(mode="json"))
+
+
+def test_scopes_of_roles_are_added_to_a_users_own(folder: Path) -> None:
+    (folder / "users.yaml").write_text(
+        "roles: {employee: [chat], approver: [approvals]}\n"
+        "users:\n  - {id: omar, roles: [employee, approver], scopes: [tickets.read]}\n"
+    )
+
+    (omar,) = load(folder, {}).users
+
+    assert omar.principal.scopes == ("approvals", "chat", "tickets.read")
+
+
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        ("users:\n  - {id: a}\n  - {id: a}\n", "user 'a' stands there twice"),
+        ("users:\n  - {id: a, default: true}\n  - {id: b, default: true}\n", "more than one user is the default"),
+        ("users:\n  - {id: a, key: hunter2}\n", "users.yaml:2: users.0.key"),
+    ],
+)
+def test_contradicting_users_are_refused(folder: Path, users: str, said: str) -> None:
+    (folder / "users.yaml").write_text(users)
+
+    problems = _problems(folder)
+
+    assert any(said in problem for problem in problems)
+    assert not any("hunter2" in problem for problem in problems)
+
+
+def test_agent_file_says_all_that_an_agent_is_and_has_the_same_defaults() -> None:
+    spec = AgentFile(name="a", model="openai:m").spec("unused")
+
+    assert spec == AgentSpec(name="a", model="openai:m")
+    assert set(AgentFile.model_fields) == {field.name for field in fields(AgentSpec)}
+    assert set(LimitsFile.model_fields) == {field.name for field in fields(Limits)}
+
+
+def test_example_folder_is_right() -> None:
+    configuration = load(Path(__file__).parents[3] / "examples" / "support_desk", {})
+
+    assert configuration.default_agent == "support"
+    assert [user.id for user in configuration.users if user.default] == ["emma"]
