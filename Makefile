@@ -28,7 +28,7 @@ check: lint types imports locks ## format, lint, types, import floors, lock file
 
 lint: $(READY)-dev
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 
 types: $(READY)-dev
 	$(BIN)/mypy

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from quarterdeck.policy.decide import Policy
-
 from quarterdeck.agent.base import Silence
 from quarterdeck.agent.loop import Loop
 from quarterdeck.core.context import Principal
@@ -23,6 +21,7 @@ from quarterdeck.models.openai import OpenAIModel
 from quarterdeck.models.prices import Prices
 from quarterdeck.models.retry import Retrying
 from quarterdeck.net.client import GuardedClient
+from quarterdeck.policy.decide import Policy
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.store.base import Entry
 from quarterdeck.store.sqlite_store import SqliteStore
