@@ -23,7 +23,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy.decide import Policy
-from quarterdeck.store.base import Appended, Claim, Entry, Journal
+from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal
 from quarterdeck.store.sqlite_store import open_sqlite
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
@@ -70,22 +70,22 @@ class Outside:
         return reply.decode().strip()
 
     def tools(self) -> list[Tool]:
-        @tool(effect="read", timeout_s=TOOL_TIMEOUT_S)
+        @tool(effect="read", trusted=True, timeout_s=TOOL_TIMEOUT_S)
         async def read(page: int, ctx: ToolContext) -> str:
             """Read a page."""
             return await self._ask("read", ctx)
 
-        @tool(effect="write", idempotent=True, timeout_s=TOOL_TIMEOUT_S)
+        @tool(effect="write", trusted=True, idempotent=True, timeout_s=TOOL_TIMEOUT_S)
         async def record(note: str, ctx: ToolContext) -> str:
             """Record a note in a system that deduplicates."""
             return await self._ask("keyed", ctx)
 
-        @tool(effect="write", idempotent=True, needs_approval=True, timeout_s=TOOL_TIMEOUT_S)
+        @tool(effect="write", trusted=True, idempotent=True, needs_approval=True, timeout_s=TOOL_TIMEOUT_S)
         async def publish(note: str, ctx: ToolContext) -> str:
             """Publish a note in a system that deduplicates, if a person agrees."""
             return await self._ask("keyed", ctx)
 
-        @tool(effect="write", timeout_s=TOOL_TIMEOUT_S)
+        @tool(effect="write", trusted=True, timeout_s=TOOL_TIMEOUT_S)
         async def pay(note: str, ctx: ToolContext) -> str:
             """Pay in a system that does not deduplicate."""
             return await self._ask("pay", ctx)
@@ -98,18 +98,23 @@ class Forgetful:
 
     def __init__(self, inner: Journal) -> None:
         self._inner = inner
-        self._held: dict[str, list[Entry]] = {}
+        self._held: dict[str, tuple[list[Entry], list[Beside]]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def append(self, claim: Claim, entries: Sequence[Entry], **fields: Any) -> Appended:
-        held = self._held.setdefault(claim.run_id, [])
+    async def append(
+        self, claim: Claim, entries: Sequence[Entry], *, beside: Sequence[Beside] = (), **fields: Any
+    ) -> Appended:
+        held, rows = self._held.setdefault(claim.run_id, ([], []))
         held += entries
+        rows += beside
         if fields.get("status") in (None, "running"):
-            numbered = [replace(entry, seq=claim.head + len(held) - len(entries) + i) for i, entry in enumerate(entries, 1)]
+            first = claim.head + len(held) - len(entries) + 1
+            numbered = [replace(entry, seq=seq) for seq, entry in enumerate(entries, first)]
             return Appended(head=claim.head + len(held), foreign=False, entries=numbered)
-        appended = await self._inner.append(claim, self._held.pop(claim.run_id), **{**fields, "folded": claim.head})
+        del self._held[claim.run_id]
+        appended = await self._inner.append(claim, held, beside=rows, **{**fields, "folded": claim.head})
         return replace(appended, entries=appended.entries[len(appended.entries) - len(entries) :])
 
 
