@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from quarterdeck.models.simulation.asks import Ask
+from quarterdeck.models.simulation.candidates import dates, fits, ids, numbers, stated
 from quarterdeck.models.simulation.enums import choose_value, matching_values, neutral_value
-from quarterdeck.models.simulation.language import concepts, spaced
+from quarterdeck.models.simulation.language import concepts
 from quarterdeck.models.simulation.named import linked, mentioned, names_in_role
 from quarterdeck.models.simulation.profiles import Parameter, Profile, Slot, parameters_of, resolve
 from quarterdeck.models.simulation.subject import own_words, query_of, residue, subject_of
 from quarterdeck.models.simulation.words import Found, Words, shape_of
 
-__all__ = ["Filled", "Material", "fill", "names_id"]
+__all__ = ["Filled", "Material", "fill"]
 
 _DEEPEST = 4
 _NAMED_SLOTS = frozenset({Slot.PLACE, Slot.PERSON, Slot.ORIGIN, Slot.GOAL})
-_END = frozenset("end to until return checkout out due arriv back finish stop".split())
-_BEFORE_END = frozenset("to until till through by return end due and".split())
 _MESSAGE = frozenset({"text", "messag", "content", "body", "prompt"})  # what is said, rather than what is the matter
-_LIMIT = frozenset("limit count top max size n number result".split())
-_FIRST = frozenset("last first top latest recent newest maximum most".split())
-_COUNTED = frozenset("number no id account order ticket invoic room flight tabl case user custom employe".split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +64,6 @@ def fill(profile: Profile, material: Material, *, forced: bool = False) -> list[
         return [filled]
     name, values = several
     return [Filled({**filled.args, name: value}, filled.missing, filled.found) for value in values]
-
-
-def names_id(profile: Profile, words: Words) -> bool:
-    """True if the text holds an id that by pattern or example can only be meant for this tool."""
-    return any(
-        (parameter.pattern is not None or parameter.shapes)
-        and parameter.slot is Slot.ID
-        and any(_ids(parameter, words, strict=True))
-        for parameter in profile.parameters
-    )
 
 
 class _Filler:
@@ -156,7 +142,7 @@ class _Filler:
             case Slot.BOOLEAN:
                 return self._boolean(parameter) if strict else None
             case Slot.ARRAY:
-                return self._array(parameter, strict=strict)
+                return self._objects(parameter) or self._array(parameter, strict=strict)
             case Slot.OBJECT:
                 nested = self._nested(parameter.schema)
                 return nested.args if nested.args and not nested.missing and nested.found else None
@@ -164,7 +150,7 @@ class _Filler:
                 return self._text(parameter) if strict == (parameter.slot is not Slot.PROSE) or parameter.required else None
         for index, words in enumerate(self.material.sources):
             for item in self._candidates(parameter, words, strict=strict):
-                if (index, item.start) in self.taken or not _fits(item.value, parameter.schema):
+                if (index, item.start) in self.taken or not fits(item.value, parameter.schema):
                     continue
                 self.taken.add((index, item.start))
                 self._take_same(item, index)
@@ -183,16 +169,16 @@ class _Filler:
     def _candidates(self, parameter: Parameter, words: Words, *, strict: bool) -> Iterator[Found]:
         match parameter.slot:
             case Slot.ID:
-                yield from _stated(parameter, words) if strict else ()
-                yield from _ids(parameter, words, strict=strict, nouns=self.profile.nouns)
+                yield from stated(parameter, words) if strict else ()
+                yield from ids(parameter, words, strict=strict, nouns=self.profile.nouns)
             case Slot.NUMBER:
-                yield from _numbers(parameter, words, strict=strict)
+                yield from numbers(parameter, words, strict=strict)
             case Slot.EMAIL:
                 yield from words.emails
             case Slot.URL:
                 yield from words.urls
             case Slot.DATE | Slot.MOMENT:
-                yield from _dates(parameter, words, strict=strict)
+                yield from dates(parameter, words, strict=strict)
             case Slot.TIME:
                 yield from words.times
             case Slot.CURRENCY:
@@ -228,24 +214,33 @@ class _Filler:
                     return match.group(1) is None
         return None
 
-    def _array(self, parameter: Parameter, *, strict: bool) -> list[Any] | None:
+    def _objects(self, parameter: Parameter) -> list[Any] | None:
+        """A list of objects with the one object that was described."""
         items = parameter.schema.get("items")
-        root = parameter.schema
-        schema = resolve(items, root) if isinstance(items, Mapping) else {"type": "string"}
-        inner = parameters_of(
-            {"properties": {parameter.name: schema}, "required": [parameter.name], "$defs": root.get("$defs", {})}
-        )[0]
-        if inner.slot is Slot.ENUM:
-            return matching_values(schema, self.material.question) or None
-        if inner.slot is Slot.OBJECT:
-            nested = self._nested(schema)
-            return [nested.args] if nested.found and not nested.missing else None
+        schema = resolve(items, parameter.schema) if isinstance(items, Mapping) else {}
+        if schema.get("type") != "object":
+            return None
+        nested = self._nested(schema)
+        return [nested.args] if nested.found and not nested.missing else None
+
+    def _array(self, parameter: Parameter, *, strict: bool) -> list[Any] | None:
+        values = list(dict.fromkeys(self._listed(parameter, strict=strict)))
+        if len(values) < max(int(parameter.schema.get("minItems", 1)), 1):
+            return None
+        return values[: int(parameter.schema.get("maxItems", len(values)))]
+
+    def _listed(self, parameter: Parameter, *, strict: bool) -> Sequence[Any]:
+        items = parameter.schema.get("items")
+        schema = resolve(items, parameter.schema) if isinstance(items, Mapping) else {"type": "string"}
+        inner = parameters_of({"properties": {parameter.name: schema}, "$defs": parameter.schema.get("$defs", {})})[0]
         words = self.material.sources[0]
-        slot_free = inner.slot in (Slot.TEXT, Slot.PERSON, Slot.PROSE, Slot.TITLE, Slot.QUERY)
-        found = [*words.emails] if slot_free else []
-        found = found or list(self._candidates(inner, words, strict=strict and not slot_free))
-        values = [item.value for item in found if _fits(item.value, schema)]
-        return list(dict.fromkeys(values)) or None
+        if inner.slot in (Slot.OBJECT, Slot.ARRAY):
+            return []
+        if inner.slot is Slot.ENUM:
+            return matching_values(schema, self.material.question)
+        if inner.slot in (Slot.PERSON, Slot.GOAL) and words.emails:
+            return [item.value for item in words.emails]
+        return [item.value for item in self._candidates(inner, words, strict=strict) if fits(item.value, schema)]
 
     def _text(self, parameter: Parameter) -> str | None:
         material = self.material
@@ -282,7 +277,7 @@ class _Filler:
         """A value under the parameter's name in what a tool returned, newest first."""
         for value in reversed(self.material.results):
             found = _lookup(value, parameter)
-            if found is not None and _fits(found, parameter.schema):
+            if found is not None and fits(found, parameter.schema):
                 return found
         return None
 
@@ -291,7 +286,7 @@ class _Filler:
         if parameter.slot not in (Slot.TEXT, Slot.PLACE, Slot.GOAL, Slot.ORIGIN) or parameter.type != "string":
             return None
         rest = residue(self.material.ask, self.known)
-        return rest if rest and _fits(rest, parameter.schema) and parameter.pattern is None else None
+        return rest if rest and fits(rest, parameter.schema) and parameter.pattern is None else None
 
     def _assumed(self, parameter: Parameter, *, forced: bool) -> Any:
         if "default" in parameter.schema:
@@ -305,93 +300,6 @@ class _Filler:
         return None
 
 
-def _stated(parameter: Parameter, words: Words) -> Iterator[Found]:
-    """An id given under the parameter's name, whatever its shape: "the song id is wj_roar"."""
-    if parameter.type != "string":
-        return
-    name = r"[\s_-]*".join(re.escape(word) for word in spaced(parameter.name).lower().split())
-    for match in re.finditer(rf"{name}\s*(?:is|=|:|：|是|为)\s*[\"'“]?([\w-]+)", words.text, re.IGNORECASE):
-        if parameter.admits(match[1]):
-            yield Found(match[1], match.start(1), match.end(1))
-
-
-def _ids(parameter: Parameter, words: Words, *, strict: bool, nouns: frozenset[str] = frozenset()) -> Iterator[Found]:
-    if parameter.type in ("integer", "number"):
-        for item in words.numbers:
-            if isinstance(item.value, int) and (not strict or _in_context(item, words, parameter.terms | nouns)):
-                yield item
-        return
-    digits = [Found(str(item.value), item.start, item.end) for item in words.numbers if isinstance(item.value, int)]
-    for item in sorted([*words.ids, *digits], key=lambda found: found.start):
-        value = str(item.value)
-        if parameter.pattern is not None:
-            fitting = next((form for form in (value, value.upper(), value.lower()) if parameter.admits(form)), None)
-            if fitting is not None:
-                yield Found(fitting, item.start, item.end)
-        elif parameter.shapes:
-            if shape_of(value) in parameter.shapes or not strict:
-                prefix = shape_of(value)[0] if strict else ""
-                yield Found(prefix + value[len(prefix) :], item.start, item.end)
-        elif not strict or not value.isdigit() or _in_context(item, words, parameter.terms | nouns | _COUNTED):
-            yield item
-
-
-def _numbers(parameter: Parameter, words: Words, *, strict: bool) -> Iterator[Found]:
-    whole = parameter.type == "integer"
-    for item in words.numbers:
-        if whole and not float(item.value).is_integer():
-            continue
-        if strict:
-            near = set(words.before(item)) | set(words.after(item))
-            unit = set(words.after(item)) & parameter.about
-            written = words.text[item.end : item.end + 2] + words.text[max(0, item.start - 1) : item.start]
-            if parameter.terms & _LIMIT and (set(words.before(item, 2)) & _FIRST or "最近" in words.text):
-                near |= parameter.terms
-            money = "amount" in parameter.terms and any(sign in written for sign in "$€£¥元块")
-            if not (near & parameter.terms or unit or money or (words.chinese and _chinese_unit(parameter, words, item))):
-                continue
-        yield Found(int(item.value) if whole else item.value, item.start, item.end)
-
-
-def _chinese_unit(parameter: Parameter, words: Words, item: Found) -> bool:
-    unit = words.text[item.end : item.end + 1]
-    names = {
-        "天": {"day"},
-        "人": {"people", "person", "guest"},
-        "月": {"month"},
-        "年": {"year"},
-        "元": {"amount"},
-        "份": {"quantity"},
-    }
-    return bool(names.get(unit, set()) & parameter.terms) or (
-        len(unit) == 1 and unit in str(parameter.schema.get("description", ""))
-    )
-
-
-def _dates(parameter: Parameter, words: Words, *, strict: bool) -> Iterator[Found]:
-    exact = parameter.schema.get("format") is not None or parameter.slot is Slot.MOMENT
-    found = words.dates if exact or words.dates else words.relative_dates
-    ends = bool(parameter.terms & _END)
-    for item in found:
-        if (
-            strict
-            and ends
-            and not (set(words.before(item, 2)) & _BEFORE_END or re.search(r"[到至]\s*\Z", words.text[: item.start]))
-        ):
-            continue
-        if parameter.slot is Slot.MOMENT:
-            time = words.times[0].value if words.times else "00:00"
-            yield Found(f"{item.value}T{time}:00Z", item.start, item.end)
-        else:
-            yield item
-
-
-def _in_context(item: Found, words: Words, expected: frozenset[str]) -> bool:
-    if words.chinese:
-        return True
-    return bool(set(words.before(item)) & expected)
-
-
 def _lookup(value: Any, parameter: Parameter, depth: int = 0) -> Any:
     if depth > 6:
         return None
@@ -403,22 +311,3 @@ def _lookup(value: Any, parameter: Parameter, depth: int = 0) -> Any:
     if isinstance(value, list):
         return next((found for inner in value[:20] if (found := _lookup(inner, parameter, depth + 1)) is not None), None)
     return None
-
-
-def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """True if the value satisfies the plain rules of the schema: type, bounds, lengths."""
-    kind = schema.get("type")
-    if isinstance(value, bool) or isinstance(value, str) != (kind not in ("integer", "number", "boolean")):
-        return False
-    if isinstance(value, (int, float)):
-        if kind == "integer" and not float(value).is_integer():
-            return False
-        low, high = schema.get("minimum"), schema.get("maximum")
-        above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-        return (
-            (low is None or value >= low)
-            and (high is None or value <= high)
-            and (above is None or value > above)
-            and (below is None or value < below)
-        )
-    return int(schema.get("minLength", 0)) <= len(value) <= int(schema.get("maxLength", 100_000))

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quarterdeck.models.simulation.arguments import Filled, Material, fill, names_id
+from quarterdeck.models.simulation.arguments import Filled, Material, fill
 from quarterdeck.models.simulation.asks import Ask, Kind, is_follow_up, read_asks
+from quarterdeck.models.simulation.candidates import names_id
 from quarterdeck.models.simulation.dialogue import Dialogue
 from quarterdeck.models.simulation.language import associated, concepts
 from quarterdeck.models.simulation.profiles import Effect, Parameter, Profile
@@ -181,7 +182,8 @@ class _Chooser:
         if names_id(profile, Words(ask.text)):
             score += 4.0
         if ask.kind is Kind.REQUEST:
-            if ask.act is not None and profile.act is not None:
+            # The right kind of act on quite another thing is no sign: "buy a pizza" is not about opening a ticket.
+            if score > 0 and ask.act is not None and profile.act is not None:
                 score += 3.0 if ask.act == profile.act else 1.5 if akin(ask.act, profile.act) else 0.0
             if ask.act in WRITE_ACTS and profile.effect is Effect.READ and profile.query is None:
                 score -= 4.0

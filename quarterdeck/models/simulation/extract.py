@@ -12,7 +12,7 @@ from quarterdeck.core.text import has_cjk, sentences
 from quarterdeck.models.simulation.language import concepts, stem
 from quarterdeck.models.simulation.results import Source
 
-__all__ = ["Picked", "pick", "plain_sentences", "weights_of"]
+__all__ = ["Picked", "pick", "plain_sentences"]
 
 _PASSAGE_ENOUGH = 0.5  # share of the question, by rarity, that the best passage must speak of
 _SENTENCE_ENOUGH = 0.3  # and the best sentence together with its heading
@@ -75,7 +75,7 @@ class _Sentence:
     terms: frozenset[str]
 
 
-def weights_of(question: str, carried: str = "") -> dict[str, float]:
+def _weights_of(question: str, carried: str = "") -> dict[str, float]:
     """The terms a sentence is measured by: those of the question, and with half the weight those it leans on."""
     weights = dict.fromkeys(concepts(_MEASURE.sub(" ", question), translate=False), 1.0)
     for term in concepts(carried, translate=False) if carried else ():
@@ -85,7 +85,7 @@ def weights_of(question: str, carried: str = "") -> dict[str, float]:
 
 def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3) -> list[Picked]:
     """The one to `limit` sentences that answer, in the order to be said; none if nothing comes near enough."""
-    weights = weights_of(question, carried)
+    weights = _weights_of(question, carried)
     if has_cjk(question) and not any(has_cjk(source.content) for source in sources):
         weights = {term: 1.0 for term in concepts(f"{question} {carried}") if term.isascii()}
     if not weights:
@@ -97,7 +97,7 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3)
         return []
     titles = [_present(source.title, weights, heads) for source in sources]
     measure = _Measure(question, weights, found, titles)
-    scored = sorted(((measure.score(s), -s.source, -s.place, s) for s in found if s.terms), reverse=True)
+    scored = sorted(((measure.score(s), -s.source, -s.place, s) for s in found if s.terms or titles[s.source]), reverse=True)
     if not scored or not measure.answers(scored[0][3]):
         return []
     best_score, best = scored[0][0], scored[0][3]

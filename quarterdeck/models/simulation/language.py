@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from quarterdeck.core.text import STOP_WORDS, has_cjk, terms
 
-__all__ = ["associated", "concepts", "content", "is_chinese", "label_of", "rest_of_chinese", "spaced", "stem", "stems"]
+__all__ = ["associated", "concepts", "content", "is_chinese", "label_of", "rest_of_chinese", "spaced", "stem"]
 
 _STOP = STOP_WORDS | frozenset(
     "i me my mine myself we us our ours you your yours he him his she her hers they them their theirs someone somebody "
@@ -125,11 +125,6 @@ _CHINESE_LIGHT = re.compile("今天|明天|后天|昨天|现在|目前|当前|�
 def is_chinese(text: str) -> bool:
     """True for text in Chinese characters, without the letters of Japanese or Korean."""
     return _HAN.search(text) is not None and _KANA_OR_HANGUL.search(text) is None
-
-
-def stems(text: str) -> list[str]:
-    """Every term of a text as its stem, in order."""
-    return [stem(term) for term in terms(text)]
 
 
 def concepts(text: str, *, translate: bool = True) -> list[str]:

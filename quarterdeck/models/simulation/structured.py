@@ -200,7 +200,8 @@ def _plainest(schema: Mapping[str, Any], depth: int = 0) -> Any:
     match schema.get("type"):
         case "integer" | "number":
             low = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
-            return max(low, 0) if schema.get("maximum", 0) >= 0 else schema["maximum"]
+            high = schema.get("maximum", schema.get("exclusiveMaximum", 1) - 1)
+            return min(max(low, 0), high) if high < 0 else max(low, 0)
         case "boolean":
             return False
         case "array":

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import ToolCall
-from quarterdeck.models.base import ToolSpec
+from quarterdeck.models.base import ModelRequest, ToolSpec
+from quarterdeck.models.simulated import SimulatedModel
 from tests.unit.models.talk import (
     BANK,
     CALENDAR,
@@ -27,12 +27,11 @@ from tests.unit.models.talk import (
     assistant,
     called,
     calls_of,
+    context,
     one_of,
     tool,
     user,
 )
-
-TRUSTED = Label(integrity=Integrity.TRUSTED, readers=PUBLIC)
 
 # What is said, with which tools on offer, the tool it wants, and what its arguments hold at least.
 WANTED: list[tuple[str, tuple[ToolSpec, ...], str, dict[str, Any]]] = [
@@ -474,10 +473,6 @@ async def test_an_odd_schema_never_breaks_the_model(schema: dict[str, Any]) -> N
 
 
 async def test_a_changed_declaration_of_a_tool_is_read_again() -> None:
-    from quarterdeck.models.base import ModelRequest
-    from quarterdeck.models.simulated import SimulatedModel
-    from tests.unit.models.talk import context
-
     model = SimulatedModel()
     old = tool("get_rate", "Show the rate of a room.", "room", room=WHOLE)
     new = tool("get_rate", "Show the rate of a room.", "nights", nights=NUMBER)
@@ -488,3 +483,9 @@ async def test_a_changed_declaration_of_a_tool_is_read_again() -> None:
 
     assert first.tool_calls == (ToolCall(id="call_0", name="get_rate", args={"room": 12}),)
     assert second.tool_calls == (ToolCall(id="call_0", name="get_rate", args={"nights": 3}),)
+
+
+async def test_the_right_act_on_another_thing_is_no_reason_to_call() -> None:
+    completion = await ask(user("Please buy a pizza"), tools=SERVERS[1:])
+
+    assert completion.tool_calls == ()
