@@ -155,7 +155,8 @@ async def opened(
 async def open_index(configuration: Configuration) -> KnowledgeIndex:
     """The knowledge index of a folder; to be closed by the caller."""
     url = configuration.settings.knowledge.index_url
-    scheme, path = _url(url.get_secret_value() if url else "sqlite:///" + str(configuration.data / "knowledge.db"))
+    given = url.get_secret_value() if url else f"sqlite:///{configuration.data / 'knowledge.db'}"
+    scheme, path = _url(given, configuration.folder)
     kind = resolve(INDEXES, scheme, "knowledge index")
     configuration.data.mkdir(parents=True, exist_ok=True)
     index: KnowledgeIndex = await kind.open(path)
@@ -165,16 +166,16 @@ async def open_index(configuration: Configuration) -> KnowledgeIndex:
 def open_store(configuration: Configuration) -> Any:
     """Journal, records and state of a folder, brought to this version; to be closed by the caller."""
     url = configuration.settings.store.database_url
-    scheme, path = _url(url.get_secret_value() if url else "sqlite:///" + str(configuration.data))
+    scheme, path = _url(url.get_secret_value() if url else f"sqlite:///{configuration.data}", configuration.folder)
     return resolve(STORES, scheme, "store")(path)
 
 
-def _url(url: str) -> tuple[str, Path]:
+def _url(url: str, folder: Path) -> tuple[str, Path]:
     """Scheme and path. The rest of the URL may hold a password, so it stays out of messages."""
     scheme, separator, path = url.partition("://")
     if not separator:
         raise Misconfigured("a store is named by a URL such as sqlite:///path")
-    return scheme, Path(path.removeprefix("/") if path.startswith("//") else path)
+    return scheme, folder / path.removeprefix("/")  # three slashes: relative to the folder; four: absolute
 
 
 def _checks(store: Any, index: KnowledgeIndex, stopping: anyio.Event) -> Mapping[str, Callable[[], Awaitable[None]]]:

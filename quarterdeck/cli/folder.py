@@ -89,8 +89,18 @@ def migrate(folder: Folder, data: Data = None, json: AsJson = False) -> None:
         console().print(f"{configuration.data}: current", markup=False)
 
 
-def config(folder: Folder, data: Data = None, json: AsJson = False) -> None:
+def config(
+    folder: Folder,
+    data: Data = None,
+    reference: Annotated[bool, typer.Option("--reference", help="Print the reference of all keys instead.")] = False,
+    json: AsJson = False,
+) -> None:
     """Show what is in force: files, profiles and environment together. Secrets are masked."""
+    if reference:
+        from quarterdeck.settings.reference import reference as page
+
+        print(page(), end="")
+        return
     configuration = _load(folder, data=data)
     shown = {
         "folder": str(configuration.folder),

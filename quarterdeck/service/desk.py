@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, ContextTooLarge, InvalidInput, NotFound
+from quarterdeck.core.errors import Conflict, ContextTooLarge, Forbidden, InvalidInput, NotFound
 from quarterdeck.core.events import CancelRequested, RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
@@ -25,7 +25,7 @@ from quarterdeck.service.intake import cleaned
 from quarterdeck.service.sessions import Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.streams import Hub, Rested
-from quarterdeck.service.views import RunView, view_of
+from quarterdeck.service.views import RunView, view_of, without_words
 from quarterdeck.store.base import Beside, Entry, Journal, Put, RunRow
 from quarterdeck.workflow.base import Dispatcher
 
@@ -132,11 +132,13 @@ class Desk:
 
         Raises:
             NotFound: No such run, or it is somebody else's.
+            Forbidden: It holds what the principal may not read.
             InvalidInput: `after` lies in the future.
         """
         with self._hub.reader(run_id, deltas=True) as reader:
             row = await self._row(principal, run_id)
-            await self.view(principal, run_id)
+            if not _may_read(principal, await self.view(principal, run_id)):
+                raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
             if after > row.head:
                 raise InvalidInput(f"run {run_id} has {row.head} events so far; {after} is not one of them")
             over = row.status.ended and after == row.head
@@ -144,13 +146,15 @@ class Desk:
             yield Followed(run_id=run_id, session_id=row.session_id, signals=follow)
 
     async def view(self, principal: Principal, run_id: str) -> RunView:
-        """How a run stands. Raises NotFound, also for a run of somebody else."""
+        """How a run stands. What was said in it is only for the one who asked, while he may still read what it rests on.
+
+        Raises:
+            NotFound: No such run, or it is somebody else's.
+        """
         row = await self._row(principal, run_id)
         entries = await self._read(principal.tenant, run_id)
         view = view_of(run_id, entries, row.status)
-        if row.user != principal.user and not view.label.readers.admits(principal.names):
-            raise NotFound(f"there is no run {run_id}")
-        return view
+        return view if _may_read(principal, view) else without_words(view)
 
     async def runs(
         self, principal: Principal, *, status: RunStatus | None = None, before: str | None = None, limit: int = 50
@@ -242,6 +246,10 @@ class Desk:
 
 
 _RESTING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
+
+
+def _may_read(principal: Principal, view: RunView) -> bool:
+    return view.user == principal.user and view.label.readers.admits(principal.names)
 
 
 def _operates(principal: Principal) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.store.base import Entry
 
-__all__ = ["Failure", "RunView", "view_of"]
+__all__ = ["Failure", "RunView", "view_of", "without_words"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,12 @@ def view_of(run_id: str, entries: Iterable[Entry], status: RunStatus | None = No
         updated_at=last,
         head=state.seq,
     )
+
+
+def without_words(view: RunView) -> RunView:
+    """The view for somebody who may know how a run stands, and not what was said in it."""
+    made = tuple(replace(call, arguments={}) for call in view.tool_calls_made)
+    return replace(view, question="", said="", answer=None, output=None, failure=None, tool_calls_made=made)
 
 
 def _said(state: RunState) -> str:

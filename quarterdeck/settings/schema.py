@@ -87,7 +87,9 @@ class ModelSettings(_Section):
         "auto", description="auto: simulated without a key in development. local: always simulated. remote: never."
     )
     providers: dict[str, Provider] = Field(default_factory=dict, description="By provider name, such as openai.")
-    timeout_s: Seconds = Field(60.0, description="Seconds one model call may take, retries included.")
+    timeout_s: Seconds = Field(
+        60.0, description="Seconds one request to a model may take; a run with less time left waits less."
+    )
     retries: int = Field(3, ge=0, le=10, description="How often a call that can recover is repeated.")
     retry_base_s: Seconds = Field(1.0, description="Seconds before the first repeat; it doubles from there.")
 
@@ -98,7 +100,7 @@ class StoreSettings(_Section):
     data: Path = Field(
         Path(".quarterdeck"), description="Folder of databases and keys, relative to the configuration folder."
     )
-    database_url: SecretStr | None = Field(None, description="sqlite:///path of the journal; None for a file in `data`.")
+    database_url: SecretStr | None = Field(None, description="sqlite:///FOLDER of the journal; None for `data`.")
     redis_url: SecretStr | None = Field(None, description="Redis for several replicas; not used by a single server.")
 
 
@@ -115,7 +117,7 @@ class KnowledgeSettings(_Section):
     """What agents may read."""
 
     collections: tuple[Collection, ...] = Field((), description="Folders that are indexed at start when they changed.")
-    index_url: SecretStr | None = Field(None, description="sqlite:///path of the index; None for a file in `data`.")
+    index_url: SecretStr | None = Field(None, description="sqlite:///FILE of the index; None for a file in `data`.")
 
 
 class WorkerSettings(_Section):

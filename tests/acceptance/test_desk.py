@@ -167,6 +167,20 @@ def test_answer_is_streamed_as_text_while_it_is_made(server: Server) -> None:
     assert answer.body.endswith(b"data: [DONE]\n\n")
 
 
+def test_operator_sees_how_a_colleagues_run_stands_and_not_what_it_must_not_read(server: Server) -> None:
+    private = server.ask("What is the salary band for P4?", user="hanna")
+
+    seen = server.send("GET", f"/api/v1/runs/{private['run_id']}", user="omar").json
+    events = server.send("GET", f"/api/v1/runs/{private['run_id']}/events", user="omar")
+    colleague = server.send("GET", f"/api/v1/runs/{private['run_id']}", user="marc")
+
+    assert (seen["status"], seen["user"]) == ("done", "hanna")
+    assert (seen["question"], seen["answer"], seen["sources"], seen["citations"]) == ("", "", [], [])
+    assert all(call["arguments"] == {} for call in seen["tool_calls_made"])
+    assert events.status == 403
+    assert colleague.status == 404
+
+
 def test_nothing_of_one_tenant_exists_for_another(server: Server) -> None:
     mine = server.ask(TICKET)
     paths = [

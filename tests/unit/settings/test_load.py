@@ -9,6 +9,7 @@ import pytest
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.settings import AgentFile, load
+from quarterdeck.settings.reference import reference
 from quarterdeck.settings.schema import LimitsFile
 
 
@@ -168,3 +169,11 @@ def test_example_folder_is_right() -> None:
 
     assert configuration.default_agent == "support"
     assert [user.id for user in configuration.users if user.default] == ["emma"]
+
+
+def test_reference_page_says_what_the_schema_says() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
+
+    assert page.read_text() == reference(), (
+        "quarterdeck config examples/support_desk --reference > docs/reference/configuration.md"
+    )

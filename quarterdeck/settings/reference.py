@@ -1,0 +1,108 @@
+"""The reference page of the configuration, made from the schema, so that the two cannot differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from quarterdeck.service.access import SCOPES
+from quarterdeck.settings.load import CUSTOMARY, PREFIX
+from quarterdeck.settings.schema import AgentFile, Collection, LimitsFile, Provider, Settings, UserFile
+
+__all__ = ["reference"]
+
+_HEAD = """# Configuration
+
+A folder holds `quarterdeck.yaml`, `agents/NAME.yaml`, `users.yaml`, `policy.yaml` and `tools.py`. Only an agent is needed;
+every key below has a default that works on a fresh machine. An unknown key, a wrong type or a value out of range is an error
+at start; all errors are reported at once, with file and line. YAML is read strictly: no aliases, no tags, no key twice, at
+most 1 MiB.
+
+This page is made from the schema: `quarterdeck config FOLDER --reference` prints it, and a test compares.
+
+## Which value holds
+
+Later ones win: defaults; `quarterdeck.yaml`; its profiles; the customary variables; `QUARTERDECK_*`; options of the command
+line.
+`quarterdeck config FOLDER` shows what is in force, with secrets masked.
+
+Profiles are parts of `quarterdeck.yaml` that hold in one environment, one region, or under one flag:
+
+```yaml
+profiles:
+  environments: {production: {models: {mode: remote}}}
+  regions: {eu: {models: {providers: {openai: {base_url: https://eu.example/v1}}}}}
+  flags: {patient: {models: {timeout_s: 120}}}
+```
+"""
+
+_USERS = """
+## users.yaml
+
+`roles` gives every holder of a role its scopes; `users` lists people and services. The server's own scopes:
+"""
+
+_REST = """
+## policy.yaml
+
+What tools may do; see the page on policy. Without it the declarations of the tools hold.
+
+## tools.py
+
+`build_tools(data: Path)` is called once at start with the data folder and returns the tools. The folder is on the import
+path meanwhile. It is an administrator's code and runs with the server's rights.
+"""
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    return "\n".join(_lines())
+
+
+def _lines() -> Iterator[str]:
+    yield _HEAD
+    yield "## quarterdeck.yaml\n"
+    yield from _table(_fields(Settings))
+    yield "\nEach of `knowledge.collections`:\n"
+    yield from _table(_fields(Collection))
+    yield "\nEach of `models.providers`, by name:\n"
+    yield from _table(_fields(Provider))
+    yield "\n## agents/NAME.yaml\n"
+    yield from _table(_fields(AgentFile))
+    yield "\n`limits`:\n"
+    yield from _table(_fields(LimitsFile))
+    yield _USERS
+    yield from (f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items())
+    yield "\nEach of `users`:\n"
+    yield from _table(_fields(UserFile))
+    yield "\n## Environment\n"
+    yield f"Every key of `quarterdeck.yaml` has a variable: `{PREFIX}SERVER__PORT` is `server.port`. A list: `a,b`.\n"
+    yield "| variable | key |\n|---|---|"
+    yield from (f"| `{name}` | `{'.'.join(target)}` |" for name, target in CUSTOMARY.items())
+    yield _REST.rstrip() + "\n"
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """(key, default, meaning), sections opened up."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not LimitsFile:
+            yield from _fields(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _shown(field), str(field.description)
+
+
+def _shown(field: Any) -> str:
+    if field.default_factory is not None:
+        return "empty"
+    if field.default is PydanticUndefined:
+        return "required"
+    return "empty" if field.default in ("", ()) else f"`{field.default}`"
+
+
+def _table(rows: Iterator[tuple[str, str, str]]) -> Iterator[str]:
+    yield "| key | default | meaning |\n|---|---|---|"
+    yield from (f"| `{key}` | {default} | {meaning} |" for key, default, meaning in rows)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import EXAMPLE, QUARTERDECK, Server, environment
+
+
+def _run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*QUARTERDECK, *words], capture_output=True, text=True, env=environment(**environ), timeout=60)
+
+
+def _json(*words: str, **environ: str) -> Any:
+    done = _run(*words, "--json", **environ)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.row("D4", part="help")
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("serve",),
+        ("chat",),
+        ("ingest",),
+        ("migrate",),
+        ("config",),
+        ("runs", "list"),
+        ("runs", "show"),
+        ("runs", "cancel"),
+        ("approvals", "list"),
+        ("approvals", "show"),
+        ("approvals", "approve"),
+        ("approvals", "reject"),
+        ("approvals", "doubt"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    done = _run(*words, "--help")
+
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.row("D4", part="json")
+def test_draft_is_listed_shown_edited_and_approved_from_the_command_line(server: Server) -> None:
+    omar = {"QUARTERDECK_URL": server.url, "QUARTERDECK_KEY": server.key("omar")}
+    asked = _json("chat", "Please open a ticket because my monitor flickers.", "--url", server.url)
+    (draft_id,) = asked["drafts"]
+
+    listed = _json("approvals", "list", **omar)
+    draft = _json("approvals", "show", draft_id, **omar)
+    edited = json.dumps({**draft["args"], "title": "Monitor of Emma flickers"})
+    decided = _json("approvals", "approve", draft_id, "--edit", edited, **omar)
+    server.ended(asked["run_id"])
+    run = _json("runs", "show", asked["run_id"], "--url", server.url)
+    runs = _json("runs", "list", **omar)
+
+    assert draft_id in [row["id"] for row in listed]
+    assert decided["status"] == "approved"
+    assert run["status"] == "done"
+    assert run["tool_calls_made"][0]["arguments"]["title"] == "Monitor of Emma flickers"
+    assert asked["run_id"] in [row["run_id"] for row in runs]
+    assert _json("approvals", "doubt", **omar) == []
+
+
+def test_lists_are_readable_for_people(server: Server) -> None:
+    omar = {"QUARTERDECK_URL": server.url, "QUARTERDECK_KEY": server.key("omar")}
+    asked = server.ask("Please open a ticket because my dock is dead.")
+
+    listed = _run("approvals", "list", COLUMNS="160", **omar)
+    shown = _run("approvals", "show", asked["drafts"][0], **omar)
+    rejected = _run("approvals", "reject", asked["drafts"][0], "--reason", "twice", **omar)
+    runs = _run("runs", "list", COLUMNS="160", **omar)
+
+    assert "create_ticket_draft" in listed.stdout
+    assert "emma" in shown.stdout
+    assert "rejected" in rejected.stdout
+    assert asked["run_id"] in runs.stdout
+
+
+def test_chat_streams_the_answer_and_names_its_sources(server: Server) -> None:
+    done = _run("chat", "How do I report phishing?", "--url", server.url)
+
+    assert done.returncode == 0, done.stderr
+    assert "Report phish" in done.stdout
+    assert "[1] Report phishing" in done.stdout
+    assert "simulated" in done.stdout
+
+
+@pytest.mark.row("P3", part="no server")
+def test_chat_over_a_folder_needs_no_server(tmp_path: Path) -> None:
+    done = _run(
+        "chat",
+        "How do I report phishing?",
+        "--folder",
+        str(EXAMPLE),
+        "--json",
+        QUARTERDECK_STORE__DATA=str(tmp_path / "data"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sources"]
+
+
+def test_errors_are_one_line_and_an_exit_code(server: Server) -> None:
+    missing = _run("runs", "show", "nope", "--url", server.url)
+    refused = _run("approvals", "list", "--url", server.url, "--key", "wrong")
+    silent = _run("runs", "list", "--url", "http://127.0.0.1:9")
+    nowhere = _run("config", "/nowhere")
+
+    assert (missing.returncode, refused.returncode, silent.returncode, nowhere.returncode) == (4, 3, 6, 2)
+    for done in (missing, refused, silent, nowhere):
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stdout == ""
+
+
+def test_documents_are_read_once_and_databases_are_brought_to_this_version(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+
+    migrated = _json("migrate", str(EXAMPLE), "--data", data)
+    first = _json("ingest", str(EXAMPLE), "--data", data)
+    again = _json("ingest", str(EXAMPLE), "--data", data)
+    shown = _run("ingest", str(EXAMPLE), "--data", data)
+
+    assert migrated["status"] == "current"
+    assert first[0]["added"] > 30
+    assert first[0]["refused"] == []
+    assert (again[0]["added"], again[0]["unchanged"]) == (0, first[0]["added"])
+    assert "unchanged" in shown.stdout
+
+
+@pytest.mark.row("L10", part="shown")
+def test_settings_in_force_are_shown_and_secrets_are_masked() -> None:
+    shown = _json("config", str(EXAMPLE), ENV="production", OPENAI_API_KEY="sk-canary")
+    lines = _run("config", str(EXAMPLE), ENV="production", OPENAI_API_KEY="sk-canary").stdout
+
+    assert shown["settings"]["env"] == "production"
+    assert shown["settings"]["models"]["mode"] == "remote"
+    assert "settings.models.mode = remote" in lines
+    assert "canary" not in json.dumps(shown) + lines

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from quarterdeck.app.folder import build_tools
+from quarterdeck.core.errors import Misconfigured
+
+TOOLS = """
+from __future__ import annotations
+from numbers_beside_it import ONE
+from quarterdeck import tool
+
+def build_tools(data):
+    @tool(effect="read")
+    def one() -> int:
+        "Return one."
+        return ONE
+    return [one]
+"""
+
+
+def test_tools_of_a_folder_may_import_what_lies_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(TOOLS)
+    (tmp_path / "numbers_beside_it.py").write_text("ONE = 1\n")
+
+    tools = build_tools(tmp_path, tmp_path)
+
+    assert [tool.name for tool in tools] == ["one"]
+    assert str(tmp_path) not in sys.path
+
+
+def test_folder_without_tools_has_none(tmp_path: Path) -> None:
+    assert build_tools(tmp_path, tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("x = 1\n", "must define build_tools"),
+        ("import nothing_of_that_name\n", "ModuleNotFoundError"),
+        ("def build_tools(data):\n    raise RuntimeError('no ticket system')\n", "RuntimeError: no ticket system"),
+        ("def build_tools(:\n", "SyntaxError"),
+    ],
+)
+def test_mistake_in_the_tools_is_told_with_the_file(tmp_path: Path, source: str, said: str) -> None:
+    (tmp_path / "tools.py").write_text(source)
+
+    with pytest.raises(Misconfigured, match=said) as caught:
+        build_tools(tmp_path, tmp_path)
+
+    assert str(tmp_path / "tools.py") in str(caught.value)
