@@ -16,6 +16,7 @@ __all__ = ["Dialogue", "Step", "read_dialogue"]
 _ANSWER = re.compile(
     r"\b(?:answer|reply|response|output|json|schema|citation|source)s?\b|回答|答案|输出|引用", re.IGNORECASE
 )
+_WIDE = re.compile(r"\s{4,}")
 _REJECTED = re.compile(
     r"\breject|\bnot (?:be )?accept|\binvalid\b|\bnot valid\b|\bunsupported\b|\bnot supported\b|\bdoes not (?:match|"
     r"satisfy)\b|"
@@ -78,7 +79,7 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
     question = ""
     asked_at = -1
     for index, message in enumerate(messages):
-        text = message.text
+        text = _tidy(message.text)
         if message.role is Role.USER:
             if _is_rejection(messages, index, asked_at):
                 rejections.append(text)
@@ -102,6 +103,11 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
         past=past,
         rejections=tuple(rejections),
     )
+
+
+def _tidy(text: str) -> str:
+    """The text without long runs of white space, on which our expressions would take their time."""
+    return _WIDE.sub(lambda run: "\n" if "\n" in run.group() else " ", text)
 
 
 def _steps(messages: Sequence[Message]) -> tuple[Step, ...]:

@@ -347,7 +347,20 @@ async def test_a_caller_who_has_stopped_waiting_gets_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "?", "！！！", "a" * 20_000, "何" * 20_000, "1 " * 5_000, "[" * 5_000, '"' * 5_001]
+    "text",
+    [
+        "",
+        " ",
+        "?",
+        "！！！",
+        "a" * 20_000,
+        "何" * 20_000,
+        "1 " * 5_000,
+        "[" * 5_000,
+        "\n" * 20_000,
+        " " * 20_000,
+        '"' * 5_001,
+    ],
 )
 async def test_strange_messages_get_an_answer_soon(text: str) -> None:
     started = time.process_time()
