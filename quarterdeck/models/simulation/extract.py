@@ -90,12 +90,11 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3)
         weights = {term: 1.0 for term in concepts(f"{question} {carried}") if term.isascii()}
     if not weights:
         return []
-    # Most sentences hold no term; the first two letters of each, as asked and as stem, tell that before a look at the words.
-    heads = {word[:2] for word in (*weights, *_WORD.findall(f"{question} {carried}".lower()))}
-    found = [sentence for index, source in enumerate(sources) for sentence in _sentences(index, source, weights, heads)]
+    wanted = _Terms(weights, f"{question} {carried}")
+    found = [sentence for index, source in enumerate(sources) for sentence in _sentences(index, source, wanted)]
     if not found:
         return []
-    titles = [_present(source.title, weights, heads) for source in sources]
+    titles = [wanted.present(source.title) for source in sources]
     measure = _Measure(question, weights, found, titles)
     scored = sorted(((measure.score(s), -s.source, -s.place, s) for s in found if s.terms or titles[s.source]), reverse=True)
     if not scored or not measure.answers(scored[0][3]):
@@ -171,13 +170,19 @@ def _blocks(text: str) -> Iterator[tuple[str, bool]]:
     block: list[str] = []
     is_step = False
     for line in [*text.splitlines(), ""]:
+        if line[:1].isalpha():  # plain text, as most lines are: no mark to look for
+            if not block:
+                is_step = False
+            block.append(line.rstrip())
+            continue
         starts = _BLOCK.match(line) is not None
         if block and (starts or not line.strip()):
             yield _join(block), is_step
             block = []
-        if not line.strip() or _HEADING.match(line) or _RULE.match(line) or line.lstrip().startswith("```"):
+        bare = line.lstrip()
+        if not bare or bare.startswith("```") or _HEADING.match(line) or _RULE.match(line):
             continue
-        if line.lstrip().startswith("|"):
+        if bare.startswith("|"):
             yield " – ".join(cell.strip() for cell in line.strip().strip("|").split("|") if cell.strip()), False
             continue
         if not block:
@@ -192,19 +197,30 @@ def _join(lines: Sequence[str]) -> str:
     return joined
 
 
-def _sentences(index: int, source: Source, weights: Mapping[str, float], heads: Collection[str]) -> Iterator[_Sentence]:
+def _sentences(index: int, source: Source, wanted: _Terms) -> Iterator[_Sentence]:
     for place, (text, is_step) in enumerate(plain_sentences(source.content)):
-        yield _Sentence(text, place, index, is_step, _present(text, weights, heads))
+        yield _Sentence(text, place, index, is_step, wanted.present(text))
 
 
-def _present(text: str, weights: Mapping[str, float], heads: Collection[str]) -> frozenset[str]:
-    """Which of the terms a text holds."""
-    lowered = text.lower()
-    if not any(head in lowered for head in heads):
-        return frozenset()
-    found = [term for term in weights if not term.isascii() and term in lowered]
-    found += [root for word in set(_WORD.findall(lowered)) if (root := stem(word)) in weights]
-    return frozenset(found)
+class _Terms:
+    """The terms of a question, and which of them a text holds."""
+
+    def __init__(self, weights: Mapping[str, float], asked: str) -> None:
+        self.weights = weights
+        self._joined = tuple(term for term in weights if not term.isascii())
+        # Most sentences hold no term: two letters of each, as asked and as stem, tell that before a look at the words.
+        self._heads = tuple({word[:2] for word in (*weights, *_WORD.findall(asked.lower()))})
+
+    def present(self, text: str) -> frozenset[str]:
+        lowered = text.lower()
+        for head in self._heads:
+            if head in lowered:
+                break
+        else:
+            return frozenset()
+        found = {root for word in _WORD.findall(lowered) if (root := stem(word)) in self.weights}
+        found.update(term for term in self._joined if term in lowered)
+        return frozenset(found)
 
 
 def _steps(best: _Sentence, found: Sequence[_Sentence], count: int) -> list[_Sentence]:
