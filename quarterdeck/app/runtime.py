@@ -122,10 +122,9 @@ async def opened(
             read_output=_read_json,
         )
         stopping = anyio.Event()
-        tasks = await stack.enter_async_context(anyio.create_task_group())
         advance = Announced(loop.advance, store.journal, hub)
-        tasks.start_soon(partial(dispatcher.serve, advance, concurrency=configuration.settings.worker.concurrency))
-        stack.push_async_callback(dispatcher.stop, _LAST_TURNS_S)
+        concurrency = configuration.settings.worker.concurrency
+        await stack.enter_async_context(_advancing(dispatcher, advance, concurrency))
         yield Runtime(
             configuration=configuration,
             desk=Desk(
@@ -150,6 +149,26 @@ async def opened(
             warnings=(*models.warnings, *_warnings(configuration, reports)),
             _stopping=stopping,
         )
+
+
+@contextlib.asynccontextmanager
+async def _advancing(dispatcher: LocalDispatcher, advance: Announced, concurrency: int) -> AsyncIterator[None]:
+    """Advance runs while the block lasts. An error of the block, or of the dispatcher, comes out as it is, in no group."""
+    failure: Exception | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(dispatcher.serve, advance, concurrency=concurrency))
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 - raised again below, outside the group
+                failure = error
+            await dispatcher.stop(_LAST_TURNS_S)
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+    if failure is not None:
+        raise failure
 
 
 async def open_index(configuration: Configuration) -> KnowledgeIndex:

@@ -65,6 +65,7 @@ async def serve(
             port=settings.port,
             on_ready=lambda port: on_ready(runtime, port),
             on_stop=stop,
+            head_timeout_s=settings.body_timeout_s,
             drain_s=settings.drain_s,
             stop_s=settings.stop_s,
         )

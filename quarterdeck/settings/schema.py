@@ -64,7 +64,7 @@ class ServerSettings(_Section):
         60.0, description="Seconds POST /chat waits; then it answers with the run as it stands."
     )
     heartbeat_s: Seconds = Field(15.0, description="Seconds between comments on a silent event stream.")
-    body_timeout_s: Seconds = Field(10.0, description="Seconds a request may take to send its body.")
+    body_timeout_s: Seconds = Field(10.0, description="Seconds a request may take to send its head, and again its body.")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Bytes of a request body.")
     drain_s: float = Field(0.5, ge=0, le=10, description="Seconds between not-ready and closing the port at SIGTERM.")
     stop_s: float = Field(20.0, ge=1, le=23, description="Seconds running requests get to finish at SIGTERM.")

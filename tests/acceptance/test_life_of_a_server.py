@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -155,3 +156,61 @@ def test_wrong_setting_is_told_in_one_line_at_start(tmp_path: Path, environ: dic
     assert started.returncode == 2
     assert said in started.stderr
     assert "Traceback" not in started.stderr
+
+
+def test_connection_that_sends_its_head_or_body_slowly_is_closed_in_time(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", {"QUARTERDECK_SERVER__BODY_TIMEOUT_S": "0.3"})
+    server.start()
+    try:
+        head = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        head.sendall(b"POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow")
+        body = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        body.sendall(
+            b"POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+        )
+
+        answers = [_everything(connection) for connection in (head, body)]
+        alive = server.send("GET", "/health").status
+    finally:
+        server.stop()
+
+    assert answers[0].startswith(b"HTTP/1.1 408 ")
+    assert answers[1].startswith(b"HTTP/1.1 408 ")
+    assert b"request_timeout" in answers[1]
+    assert alive == 200
+
+
+def _everything(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    with connection:
+        pieces = []
+        while piece := connection.recv(65_536):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def test_port_that_is_taken_is_told_in_one_line(fresh: Server, tmp_path: Path) -> None:
+    second = subprocess.run(
+        [*QUARTERDECK, "serve", str(EXAMPLE), "--port", str(fresh.port), "--data", str(tmp_path / "other")],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=30,
+    )
+
+    assert second.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{fresh.port}" in second.stderr.splitlines()[-1]
+    assert "Traceback" not in second.stderr
+
+
+@pytest.mark.row("S1", part="keys outside development")
+def test_outside_development_every_caller_needs_a_key(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", {"ENV": "staging"})
+    server.start()
+    try:
+        without = server.send("POST", "/chat", {"message": "hi"})
+        with_key = server.send("POST", "/chat", {"message": "How do I report phishing?"}, user="emma")
+    finally:
+        server.stop()
+
+    assert (without.status, with_key.status) == (401, 200)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.access import Access
@@ -59,6 +60,7 @@ def http_app(
         middleware=[
             Middleware(Envelope),
             Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
+            *_cors(limits.origins),
             Middleware(BoundedBody, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s),
         ],
         exception_handlers={
@@ -77,3 +79,12 @@ def http_app(
     for router in (chat.router, runs.router, approvals.router, sessions.router, health.router):
         app.include_router(router)
     return app
+
+
+def _cors(origins: Collection[str]) -> list[Middleware]:
+    """What browsers need to be told for foreign pages that may call: keys travel in a header, never in a cookie."""
+    if not origins:
+        return []
+    headers = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-Id"]
+    methods = ["GET", "POST", "DELETE"]
+    return [Middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=methods, allow_headers=headers)]

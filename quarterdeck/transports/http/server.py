@@ -14,22 +14,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["GracefulServer"]
 
-_HEADERS_S = 10.0
-
 
 class _PromptHttp(HttpToolsProtocol):
     """Closes a connection whose request head does not arrive in time; uvicorn would wait for ever."""
 
+    head_timeout_s = 10.0
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._late = asyncio.get_running_loop().call_later(_HEADERS_S, self._close_late)
+        self._late = asyncio.get_running_loop().call_later(self.head_timeout_s, self._close_late)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if self._late is None:  # a further request on a kept connection
-            self._late = asyncio.get_running_loop().call_later(_HEADERS_S, self._close_late)
+            self._late = asyncio.get_running_loop().call_later(self.head_timeout_s, self._close_late)
 
     def on_headers_complete(self) -> None:
         self._in_time()
@@ -57,6 +56,7 @@ class GracefulServer(uvicorn.Server):
     Args:
         on_ready: Told the port when connections are taken.
         on_stop: Called at once when a stop is asked for.
+        head_timeout_s: Seconds a connection may take to send the head of a request.
         drain_s: Seconds between that and closing the port, for a balancer to notice; 0 at SIGINT.
         stop_s: Seconds running requests get.
     """
@@ -69,15 +69,18 @@ class GracefulServer(uvicorn.Server):
         port: int,
         on_ready: Callable[[int], None],
         on_stop: Callable[[], None],
+        head_timeout_s: float,
         drain_s: float,
         stop_s: float,
     ) -> None:
+        # uvicorn makes the protocol itself, so the one figure it needs travels in its class.
+        prompt = type("PromptHttp", (_PromptHttp,), {"head_timeout_s": head_timeout_s})
         super().__init__(
             uvicorn.Config(
                 app,
                 host=host,
                 port=port,
-                http=_PromptHttp,
+                http=prompt,
                 loop="uvloop",
                 ws="none",
                 lifespan="off",

@@ -18,7 +18,7 @@ def _calls(dependant: Any) -> Iterator[Any]:
         yield from _calls(below)
 
 
-def _routes(served: Served) -> list[Any]:
+def routes_of(served: Served) -> list[Any]:
     found: list[Any] = []
 
     def gather(routes: Any) -> None:
@@ -37,10 +37,10 @@ def _routes(served: Served) -> list[Any]:
 async def test_every_route_declares_who_may_call_it(served: Served) -> None:
     undeclared = [
         route.path
-        for route in _routes(served)
+        for route in routes_of(served)
         if not any(isinstance(call, Needs) or call is open_to_all for call in _calls(route.dependant))
     ]
-    public = {route.path for route in _routes(served) if open_to_all in set(_calls(route.dependant))}
+    public = {route.path for route in routes_of(served) if open_to_all in set(_calls(route.dependant))}
 
     assert undeclared == []
     assert public == OPEN

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anyio
@@ -188,3 +189,19 @@ async def test_readiness_names_the_part_that_fails_while_liveness_stays(served: 
     assert after.status == 503
     assert (after.json["status"], after.json["checks"]) == ("unhealthy", {"journal": "the disk is gone"})
     assert alive.json == {"status": "ok"}
+
+
+@pytest.mark.row("S12", part="parallel")
+async def test_many_at_once_with_one_key_are_one_run_and_equal_answers(served: Served) -> None:
+    bodies: list[bytes] = []
+
+    async def ask() -> None:
+        bodies.append((await served.send("POST", "/chat", {"message": "Once?"}, headers={"idempotency-key": "k"})).body)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(ask)
+
+    assert len({json.loads(body)["run_id"] for body in bodies}) == 1
+    assert len({json.loads(body)["answer"] for body in bodies}) == 1
+    assert len(await served.store.journal.runs("acme")) == 1

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from quarterdeck.telemetry import bound, bound_ids
+
+
+def _lines(program: str) -> list[dict[str, Any]]:
+    """What a program of its own logs: logging is configured for a whole process."""
+    head = "import logging\nfrom quarterdeck.telemetry import bound, configure\n"
+    head += "configure('info')\nlog = logging.getLogger('a.b')\n"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", head + program], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+@pytest.mark.row("S13", part="one object per line")
+def test_line_is_one_object_with_the_ids_around_it_whatever_the_text() -> None:
+    program = """
+with bound(tenant="acme", run_id="r1", trace_id=None):
+    log.info("a\\nb\\x1b[31m\\u2028\\u202e{x}", extra={"stop_reason": "done", "thing": object})
+log.debug("not shown")
+"""
+
+    (line,) = _lines(program)
+
+    assert line["message"] == "a\nb\x1b[31m\u2028\u202e{x}"
+    assert (line["tenant"], line["run_id"], line["stop_reason"]) == ("acme", "r1", "done")
+    assert (line["level"], line["logger"]) == ("info", "a.b")
+    assert "trace_id" not in line
+
+
+def test_error_with_its_traceback_stays_one_line() -> None:
+    (line,) = _lines("try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('broken')\n")
+
+    assert line["message"] == "broken"
+    assert "ZeroDivisionError" in line["exception"]
+
+
+def test_ids_hold_inside_the_block_and_add_up() -> None:
+    with bound(tenant="acme"):
+        with bound(run_id="r1", request_id=None):
+            inside = dict(bound_ids())
+        after = dict(bound_ids())
+
+    assert inside == {"tenant": "acme", "run_id": "r1"}
+    assert after == {"tenant": "acme"}
+    assert dict(bound_ids()) == {}
