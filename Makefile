@@ -12,7 +12,7 @@ READY := .venv/installed-$(KEY)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint types imports locks bench chaos rows lock clean
+.PHONY: help run test check lint types imports locks bench chaos rows prompts lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ chaos: $(READY)-dev ## kill the server KILLS=60 times at random moments and coun
 
 rows: $(READY)-dev ## run all tests and tell per capability whether it is shown, write build/rows.json
 	$(BIN)/pytest -n 2 --dist worksteal --rows $(TESTS)
+
+prompts: $(READY)-dev ## ask the example's ten prompts and write docs/ten-prompts.md
+	$(BIN)/python examples/support_desk/ask_all.py docs/ten-prompts.md
 
 lock: ## renew the lock files with uv; versions younger than seven days wait
 	@command -v uv >/dev/null || { echo 'make lock needs uv: see CONTRIBUTING.md'; exit 1; }

@@ -23,6 +23,7 @@ ReadOutput = Callable[
     [str], Any
 ]  # text of the model -> JSON value of the declared output type; ValueError says what is wrong
 
+_NOTHING = frozenset(("", "[]", "{}", "null"))  # what a tool gives that found nothing
 _WELL_SUPPORTED = 0.6  # share of content words; below it a citation is kept but confidence is not high
 
 
@@ -113,8 +114,8 @@ def _confidence(state: RunState, supports: Sequence[float], uncited: Sequence[st
     if supports:
         strong = min(supports) >= _WELL_SUPPORTED and not uncited
         return Confidence.HIGH if strong else Confidence.MEDIUM
-    answered_by_tool = any(call.success and call.name not in _searches(state) for call in state.made)
-    return Confidence.MEDIUM if answered_by_tool and not state.passages else Confidence.LOW
+    told = any(result.text not in _NOTHING and not result.passages for result in state.results)
+    return Confidence.MEDIUM if told else Confidence.LOW
 
 
 def partial(state: RunState, reason: StopReason) -> Answer:

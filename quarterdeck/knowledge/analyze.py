@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from quarterdeck.core.text import STOP_WORDS, content_terms, has_cjk, sentences, terms
 
@@ -50,6 +51,7 @@ def query_terms(query: str) -> list[str]:
     return content_terms(query)[:MAX_QUERY_TERMS]
 
 
+@lru_cache(maxsize=20_000)  # pure, and a search stems the words of every candidate
 def stem(word: str) -> str:
     """A key that inflected forms of an English word share. Other scripts, names with digits and short words are kept."""
     if len(word) < 4 or not (word.isascii() and word.isalpha()):
