@@ -12,7 +12,7 @@ from quarterdeck.core.errors import Forbidden
 from quarterdeck.service.access import Access, Caller
 from quarterdeck.telemetry import bound
 
-__all__ = ["Approver", "Asker", "Needs", "Operator", "Public", "Reader", "open_to_all"]
+__all__ = ["Approver", "Asker", "Needs", "Operator", "Public", "Reader", "Stopper", "open_to_all"]
 
 
 class Needs:
@@ -53,5 +53,6 @@ async def open_to_all() -> None:
 Asker = Annotated[Principal, Depends(Needs("chat"))]
 Reader = Annotated[Principal, Depends(Needs("chat", "approvals", "operate"))]
 Approver = Annotated[Principal, Depends(Needs("approvals"))]
+Stopper = Annotated[Principal, Depends(Needs("chat", "operate"))]
 Operator = Annotated[Principal, Depends(Needs("operate"))]
 Public = Depends(open_to_all)

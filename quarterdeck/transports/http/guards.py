@@ -121,7 +121,9 @@ class KnownNames:
             return "unknown_host", "the Host header is missing, repeated or malformed"
         if self._hosts and host[1] not in self._hosts:
             return "unknown_host", "this server is not called by that name; see server.hosts"
-        state["known_host"] = host[1] in (self._hosts or LOOPBACK_NAMES)
+        # A foreign page may make a browser fetch an address without an Origin, as an image for instance; it says so then.
+        foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        state["known_host"] = host[1] in (self._hosts or LOOPBACK_NAMES) and not foreign
         state["forwarded"] = any(name in headers for name in _FORWARDING)
         origin = headers.get("origin")
         if origin is not None and not self._may_call(origin.lower(), host[0]):

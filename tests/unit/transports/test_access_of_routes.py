@@ -3,8 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 
+from quarterdeck.transports.http.app import HttpLimits, http_app
 from quarterdeck.transports.http.callers import Needs, open_to_all
 
 from .conftest import KEYS, Served
@@ -52,6 +54,41 @@ async def test_key_without_the_scope_is_forbidden(served: Served) -> None:
     doubts = await served.send("GET", "/api/v1/doubts", key=KEYS["emma"])
 
     assert [(reply.status, reply.code) for reply in (emma, omar, doubts)] == [(403, "forbidden")] * 3
+
+
+async def test_operator_may_stop_a_colleagues_run(served: Served) -> None:
+    served.worker.gate = anyio.Event()
+    body = {"query": "Hello?", "options": {"timeout_s": 0.01}}
+    run = (await served.send("POST", "/api/v1/query", body, key=KEYS["emma"])).json["id"]
+
+    reply = await served.send("POST", f"/api/v1/runs/{run}/cancel", {"reason": "wrong"}, key=KEYS["omar"])
+
+    assert reply.status == 202
+    entries = [entry async for entry in served.store.journal.read("acme", run)]
+    assert [entry.event.kind for entry in entries] == ["run_started", "cancel_requested"]
+    served.worker.gate.set()
+
+
+async def test_foreign_page_of_an_allowed_origin_is_told_that_it_may_call(served: Served) -> None:
+    app = http_app(
+        desk=served.app.state.desk,
+        approvals_desk=served.app.state.approvals,
+        effects=served.app.state.effects,
+        access=served.app.state.access,
+        checks={},
+        version="0",
+        limits=HttpLimits(hosts=("127.0.0.1",), origins=("https://desk.example",)),
+    )
+    allowed = Served(app=app, store=served.store, worker=served.worker)
+    headers = {"origin": "https://desk.example", "access-control-request-method": "POST"}
+
+    preflight = await allowed.send("OPTIONS", "/chat", headers=headers)
+    keyless = await allowed.send("GET", "/api/v1/agents", headers={"sec-fetch-site": "cross-site", **headers})
+    with_key = await allowed.send("GET", "/api/v1/agents", headers=headers, key=KEYS["emma"])
+
+    assert preflight.headers["access-control-allow-origin"] == "https://desk.example"
+    assert keyless.status == 401
+    assert (with_key.status, with_key.headers["access-control-allow-origin"]) == (200, "https://desk.example")
 
 
 async def test_ids_of_another_tenant_do_not_exist(served: Served) -> None:

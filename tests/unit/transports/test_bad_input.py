@@ -83,6 +83,8 @@ async def test_prompt_that_fits_no_window_is_refused_before_a_model_is_asked(ser
         ({"authorization": "Basic ZW1tYTo="}, 401, "unauthenticated"),
         ({"x-forwarded-for": "127.0.0.1"}, 401, "unauthenticated"),
         ({"forwarded": "for=127.0.0.1"}, 401, "unauthenticated"),
+        ({"sec-fetch-site": "cross-site"}, 401, "unauthenticated"),
+        ({"sec-fetch-site": "same-site"}, 401, "unauthenticated"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.desk import Desk
-from quarterdeck.transports.http.callers import Asker, Operator, Reader
+from quarterdeck.transports.http.callers import Operator, Reader, Stopper
 from quarterdeck.transports.http.shapes import CancelRequest, DoubtResolution, Id, IdPath, Problem, RunBody, run_body
 from quarterdeck.transports.http.sse import DESCRIBED, EventStream, full_frames
 from quarterdeck.transports.http.wire import ControlRoute, Json
@@ -63,7 +63,7 @@ async def events(
 
 
 @router.post("/api/v1/runs/{run_id}/cancel", status_code=202, responses={202: {"model": RunBody}})
-async def cancel(request: Request, caller: Asker, run_id: IdPath, body: CancelRequest | None = None) -> Response:
+async def cancel(request: Request, caller: Stopper, run_id: IdPath, body: CancelRequest | None = None) -> Response:
     """Ask a run to end; it does before its next step."""
     desk: Desk = request.app.state.desk
     return Json(run_body(await desk.cancel(caller, run_id, body.reason if body else "")), status_code=202)
