@@ -42,11 +42,14 @@ def build_tools(folder: Path, data: Path) -> Sequence[Tool]:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
+    # The folder is an administrator's, perhaps read-only or under version control: no byte code is left in it.
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode = before
 
 
 async def ingest(

@@ -30,6 +30,7 @@ def test_tools_of_a_folder_may_import_what_lies_beside_them(tmp_path: Path) -> N
 
     assert [tool.name for tool in tools] == ["one"]
     assert str(tmp_path) not in sys.path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["numbers_beside_it.py", "tools.py"]
 
 
 def test_folder_without_tools_has_none(tmp_path: Path) -> None:
