@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.decisions import Decision
@@ -29,8 +29,23 @@ from quarterdeck.core.usage import Usage
 __all__ = ["CallState", "MadeCall", "RunState"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallState:
+class _Folded:
+    """A frozen value that is copied with every event.
+
+    `dataclasses.replace` sets each field anew, which was the largest part of a turn. So these values have no slots: their
+    fields lie in one dict, and a copy is a copy of that.
+    """
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """The same value with other values of some fields."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(changes)
+        return copy
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallState(_Folded):
     """One tool call of the present turn and how far it has come.
 
     Attributes:
@@ -76,8 +91,8 @@ class MadeCall:
     approved_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
+@dataclass(frozen=True, kw_only=True)
+class RunState(_Folded):
     """What is known of a run after its events up to `seq`.
 
     Attributes:
