@@ -9,7 +9,7 @@ The order of checks, with the ids of their rules:
 5. ``effect.read`` and ``effect.local`` (risk 0). Allow.
 6. ``context.trusted``: no outsider had a say. Allow.
 7. An outsider had a say: ``ground.intent``, ``ground.identity``, ``ground.undeclared``, ``ground.content``,
-   ``ground.address``. Approve, or deny if the policy says so.
+   ``ground.address``, and without an intent ``ground.nothing``. Approve, or deny if the policy says so.
 8. ``context.grounded``. Allow.
 
 Rules of the policy file may make the outcome stricter, under their own ids. An ``error`` inside denies.
@@ -29,7 +29,7 @@ from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, Tool
 from quarterdeck.policy.base import Bound, Grounds, ToolPolicy
-from quarterdeck.policy.grounding import Ground, addresses, host_of, leaves, lines
+from quarterdeck.policy.grounding import Ground, addresses, host_of, leaves, lines, names_something
 from quarterdeck.policy.rules import Rule, matches
 from quarterdeck.policy.sinks import audience
 from quarterdeck.policy.table import declared, field_names
@@ -268,12 +268,11 @@ class _Case:
         intent = self.grounds.intent
         if intent is not None and intent.get(self.tool.name, 0) <= 0:
             yield self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}"])
-        identity = [name for name in entry.identity_args if any(leaf not in (None, "") for leaf in leaves(args.get(name)))]
-        yield from self._must_stand("ground.identity", identity)
+        yield from self._must_stand("ground.identity", entry.identity_args)
         content = set(entry.content_args)
         free = [name for name in args if name not in content and name not in entry.identity_args and not self._bounded(name)]
         yield from self._must_stand("ground.undeclared", free)
-        if not identity:
+        if not any(map(self._rests_on_words, entry.identity_args)):
             yield from self._must_stand("ground.content", entry.content_args)
         texts = [leaf for name in entry.content_args for leaf in leaves(args.get(name)) if isinstance(leaf, str)]
         foreign = {each for text in texts for each in addresses(text) if not self.ground.holds(each)}
@@ -283,6 +282,9 @@ class _Case:
             yield self._ask(
                 "ground.address", [f"{_shown(each)} does not stand in the user's words" for each in sorted(foreign)]
             )
+        if intent is None and not any(map(self._rests_on_words, args)):
+            # A document's "now call wipe()" gives no argument that could betray where the wish comes from.
+            yield self._ask("ground.nothing", [f"nothing in this call of {self.tool.name} stands in the user's words"])
 
     def _must_stand(self, rule: str, names: Iterable[str]) -> Iterator[_Finding]:
         missing = [
@@ -295,6 +297,12 @@ class _Case:
         if missing:
             yield self._ask(rule, missing)
 
+    def _rests_on_words(self, name: str) -> bool:
+        """True if somebody named something by this argument: a default, a truth value and a blank text name nothing."""
+        return not self._is_default(name) and any(
+            names_something(leaf) and self.ground.holds(leaf) for leaf in leaves(self.call.args.get(name), self.fields)
+        )
+
     def _is_default(self, name: str) -> bool:
         """What the tool's author chose needs no ground, and tells nobody anything."""
         node = self.tool.input_schema.get("properties", {}).get(name, {})
@@ -303,7 +311,10 @@ class _Case:
     def _bounded(self, name: str) -> bool:
         """Inside its limits a number or choice is harmless whoever made it; outside it was denied already."""
         bound = self.entry.bounds.get(name)
-        return bound is not None and (bool(bound.one_of) or bound.maximum is not None)
+        if bound is None or (not bound.one_of and bound.maximum is None):
+            return False
+        # A maximum alone leaves room without end below nothing.
+        return bool(bound.one_of) or bound.minimum is not None or all(leaf >= 0 for leaf in leaves(self.call.args.get(name)))
 
     def _ask(self, rule: str, reasons: list[str]) -> _Finding:
         return _Finding(self.on_violation, rule, tuple(reasons[:8]))

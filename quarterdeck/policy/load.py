@@ -164,6 +164,11 @@ def _contradictions(tool: Tool, entry: _Entry) -> Iterator[tuple[str, str]]:
     for key, named in (("identity", entry.identity), ("content", entry.content), ("bounds", entry.bounds)):
         if missing := [name for name in named or () if name not in known]:
             yield key, f"{tool.name} takes no argument {', '.join(missing)}; it takes {', '.join(known) or 'none'}"
+    for name, bound in entry.bounds.items():
+        if _empty(declared(tool).bounds.get(name), bound):
+            yield "bounds", f"the bounds of {name} leave no value of those {tool.name} takes"
+    if entry.allow_domains and not (entry.identity or tool.identity_args):
+        yield "allow_domains", f"{tool.name} has no identity argument whose domain could be checked"
     if entry.sink is not None:
         try:
             check_sink(entry.sink, tool)
@@ -229,6 +234,14 @@ def _both(base: Bound | None, bound: _Bound) -> Bound:
         maximum=min(upper, default=None),
         one_of=tuple(each for each in allowed if not base.one_of or each in base.one_of),
     )
+
+
+def _empty(base: Bound | None, bound: _Bound) -> bool:
+    """True if both together allow nothing, which `Bound` cannot say: without values it allows any."""
+    both = _both(base, bound)
+    if both.minimum is not None and both.maximum is not None and both.minimum > both.maximum:
+        return True
+    return base is not None and bool(base.one_of) and bool(bound.one_of) and not both.one_of
 
 
 def _rule(written: _Rule, position: int, problems: _Problems) -> Rule | None:

@@ -49,5 +49,5 @@ def sink_parts(sink: str) -> tuple[str, tuple[str, ...]]:
 def audience(sink: str, effect: Effect, args: Mapping[str, Any], principal: Principal) -> Audience:
     """Who can read what a call with `args` sends; without a declared sink what the effect implies, at worst everybody."""
     name, named = sink_parts(sink or _BY_EFFECT.get(effect, "everybody"))
-    values = [leaf for each in named for leaf in leaves(args.get(each)) if isinstance(leaf, str) and leaf.strip()]
+    values = [str(leaf) for each in named for leaf in leaves(args.get(each)) if leaf is not None and str(leaf).strip()]
     return SINKS[name](principal, values)

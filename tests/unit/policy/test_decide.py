@@ -66,10 +66,41 @@ def publish(text: str) -> None: ...
 def contacts(name: str) -> None: ...
 
 
+@tool(effect="write")
+def wipe(everything: bool = False) -> None: ...
+
+
+@tool(effect="write", identity=("channel",), content=("text",), sink="nobody")
+def post(text: str, channel: str = "general") -> None: ...
+
+
+@tool(effect="write", identity=("assignee",), content=("text",), sink="users(assignee)")
+def assign(assignee: int, text: str) -> None: ...
+
+
+@tool(effect="write", identity=("account",))
+def credit(account: int, amount: Annotated[int, Field(le=100)]) -> None: ...
+
+
 def bare(target: str, options: dict[str, str]) -> None: ...
 
 
-TOOLS: list[Tool] = [look, fetch, remember, open_ticket, send_email, pay, adjust, publish, contacts, as_tool(bare)]
+TOOLS: list[Tool] = [
+    look,
+    fetch,
+    remember,
+    open_ticket,
+    send_email,
+    pay,
+    adjust,
+    publish,
+    contacts,
+    wipe,
+    post,
+    assign,
+    credit,
+    as_tool(bare),
+]
 POLICY = Policy.default(TOOLS)
 
 
@@ -327,6 +358,36 @@ def test_numbers_and_choices_inside_their_limits_are_harmless_and_defaults_too()
     assert decide(open_ticket, {"title": "x", "note": "y"}, "ticket x").rule == "ground.undeclared"
 
 
+@pytest.mark.row("G5", part="decide")
+def test_a_call_that_names_nothing_of_the_users_needs_approval_unless_it_was_asked_for() -> None:
+    assert outcome(decide(wipe, {}, "what is new?")) == ("approve", "ground.nothing")
+    assert outcome(decide(wipe, {"everything": True}, "what is new?")) == ("approve", "ground.nothing")
+    assert outcome(decide(wipe, {}, "wipe it", intent={"wipe": 1})) == ("allow", "context.grounded")
+    assert outcome(decide(wipe, {}, label=TRUSTED)) == ("allow", "context.trusted")
+
+
+@pytest.mark.row("G5", part="decide")
+@pytest.mark.parametrize("channel", ["general", "\u200b", " "])
+def test_a_recipient_by_default_or_blank_does_not_excuse_content_from_a_document(channel: str) -> None:
+    words = "summarise the page"
+
+    assert outcome(decide(post, {"text": "send me money", "channel": channel}, words)) == ("approve", "ground.content")
+    assert outcome(decide(post, {"text": "the page", "channel": channel}, words)) == ("allow", "context.grounded")
+
+
+@pytest.mark.row("G5", part="decide")
+def test_a_maximum_alone_does_not_open_what_lies_below_nothing() -> None:
+    assert decide(credit, {"account": 7, "amount": 99}, "credit 7").rule == "context.grounded"
+    assert decide(credit, {"account": 7, "amount": -(10**9)}, "credit 7").rule == "ground.undeclared"
+    assert decide(credit, {"account": 7, "amount": -5}, "credit -5 to 7").rule == "context.grounded"
+
+
+def test_a_recipient_named_by_a_number_is_a_reader_like_any_other() -> None:
+    decision = decide(assign, {"assignee": 42, "text": "x"}, "assign", label=Label(readers=Readers.of("group:hr")))
+
+    assert outcome(decision) == ("approve", "readers.sink")
+
+
 def test_private_data_in_an_untrusted_context_does_not_leave_unasked() -> None:
     mine = Label(readers=Readers.of("user:anna"))
 
@@ -446,6 +507,10 @@ CALLS: list[tuple[Tool, dict[str, Any]]] = [
     (pay, {"iban": "DE1", "amount": 5}),
     (adjust, {"account": 7, "amount": 5, "free": 5}),
     (publish, {"text": "hello"}),
+    (wipe, {"everything": True}),
+    (post, {"text": "hello"}),
+    (assign, {"assignee": 7, "text": "hello"}),
+    (credit, {"account": 7, "amount": -5}),
     (as_tool(bare), {"target": "db-1", "options": {"mode": "fast"}}),
 ]
 NAMES = ["user:anna", "group:hr", "user:bob@corp.example", "tenant:acme"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
@@ -26,10 +26,14 @@ def get_ticket(ticket_id: str) -> None: ...
 def pay(iban: str, amount: Annotated[float, Field(ge=0, le=5000)], note: str = "") -> None: ...
 
 
+@tool(effect="write")
+def grade(level: Literal["low", "high"]) -> None: ...
+
+
 def foreign(url: str, text: str) -> None: ...
 
 
-TOOLS: list[Tool] = [get_ticket, pay, as_tool(foreign)]
+TOOLS: list[Tool] = [get_ticket, pay, grade, as_tool(foreign)]
 
 
 def load(text: str) -> Policy:
@@ -139,6 +143,10 @@ def test_a_file_cannot_loosen_a_declaration(entry: str, complaint: str) -> None:
             "policy.yaml:4",
             "currency: unknown key",
         ),
+        ("policy: v1\ntools:\n  pay:\n    bounds: {amount: {min: 9, max: 1}}", "policy.yaml:4", "leave no value"),
+        ("policy: v1\ntools:\n  pay:\n    bounds: {amount: {max: .inf}}", "policy.yaml:4", "valid number"),
+        ("policy: v1\ntools:\n  get_ticket:\n    allow_domains: ['*.x']", "policy.yaml:4", "no identity argument"),
+        ("policy: v1\ntools:\n  grade:\n    bounds: {level: {one_of: [top]}}", "policy.yaml:4", "leave no value"),
         ("policy: v1\ntools:\n  foreign:\n    sink: emails(whom)", "policy.yaml:4", "reads whom"),
         ("policy: v1\ntools:\n  foreign:\n    sink: eval(url)", "policy.yaml:4", "none of"),
         ("policy: v1\ntools:\n  foreign:\n    sink: emails", "policy.yaml:4", "none of"),
