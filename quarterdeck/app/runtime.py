@@ -136,6 +136,7 @@ async def opened(
                 agents=configuration.agents,
                 default_agent=configuration.default_agent,
                 index=index,
+                interrupt=loop.interrupt,
             ),
             approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=registry),
             effects=Effects(journal=store.journal, dispatcher=dispatcher),

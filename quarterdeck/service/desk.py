@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -67,6 +67,7 @@ class Desk:
         agents: By name.
         default_agent: Whom a question goes to that names nobody.
         index: What documents are opened from.
+        interrupt: Makes a running advance look at its journal at once.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Desk:
         agents: Mapping[str, AgentSpec],
         default_agent: str,
         index: KnowledgeIndex,
+        interrupt: Callable[[str], None],
     ) -> None:
         self.sessions = sessions
         self.agents = agents
@@ -89,6 +91,7 @@ class Desk:
         self._hub = hub
         self._dispatcher = dispatcher
         self._index = index
+        self._interrupt = interrupt
 
     async def ask(self, principal: Principal, question: Question, wait_s: float) -> RunView:
         """Begin a run and wait until it ended, waits for a person, or `wait_s` seconds passed; the run goes on by itself.
@@ -164,12 +167,16 @@ class Desk:
         return await self._journal.runs(principal.tenant, status=status, user=user, before=before, limit=limit)
 
     async def cancel(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
-        """Ask a run to end. Asking twice changes nothing. Raises NotFound, Conflict when it has ended."""
+        """Ask a run to end; a model call in flight is cut. Asking twice changes nothing.
+
+        Raises NotFound, and Conflict when it has ended.
+        """
         row = await self._row(principal, run_id)
         if row.status.ended:
             raise Conflict(f"run {run_id} has ended already: {row.status.value}")
         event = CancelRequested(by=principal.user, reason=cleaned(reason) if reason else "")
         await self._journal.post(principal.tenant, run_id, Entry(event=event, key=event.key))
+        self._interrupt(run_id)
         await self._dispatcher.wake(principal.tenant, run_id)
         return await self.view(principal, run_id)
 

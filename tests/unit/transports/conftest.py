@@ -198,6 +198,7 @@ async def served() -> AsyncIterator[Served]:
         agents={"support": AgentSpec(name="support", model="simulated", limits=Limits(context_window=20_000))},
         default_agent="support",
         index=OneDocument(),  # type: ignore[arg-type]  # documents are all a desk needs of it
+        interrupt=lambda run_id: None,
     )
     app = http_app(
         desk=desk,
