@@ -6,6 +6,7 @@ searchable, because its access list may be what changed.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -196,6 +197,9 @@ def _document(tenant: str, work: _Work, parsed: Parsed, made_from: str) -> Docum
     front = parsed.front
     if reserved := sorted(front.keys() & _RESERVED):
         raise InvalidInput(f"the front matter may not set {', '.join(reserved)}")
+    for key in front:
+        if key not in _OWN_KEYS and difflib.get_close_matches(key.lower(), ("groups",), cutoff=0.8):
+            raise InvalidInput(f"the front matter has {key!r}: write 'groups' to say who may read it")
     own = front.get("groups")
     title, uri = (front.get(key, "") for key in ("title", "uri"))
     if not isinstance(title, str) or not isinstance(uri, str):

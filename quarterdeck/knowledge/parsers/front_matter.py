@@ -1,7 +1,8 @@
 """Front matter: the lines between two ``---`` at the head of a file that say who may read it and what it is called.
 
 A small, strict part of YAML: ``key: value``, ``key: [a, b]`` and ``key:`` followed by ``- item`` lines, with optional quotes
-and comments. Anything else is an error with its line, because a misread access list would open a document.
+and comments. Anything else is an error with its line, because a misread access list would open a document. For the same
+reason a text that begins with something like an access list outside of front matter is refused.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import re
 
 from quarterdeck.core.errors import InvalidInput
 
-__all__ = ["split_front_matter"]
+__all__ = ["split_front_matter", "without_access_list"]
 
 _KEY = re.compile(r"([A-Za-z_][\w-]{0,63}):(?:[ \t]+(.*))?\Z")
 _ITEM = re.compile(r"[ \t]*-[ \t]+(.+)\Z")
 _COMMENT = re.compile(r"(?:^|[ \t]+)#.*\Z")
 _QUOTED = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
 _PLAIN = re.compile(r"[^\s\[\]{}&*!|>%@`\"',#][^\[\]{}\"]*\Z")
-_OPEN = "---\n"
+_OPEN = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]*?---[ \t]*\n")
+_MISPLACED = re.compile(r"[^\w\n]*groups?[^\w\n]*:", re.IGNORECASE)
+_LOOKED_AT = 10  # lines of the text in which a misplaced access list is looked for
 _MAX_LINE = 1000  # characters; bounds the patterns above on hostile files
 
 
@@ -25,22 +28,37 @@ def split_front_matter(text: str) -> tuple[dict[str, str | tuple[str, ...]], str
     """The front matter of `text`, empty if it has none, and the text after it.
 
     Raises:
-        InvalidInput: It is not closed or a line of it cannot be read; the message names the line.
+        InvalidInput: It is not closed, a line of it cannot be read, or an access list stands outside of it; the message
+            names the line.
     """
-    if not text.startswith(_OPEN):
-        return {}, text
-    lines = text[len(_OPEN) :].split("\n")
+    opening = _OPEN.match(text)
+    if opening is None:
+        return {}, without_access_list(text)
+    lines = text[opening.end() :].split("\n")
     try:
         last = next(number for number, line in enumerate(lines) if line.rstrip() == "---")
     except StopIteration:
         raise InvalidInput("line 1: the front matter is not closed by a line '---'") from None
-    return _read(lines[:last]), "\n".join(lines[last + 1 :])
+    front = _read(lines[:last], first=2 + text.count("\n", 0, opening.end() - 1))
+    rest = "\n".join(lines[last + 1 :])
+    return front, rest if "groups" in front else without_access_list(rest)
 
 
-def _read(lines: list[str]) -> dict[str, str | tuple[str, ...]]:
+def without_access_list(text: str) -> str:
+    """`text`, unless it begins as if it said who may read it, where nothing reads that. Raises InvalidInput."""
+    for line in text.split("\n", _LOOKED_AT)[:_LOOKED_AT]:
+        if _MISPLACED.match(line[:_MAX_LINE]):
+            why = "put it between two lines '---' at the head of a Markdown file"
+            raise InvalidInput(f"{line[:60]!r} looks like an access list outside of front matter: {why}")
+        if line.lstrip().startswith("#"):
+            break
+    return text
+
+
+def _read(lines: list[str], first: int) -> dict[str, str | tuple[str, ...]]:
     values: dict[str, str | tuple[str, ...]] = {}
     key: str | None = None  # the key whose list items may follow
-    for number, line in enumerate(lines, start=2):
+    for number, line in enumerate(lines, start=first):
         if len(line) > _MAX_LINE:
             raise InvalidInput(f"line {number}: longer than {_MAX_LINE} characters in the front matter")
         if not line.strip() or line.lstrip().startswith("#"):

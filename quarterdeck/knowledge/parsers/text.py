@@ -6,6 +6,7 @@ from itertools import groupby
 
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.knowledge.parsers.base import Block, Parsed
+from quarterdeck.knowledge.parsers.front_matter import without_access_list
 
 __all__ = ["decode", "line_spans", "parse"]
 
@@ -35,8 +36,8 @@ def line_spans(text: str) -> list[tuple[int, int]]:
 
 
 def parse(data: bytes) -> Parsed:
-    """Read a text file. It has no title and no headings of its own."""
-    text = decode(data)
+    """Read a text file: no title, no headings, no front matter. One that seems to have an access list is refused."""
+    text = without_access_list(decode(data))
     blocks = []
     for filled, group in groupby(line_spans(text), key=lambda span: bool(text[slice(*span)].strip())):
         if filled:

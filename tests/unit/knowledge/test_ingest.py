@@ -131,6 +131,36 @@ async def test_bad_files_are_refused_with_a_reason_and_the_rest_is_read(index: S
     }
 
 
+@pytest.mark.row("K7", part="ingest")
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("a.md", "--- \ngroups: hr\n---\n"),
+        ("a.md", "\n\n---\ngroups: hr\n---\n"),
+        ("a.md", "\ufeff\ufeff---\ngroups: hr\n---\n"),
+        ("a.md", "\u200b---\ngroups: hr\n---\n"),
+        ("a.md", "---\nGroups: hr\n---\n"),
+        ("a.md", "---\ngroup: hr\n---\n"),
+        ("a.md", "---\ngruops: hr\n---\n"),
+        ("a.md", "----\ngroups: hr\n----\n"),
+        ("a.md", "---\n---\ngroups: hr\n---\n"),
+        ("a.md", "**Groups**: hr\n\n"),
+        ("a.txt", "---\ngroups: hr\n---\n"),
+    ],
+)
+async def test_an_access_list_written_a_little_wrong_never_falls_back_to_the_folders(
+    index: SqliteIndex, tmp_path: Path, name: str, head: str
+) -> None:
+    folder = tmp_path / "kb"
+    folder.mkdir()
+    (folder / name).write_text(f"{head}zeta pay of everybody\n", encoding="utf-8")
+
+    report = await Ingester(index, "acme").ingest_folder(folder, groups=EVERYONE)
+
+    assert await found(index, "zeta", "everyone") == []
+    assert await found(index, "zeta", "hr") or "groups" in dict(report.refused)[name].lower()
+
+
 async def test_nothing_of_a_file_that_broke_stays_searchable(index: SqliteIndex, folder: Path) -> None:
     ingester = Ingester(index, "acme")
     await ingester.ingest_folder(folder)
