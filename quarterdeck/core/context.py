@@ -38,12 +38,14 @@ class Context:
 
     Attributes:
         deadline: Monotonic seconds (``time.monotonic``) after which nobody waits for the result.
+        agent: Name of the agent that acts, empty outside of a run.
         tags: Traffic tags from the allow-list (experiment, shadow, tenant tier).
     """
 
     principal: Principal
     run_id: str
     deadline: float
+    agent: str = ""
     trace_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 

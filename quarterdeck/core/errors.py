@@ -59,10 +59,15 @@ __all__ = [
 
 
 class QuarterdeckError(Exception):
-    """The root. Its message says what happened, with which value, and what to do; never a secret or a prompt."""
+    """The root. Its message says what happened, with which value, and what to do; never a secret or a prompt.
+
+    Attributes:
+        usage: What model calls consumed before it, None if nothing is known of it.
+    """
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
+    usage: Usage | None = None
 
 
 class Misconfigured(QuarterdeckError):
@@ -179,11 +184,7 @@ class Filtered(ModelRefused):
 
 
 class ModelInvalid(QuarterdeckError):
-    """The model answered with something that is no answer: no choices, an HTML page, a stream without an end.
-
-    Attributes:
-        usage: What the call consumed all the same, None if nothing is known of it.
-    """
+    """The model answered with something that is no answer: no choices, an HTML page, a stream without an end."""
 
     code = "upstream_invalid"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -11,18 +12,23 @@ from quarterdeck.core.events import Delta
 from quarterdeck.core.messages import Message, ToolCall
 from quarterdeck.core.usage import Usage
 
-__all__ = ["Budget", "Completion", "Emit", "Model", "ModelRequest", "ToolSpec"]
+__all__ = ["Allowance", "Budget", "Completion", "Emit", "Model", "ModelRequest", "ToolSpec"]
 
 Emit = Callable[[Delta], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
-    """A tool as a model sees it."""
+    """A tool as a model sees it.
+
+    Attributes:
+        risk: 0 none, 1 low, 2 medium, 3 high. Not shown to the model; a router may go by it.
+    """
 
     name: str
     description: str
     input_schema: Mapping[str, Any]
+    risk: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +97,31 @@ class Model(Protocol):
         ...
 
 
-class Budget(Protocol):
-    """Asked before each model call and told after it. Implemented by the service."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """A budget's leave for one model call.
 
-    async def check(self, ctx: Context) -> None:
-        """Raises BudgetExceeded when nothing is left."""
+    Attributes:
+        model: The cheaper model to ask instead, None for the one that was named.
+        note: What the run's record should say of it, empty for nothing.
+    """
+
+    model: str | None = None
+    note: str = ""
+
+
+class Budget(Protocol):
+    """What may be spent. Asked before a call and told of everything that is consumed. Implemented by the service."""
+
+    def allow(self, ctx: Context, model: str, request: ModelRequest) -> AbstractAsyncContextManager[Allowance]:
+        """Hold back what the call may cost while the block lasts; near a limit, wait until others have settled.
+
+        Raises on entry:
+            BudgetExceeded: Nothing is left.
+            DeadlineExceeded: The caller's time was over before there was room.
+        """
         ...
 
-    async def spend(self, ctx: Context, model: str, usage: Usage) -> None: ...
+    async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
+        """Book what one call to a provider consumed, whether or not it gave an answer. Never fails."""
+        ...

@@ -1,4 +1,4 @@
-"""Puts a price on every call and holds it to a budget."""
+"""Puts a price on every call and tells a budget of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import anyio
 
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import ModelInvalid
+from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Budget, Completion, Emit, Model, ModelRequest
 from quarterdeck.models.prices import Prices
@@ -16,7 +16,10 @@ __all__ = ["Metered"]
 
 
 class Metered:
-    """Asks a budget before each call and tells it after, in tokens and money, also of calls that were billed and failed."""
+    """Tells a budget what each call consumed, in tokens and money, also of calls that were billed and failed.
+
+    It stands next to the provider, inside retries and fallbacks, so that each attempt is booked at its own model's price.
+    """
 
     def __init__(self, model: Model, prices: Prices, budget: Budget | None = None) -> None:
         self._model = model
@@ -28,11 +31,9 @@ class Metered:
         return self._model.name
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
-        if self._budget is not None:
-            await self._budget.check(ctx)
         try:
             completion = await self._model.complete(request, ctx, emit)
-        except ModelInvalid as error:
+        except QuarterdeckError as error:
             if error.usage is not None:
                 error.usage = await self._spend(ctx, self.name, error.usage)
             raise

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import BudgetExceeded, ModelInvalid
+from quarterdeck.core.errors import ModelInvalid
 from quarterdeck.core.usage import Usage
-from quarterdeck.models.base import Completion, Emit, ModelRequest
+from quarterdeck.models.base import Allowance, Completion, Emit, ModelRequest
 from quarterdeck.models.meter import Metered
 from quarterdeck.models.prices import Price, Prices
 from tests.provider import context, question
@@ -28,20 +31,18 @@ class Answers:
         return Completion(text="ok", usage=USAGE, model=self.name)
 
 
-class Purse:
-    """A budget of some dollars."""
+class Books:
+    """A budget that only takes notes."""
 
-    def __init__(self, left_usd: float) -> None:
-        self.left_usd = left_usd
+    def __init__(self) -> None:
         self.spent: list[tuple[str, Usage]] = []
 
-    async def check(self, ctx: Context) -> None:
-        if self.left_usd <= 0:
-            raise BudgetExceeded("spent")
+    @asynccontextmanager
+    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[Allowance]:
+        yield Allowance()
 
     async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
         self.spent.append((model, usage))
-        self.left_usd -= usage.cost_usd or 0.0
 
 
 PRICES = Prices({"test:m": Price(input_usd=2.0, output_usd=10.0, cached_usd=0.5)})
@@ -59,25 +60,22 @@ async def test_an_unlisted_model_has_an_unknown_cost() -> None:
     assert reply.usage.cost_usd is None
 
 
-async def test_a_spent_budget_stops_before_the_call() -> None:
-    model = Answers("test:m")
-    metered = Metered(model, PRICES, Purse(0.002))
+async def test_the_budget_hears_of_every_call_with_its_price() -> None:
+    books = Books()
 
-    await metered.complete(question(), context())
-    with pytest.raises(BudgetExceeded):
-        await metered.complete(question(), context())
+    reply = await Metered(Answers("test:m"), PRICES, books).complete(question(), context())
 
-    assert model.calls == 1
+    assert books.spent == [("test:m", reply.usage)]
 
 
 async def test_a_billed_call_that_failed_is_counted() -> None:
-    purse = Purse(1.0)
-    metered = Metered(Answers("test:m", ModelInvalid("html", usage=USAGE)), PRICES, purse)
+    books = Books()
+    metered = Metered(Answers("test:m", ModelInvalid("html", usage=USAGE)), PRICES, books)
 
     with pytest.raises(ModelInvalid) as caught:
         await metered.complete(question(), context())
 
-    assert [model for model, _ in purse.spent] == ["test:m"]
+    assert [model for model, _ in books.spent] == ["test:m"]
     assert caught.value.usage is not None
     assert caught.value.usage.cost_usd == pytest.approx(0.0024)
 

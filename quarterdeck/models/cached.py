@@ -1,0 +1,124 @@
+"""Answers again what was asked before, word for word."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from quarterdeck.core.context import Context
+from quarterdeck.core.events import Delta
+from quarterdeck.core.ids import content_hash
+from quarterdeck.core.labels import join_all
+from quarterdeck.core.usage import Usage
+from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
+from quarterdeck.models.route import routed
+from quarterdeck.store.codec import to_json
+
+__all__ = ["Cached", "CompletionCache", "cache_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    completion: Completion
+    until: float
+
+
+class CompletionCache:
+    """The newest answers, forgotten by age and by number. One for all models of a process: the model is in the key.
+
+    Attributes:
+        hits, misses: Since the start.
+        saved: What the hits would have consumed.
+    """
+
+    def __init__(
+        self, *, max_entries: int = 1000, ttl_s: float = 3600.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.saved = Usage()
+        self._max_entries = max_entries
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    def get(self, key: str) -> Completion | None:
+        kept = self._kept.get(key)
+        if kept is None or kept.until <= self._clock():
+            self._kept.pop(key, None)
+            self.misses += 1
+            return None
+        self._kept.move_to_end(key)
+        self.hits += 1
+        self.saved += kept.completion.usage
+        return kept.completion
+
+    def put(self, key: str, completion: Completion) -> None:
+        self._kept[key] = _Kept(completion, self._clock() + self._ttl_s)
+        self._kept.move_to_end(key)
+        if len(self._kept) > self._max_entries:
+            self._kept.popitem(last=False)
+
+
+class Cached:
+    """Gives the same answer to the same request, at no cost.
+
+    Only what would be the same again is kept: whole answers of requests without randomness, and none of requests with tools
+    unless asked for, as those answers depend on a world that changes.
+    """
+
+    def __init__(self, model: Model, cache: CompletionCache, *, with_tools: bool = False) -> None:
+        self._model = model
+        self._cache = cache
+        self._with_tools = with_tools
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        if request.temperature > 0 or (not self._with_tools and _has_tools(request)):
+            return await self._model.complete(request, ctx, emit)
+        ctx.remaining_s()
+        key = cache_key(self.name, request, ctx)
+        kept = self._cache.get(key)
+        if kept is not None:
+            await _emit(kept, emit)
+            return routed(replace(kept, usage=Usage(), attempts=0), "cache: hit")
+        completion = await self._model.complete(request, ctx, emit)
+        if completion.finish_reason in ("stop", "tool_calls"):
+            self._cache.put(key, completion)
+        return completion
+
+
+def cache_key(model: str, request: ModelRequest, ctx: Context) -> str:
+    """A hash of everything an answer depends on, and of who may see it.
+
+    The labels' sources are left out: they are ids of one run and change no answer. The tenant is always part of it;
+    so is the user, and what the user belongs to now, unless every word of the conversation is public (security rule 18).
+    """
+    asked = to_json(request)
+    for message in asked["messages"]:
+        for part in message.get("parts", ()):
+            part["label"].pop("sources", None)
+    public = join_all(part.label for message in request.messages for part in message.parts).readers.is_public
+    asker = [] if public else sorted(ctx.principal.names)
+    return content_hash([model, ctx.principal.tenant, asker, asked])
+
+
+def _has_tools(request: ModelRequest) -> bool:
+    return bool(request.tools) or any(message.tool_calls for message in request.messages)
+
+
+async def _emit(completion: Completion, emit: Emit | None) -> None:
+    if emit is None:
+        return
+    pieces = [
+        *(Delta(kind="reasoning", text=text) for text in (completion.reasoning,) if text),
+        *(Delta(kind="text", text=text) for text in (completion.text,) if text),
+        *(Delta(kind="tool_start", text=call.name, call_id=call.id) for call in completion.tool_calls),
+    ]
+    for n, delta in enumerate(pieces):
+        await emit(replace(delta, n=n))
