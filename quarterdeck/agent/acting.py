@@ -6,7 +6,7 @@ The start of a write is durable before it happens, its result as soon as it is t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import anyio
@@ -18,7 +18,7 @@ from quarterdeck.agent.state import CallState
 from quarterdeck.core.context import Context
 from quarterdeck.core.events import Delta, InDoubt, ToolReturned, ToolStarted
 from quarterdeck.core.ids import content_hash
-from quarterdeck.core.labels import Label, join_all
+from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
 from quarterdeck.core.tools import ToolContext
 from quarterdeck.policy.base import Decider
@@ -54,9 +54,9 @@ class Acting:
             label: Of the arguments: the join of everything the model was shown.
         """
         writes = {call.call.id for call in calls if self._is_write(call.call.name)}
-        jobs = [Job(call=call.call, context=self._tool_context(call.call), label=label) for call in calls]
+        jobs = [self._job(call.call, label) for call in calls]
         if not writes:
-            await self._read(jobs, label)
+            await self._read(jobs)
             return
         self.ledger.stage(*(self._start(call) for call in calls if call.call.id in writes))
         if not await self.ledger.commit():
@@ -66,22 +66,28 @@ class Acting:
             if result.call_id in writes and result.error == "timeout":
                 return  # nobody knows whether it happened, as if its worker had died; its start stands in the journal
             if result.call_id in writes:
-                self.ledger.stage(ToolReturned(result=self._labelled(result, label)), beside=[self._effect(result)])
+                self.ledger.stage(ToolReturned(result=result), beside=[self._effect(result)])
                 await self.ledger.commit()
             else:
-                self.ledger.stage(ToolReturned(result=self._labelled(result, label)))
+                self.ledger.stage(ToolReturned(result=result))
 
         with anyio.CancelScope(shield=True):  # a write that began is left to end: cutting it would leave it in doubt
             await self.executor.run_all(jobs, parallel=self.parallel, done=done)
 
-    async def _read(self, jobs: Sequence[Job], label: Label) -> None:
+    async def _read(self, jobs: Sequence[Job]) -> None:
         """Reads may repeat, so what asked for them need not be durable before; quick ones share its append."""
 
         async def done(result: ToolResult) -> None:
-            self.ledger.stage(ToolReturned(result=self._labelled(result, label)))
+            self.ledger.stage(ToolReturned(result=result))
 
         with self.ledger.committing_after(_COMPANY_S):
             await self.executor.run_all(jobs, parallel=self.parallel, done=done)
+
+    def _job(self, call: ToolCall, label: Label) -> Job:
+        """The call, and the label policy gives to what its tool returns."""
+        tool = self.toolbox.get(call.name)
+        gives = None if tool is None else self.policy.result_label(tool, label, self.context.principal)
+        return Job(call=call, context=self._tool_context(call), label=label, gives=gives)
 
     def _is_write(self, name: str) -> bool:
         tool = self.toolbox.get(name)
@@ -113,15 +119,6 @@ class Acting:
             deadline=self.context.deadline,
             emit=emit,
         )
-
-    def _labelled(self, result: ToolResult, arguments: Label) -> ToolResult:
-        """Passages bring their own labels; any other result has what policy says of its tool."""
-        if result.passages:
-            return replace(result, label=join_all(passage.label for passage in result.passages).join(arguments))
-        tool = self.toolbox.get(result.name)
-        if tool is None or not result.ok:
-            return result
-        return replace(result, label=self.policy.result_label(tool, arguments, self.context.principal))
 
     def _effect(self, result: ToolResult) -> Audit:
         return Audit(

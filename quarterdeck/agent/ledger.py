@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-import anyio
-
 from quarterdeck.agent.base import Audience
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.state import RunState
@@ -39,7 +37,7 @@ class Ledger:
         self._staged: list[Entry] = []
         self._beside: list[Beside] = []
         self._early: asyncio.Future[bool] | None = None
-        self._committing = anyio.Lock(fast_acquire=True)  # parallel tools commit their results as they come
+        self._committing = asyncio.Lock()  # parallel tools commit their results as they come
 
     def stage(self, *events: Event, beside: Sequence[Beside] = ()) -> None:
         """Fold `events` now; they become durable with the next commit, together with the rows beside them."""

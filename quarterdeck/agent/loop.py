@@ -223,6 +223,7 @@ class _Advance:
         self.spec = spec
         self.principal = principal
         self._typed = typed_by(principal)
+        self._context_label = self._seen_label = self._typed  # of which context, and that joined with the user's words
         self.tools = _Offered(loop.toolbox, spec.tools)
         self.executor = Executor(self.tools)
         self.tool_specs = tuple(
@@ -252,7 +253,10 @@ class _Advance:
     @property
     def _seen(self) -> Label:
         """The label of what the model writes: the join of everything it was shown, the user's words included."""
-        return self.ledger.state.label.join(self._typed)
+        if self._context_label is not self.ledger.state.label:
+            self._context_label = self.ledger.state.label
+            self._seen_label = self._context_label.join(self._typed)
+        return self._seen_label
 
     def _deadline(self, started: RunStarted) -> float:
         left = self.spec.limits.max_total_time - self.ledger.state.worked_s

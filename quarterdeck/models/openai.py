@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, Literal
 
 from quarterdeck.core.context import Context
@@ -255,6 +256,7 @@ async def _beginning(reply: Reply) -> bytes:
     return body[:_MAX_FAULT]
 
 
+@lru_cache(maxsize=1024)
 def _safe(name: str) -> str:
     """`name` with what providers refuse in names of functions replaced: a model's invention must not spoil later calls."""
     return _UNSAFE_NAME.sub("_", name)[:64]

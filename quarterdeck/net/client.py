@@ -31,13 +31,12 @@ class Reply:
         headers: By name, in any case.
     """
 
-    __slots__ = ("_idle_timeout_s", "_left", "_max_bytes", "_origin", "_response", "headers", "status")
+    __slots__ = ("_idle_timeout_s", "_left", "_max_bytes", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, *, max_bytes: int, idle_timeout_s: float | None) -> None:
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
-        self._origin = str(response.url.origin())
         self._max_bytes = self._left = max_bytes
         self._idle_timeout_s = idle_timeout_s
 
@@ -70,6 +69,10 @@ class Reply:
         if self._left < 0:
             raise TooLarge(f"the answer of {self._origin} is longer than the {self._max_bytes} bytes allowed")
         return piece
+
+    @property
+    def _origin(self) -> str:
+        return str(self._response.url.origin())
 
     async def drain(self, within_s: float = 0.05) -> None:
         """Wait shortly for the end of a body of which all that matters was read: only then is the connection kept."""

@@ -37,13 +37,15 @@ class Job:
 
     Attributes:
         call: With validated arguments.
-        label: Of its result.
+        label: Of its arguments, and so of an error; passages bring their own and are joined with it.
+        gives: Of what else it returns; None for that of its arguments.
         attempt: 1, or one more than the attempts journalled before.
     """
 
     call: ToolCall
     context: ToolContext
     label: Label
+    gives: Label | None = None
     attempt: int = 1
 
 
@@ -78,17 +80,28 @@ class Executor:
             why = f"The arguments of {call.name} could not be checked: {_said(error)}"
             return _error(call, label, "invalid_arguments", why)
 
-    async def run(self, call: ToolCall, tool: Tool, ctx: ToolContext, *, label: Label, attempt: int = 1) -> ToolResult:
+    async def run(
+        self,
+        call: ToolCall,
+        tool: Tool,
+        ctx: ToolContext,
+        *,
+        label: Label,
+        gives: Label | None = None,
+        attempt: int = 1,
+    ) -> ToolResult:
         """Execute a prepared call. Reads are tried again after a time-out, `tool.retries` times.
 
         Args:
-            label: Of the result; joined with the labels of passages, and untrusted if the tool fails.
+            label: Of the arguments: joined with the labels of passages, and untrusted if the tool fails.
+            gives: Of any other result; None for that of the arguments.
         """
         started = self._clock()
         last = attempt + (tool.retries if tool.is_read else 0)
-        result = await self._attempt(call, tool, ctx, label, attempt)
+        gives = gives or label
+        result = await self._attempt(call, tool, ctx, label, gives, attempt)
         while result.error == "timeout" and result.attempt < last and ctx.deadline - self._clock() >= RESERVE_S:
-            result = await self._attempt(call, tool, ctx, label, result.attempt + 1)
+            result = await self._attempt(call, tool, ctx, label, gives, result.attempt + 1)
         return replace(result, duration_ms=(self._clock() - started) * 1000)
 
     async def run_all(self, jobs: Sequence[Job], *, parallel: int, done: Done) -> list[ToolResult]:
@@ -128,14 +141,15 @@ class Executor:
         tool = self._toolbox.get(job.call.name)
         if tool is None:  # it was there when the call was prepared
             return _error(job.call, job.label, "unknown_tool", f"There is no tool {job.call.name[:64]!r} any more.")
-        return await self.run(job.call, tool, job.context, label=job.label, attempt=job.attempt)
+        return await self.run(job.call, tool, job.context, label=job.label, gives=job.gives, attempt=job.attempt)
 
-    async def _attempt(self, call: ToolCall, tool: Tool, ctx: ToolContext, label: Label, attempt: int) -> ToolResult:
+    async def _attempt(
+        self, call: ToolCall, tool: Tool, ctx: ToolContext, label: Label, gives: Label, attempt: int
+    ) -> ToolResult:
         left = ctx.deadline - self._clock()
         if left < RESERVE_S:
             return _error(call, label, "not_started", f"{call.name} was not started: the run's time is over.", attempt)
         limit_s = min(tool.timeout_s, left - RESERVE_S)
-        failed = replace(label, integrity=Integrity.UNTRUSTED)  # whoever made it fail chose the words (security rule 8)
         task = asyncio.current_task()
         cancels = task.cancelling() if task else 0
         with anyio.move_on_after(limit_s) as scope:
@@ -151,13 +165,13 @@ class Executor:
                     if ours:  # the tool failed while we were being cancelled; its failure must not hide that
                         await checkpoint_if_cancelled()
                         raise asyncio.CancelledError from error
-                    return _error(call, failed, "exception", f"{call.name} failed: {_said(error)}", attempt)
+                    return _failed(call, label, "exception", f"{call.name} failed: {_said(error)}", attempt)
             else:
-                return _success(call, tool, value, label, attempt)
-        return _error(call, failed, "timeout", _timed_out(tool, limit_s), attempt)
+                return _success(call, tool, value, label, gives, attempt)
+        return _failed(call, label, "timeout", _timed_out(tool, limit_s), attempt)
 
 
-def _success(call: ToolCall, tool: Tool, value: Any, label: Label, attempt: int) -> ToolResult:
+def _success(call: ToolCall, tool: Tool, value: Any, label: Label, gives: Label, attempt: int) -> ToolResult:
     if isinstance(value, tuple | list) and value and all(isinstance(item, Passage) for item in value):
         passages = _fitting(value, tool.max_output_chars)
         return ToolResult(
@@ -178,7 +192,7 @@ def _success(call: ToolCall, tool: Tool, value: Any, label: Label, attempt: int)
         call_id=call.id,
         name=call.name,
         status=ResultStatus.OK,
-        label=label,
+        label=gives,
         output=output,
         attempt=attempt,
         truncated=truncated,
@@ -210,6 +224,11 @@ def _said(error: BaseException) -> str:
         message = ""
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text if len(text) <= _MAX_ERROR_CHARS else f"{text[:_MAX_ERROR_CHARS]}…"
+
+
+def _failed(call: ToolCall, label: Label, code: str, text: str, attempt: int) -> ToolResult:
+    """The error of a tool that ran: whoever made it fail chose the words (security rule 8)."""
+    return _error(call, replace(label, integrity=Integrity.UNTRUSTED), code, text, attempt)
 
 
 def _error(call: ToolCall, label: Label, code: str, text: str, attempt: int = 1) -> ToolResult:

@@ -28,6 +28,7 @@ __all__ = ["Parameters", "read_parameters"]
 
 _EXACT_INTEGERS = 2.0**53
 _MAX_PROBLEMS = 10
+_JSON = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps makes an encoder per call
 
 
 class _Arguments(BaseModel):
@@ -95,7 +96,7 @@ class Parameters:
         return name in self.defaults and type(self.defaults[name]) is type(value) and bool(self.defaults[name] == value)
 
     def _validate(self, args: Mapping[str, Any]) -> BaseModel:
-        return self.model.model_validate_json(json.dumps(_plain(args), allow_nan=False), strict=True)
+        return self.model.model_validate_json(_JSON(_plain(args)), strict=True)
 
     def _explain(self, error: ValidationError) -> str:
         problems = error.errors(include_url=False, include_context=False)
