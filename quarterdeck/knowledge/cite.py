@@ -1,14 +1,16 @@
 """Citations: the marks a model leaves behind its sentences, resolved to passages and checked against them.
 
-A model writes ``[passage-id]`` behind a sentence, before or after its full stop; ``[a-1][b-2]``, ``[a-1, b-2]`` and
-``【a-1】`` are read too. For a person they become ``[1]``, ``[2]`` in order of first citation. What looks like a mark and
-names no retrieved passage is forged: it is taken out and reported, and so is a bare number, which would pass for a resolved
-mark. Other text in brackets, links and code stay as they are.
+A model writes ``[passage-id]`` behind a sentence, before or after its full stop; ``[a-1][b-2]``, ``[a-1, b-2]``,
+``[[a-1]]``, ``[source: a-1]``, ``【a-1】`` and ``［a-1］`` are read too. For a person they become ``[1]``, ``[2]`` in order
+of first citation. What looks like a mark and names no retrieved passage is forged: it is taken out and reported, and so is
+a bare number, which would pass for a resolved mark. A link that shows nothing but a mark is read as that mark. Other text
+in brackets, other links and code stay as they are.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -18,8 +20,14 @@ from quarterdeck.knowledge.entail import ENOUGH, contradicts, support
 
 __all__ = ["Cited", "Statement", "resolve", "without"]
 
-_ONE = r"[A-Za-z0-9_-]{1,80}"
-_MARK = re.compile(rf"[\[【]\s*({_ONE}(?:\s*[,，、;；]\s*{_ONE})*)\s*[\]】](?!\()")
+_ONE = r"[A-Za-z0-9_\-\uff10-\uff19\u200b-\u200d\u2010\u2011\u2060\ufeff]{1,80}"
+_MARK = re.compile(
+    r"\\?(?P<double>\[(?=\[))?[\[【［〔]\s*(?:(?:source|passage|ref|id|来源|出处|参考)s?\s*[:：]\s*|[#^])?"
+    rf"(?P<names>{_ONE}(?:\s*[,，、;；]\s*{_ONE})*)(?:†[^\]】\n]{{0,40}})?\s*\\?[\]】］〕](?(double)\])"
+    r"(?P<link>\((?:[^()\n]|\([^()\n]*\))*\))?",
+    re.IGNORECASE,
+)
+_SPELLINGS = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff")) | dict.fromkeys(map(ord, "\u2010\u2011"), "-")
 _BETWEEN = re.compile(r"\s*[,，、;；]\s*")
 _LIKE_AN_ID = re.compile(r"(?:[a-z0-9_-]{1,64}-\d{1,9}|\d{1,3})\Z")
 _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.DOTALL)
@@ -197,8 +205,11 @@ def _lift(text: str, passages: Mapping[str, Passage], unknown: dict[str, None]) 
     marks: list[_Mark] = []
     length = at = 0
     for found in _MARK.finditer(text):
-        names = [name.lower() for name in _BETWEEN.split(found[1])]
+        names = [_name(written) for written in _BETWEEN.split(found["names"])]
         if not all(name in passages or _LIKE_AN_ID.match(name) for name in names):
+            continue
+        # A link that shows a number or a passage's id would pass for a mark and lead elsewhere; other links are just links.
+        if found["link"] and not all(name in passages or name.isdecimal() for name in names):
             continue
         if any(start <= found.start() < end for start, end in code):
             continue
@@ -211,8 +222,16 @@ def _lift(text: str, passages: Mapping[str, Passage], unknown: dict[str, None]) 
         marks.append(_Mark(length, tuple(dict.fromkeys(name for name in names if name in passages))))
         unknown.update((name, None) for name in names if name not in passages)
         at = found.end()
+        # "[a-1]: https://.." on its own line would make a link of every [1].
+        if text.startswith(":", at) and not text[text.rfind("\n", 0, found.start()) + 1 : found.start()].strip():
+            at += 1
     plain.append(text[at:])
     return "".join(plain), marks
+
+
+def _name(written: str) -> str:
+    """The id a mark names: models write it with other hyphens, digits and capitals, and with invisible characters."""
+    return unicodedata.normalize("NFKC", written.translate(_SPELLINGS)).lower()
 
 
 def _render(statements: Iterable[Statement], sources: Collection[str]) -> str:

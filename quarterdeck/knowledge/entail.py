@@ -9,7 +9,9 @@ and costs one more question to the model. A wrong sentence in the passage's own 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 
 from quarterdeck.core.text import has_cjk
 from quarterdeck.knowledge.analyze import Vocabulary, statements, topic_terms
@@ -24,19 +26,35 @@ _LITERAL = re.compile(r"https?://[^\s)\]>，。；、]+|[\w.+-]+@[\w-]+(?:\.[\w-
 _CODE = re.compile(r"\b(?:[A-Z]{2,}|[A-Za-z]+\d[A-Za-z0-9]*)\b", re.ASCII)
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*", re.ASCII)
 _THOUSANDS = re.compile(r",(?=\d{3}(?:\D|\Z))")
-_WORD_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)
+_WORD_VALUES = {
+    word: value
+    for words, values in (
+        ("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen", range(1, 16)),
+        ("sixteen seventeen eighteen nineteen", range(16, 20)),
+        ("twenty thirty forty fifty sixty seventy eighty ninety hundred", range(20, 101, 10)),
+        ("thousand million", (10**3, 10**6)),
+    )
+    for word, value in zip(words.split(), values, strict=True)
 }
-_WORD_NUMBER = re.compile(rf"\b({'|'.join(_WORD_NUMBERS)})\b", re.IGNORECASE)
-_CJK_NUMBER = re.compile(r"[一二两三四五六七八九十百千零]+(?=个?[天日年月周次元小分工名位条项份倍楼层欧美块岁人台点号])")
+_UNIT = "one|two|three|four|five|six|seven|eight|nine"
+_TEEN = "ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
+_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+_SMALL = rf"(?:(?:{_TENS})(?:[-\s](?:{_UNIT}))?|{_TEEN}|{_UNIT})"
+_BELOW_1000 = rf"{_SMALL}(?:\shundred(?:\s(?:and\s)?{_SMALL})?)?"
+_WORD_NUMBER = re.compile(rf"\b{_BELOW_1000}(?:\s(?:thousand|million)(?:\s{_BELOW_1000})?)*\b", re.IGNORECASE)
+_OTHER_DIGIT = re.compile(r"[^\W0-9a-zA-Z_]")
+_CJK_NUMBER = re.compile(
+    "百分之([一二两三四五六七八九十百零]+)"
+    "|([一二两三四五六七八九十百千万亿零]+)(?=个?[天日年月周次元小分工名位条项份倍楼层欧美块岁人台点号])"
+)
+_CJK_LARGE = re.compile(r"(?<![0-9A-Za-z_.,])([\d,]+(?:\.\d+)?)\s?([万亿])")
 _CJK_DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七八九")} | {"两": 2}
-_CJK_UNITS = {"十": 10, "百": 100, "千": 1000}
+_CJK_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
 _NO_COUNT = re.compile(r"\bone\b|一(?=[个次位名点])", re.IGNORECASE)  # "choose one", "一个": articles, as a rule
 
 # Only words that turn a statement round. "Not only", "no later than", "不仅" and "不超过" do not.
 _NEGATION = re.compile(
-    r"\bnot\b(?!\s+(?:only|just|merely|later|more|less|exceed\w*)\b)|n['’]t\b"
+    r"\bnot\b(?!\s+(?:only|just|merely|later|more|less|exceed\w*)\b)|n['’ʼ]t\b"
     r"|\b(?:cannot|never|none|nobody|nothing|neither|without|forbidden|prohibited|banned|disallowed|impossible)\b"
     r"|\bno\b(?!\s+(?:later|more|less|fewer|sooner|matter)\b)(?!\s*,)"
     r"|不(?![仅但过断同久论少错超晚迟低高早限]|好意思)|没(?!关系)|(?:尚|从)未|未[经能获]|[并绝]非|无(?![线论])|禁止|严禁|请勿|切勿",
@@ -69,10 +87,21 @@ def _codes(text: str) -> frozenset[str]:
 
 def _numbers(text: str) -> frozenset[str]:
     """All numbers of `text` in one spelling: no thousands commas, no closing zeros, words and characters as digits."""
+    if not text.isascii():
+        text = _CJK_LARGE.sub(_written_out, _OTHER_DIGIT.sub(_as_digit, text))
     digits = (_plain(_THOUSANDS.sub("", number)) for number in _NUMBER.findall(text))
-    words = (_WORD_NUMBERS[word.lower()] for word in _WORD_NUMBER.findall(text))
-    characters = (str(_cjk_value(run)) for run in _CJK_NUMBER.findall(text)) if has_cjk(text) else ()
+    words = (str(_word_value(found)) for found in _WORD_NUMBER.findall(text))
+    characters = (str(_cjk_value(part or run)) for part, run in _CJK_NUMBER.findall(text)) if has_cjk(text) else ()
     return frozenset({*digits, *words, *characters})
+
+
+def _as_digit(found: re.Match[str]) -> str:
+    """A digit of another script, such as a full-width one, as ours; anything else as it is."""
+    return str(unicodedata.decimal(found[0], found[0]))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return f"{Decimal(found[1].replace(',', '') or 0) * _CJK_UNITS[found[2]]:f}"
 
 
 def _plain(number: str) -> str:
@@ -82,15 +111,27 @@ def _plain(number: str) -> str:
     return f"{whole}.{part.rstrip('0')}".rstrip(".")
 
 
+def _word_value(words: str) -> int:
+    return _value(_WORD_VALUES[word] for word in re.split(r"[-\s]+", words.lower()) if word in _WORD_VALUES)
+
+
 def _cjk_value(run: str) -> int:
-    total, digit = 0, 0
-    for character in run:
-        if character in _CJK_UNITS:
-            total += (digit or 1) * _CJK_UNITS[character]
+    return _value(_CJK_DIGITS[each] if each in _CJK_DIGITS else _CJK_UNITS[each] for each in run)
+
+
+def _value(parts: Iterable[int]) -> int:
+    """The number whose words are `parts`: a ten of Chinese and whatever is a hundred or more multiply what came before."""
+    total = section = digit = 0
+    for part in parts:
+        if part >= 10**4 or (part == 10**3 and section):
+            total += (section + digit or 1) * part
+            section = digit = 0
+        elif part in (100, 1000) or part == 10:
+            section += (digit or 1) * part
             digit = 0
         else:
-            digit = _CJK_DIGITS[character]
-    return total + digit
+            digit += part
+    return total + section + digit
 
 
 def _negated_otherwise(sentence: str, text: str) -> bool:

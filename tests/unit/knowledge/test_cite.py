@@ -35,6 +35,16 @@ PASSAGES = {
         ("The VPN is required outside the office. [vpn-1]", "The VPN is required outside the office. [1]"),
         ("The VPN is required outside the office.[vpn-1]", "The VPN is required outside the office. [1]"),
         ("The VPN is required outside the office. [VPN-1]", "The VPN is required outside the office. [1]"),
+        ("The VPN is required outside the office [[vpn-1]].", "The VPN is required outside the office [1]."),
+        ("The VPN is required outside the office [source: vpn-1].", "The VPN is required outside the office [1]."),
+        ("The VPN is required outside the office \\[vpn-1\\].", "The VPN is required outside the office [1]."),
+        ("The VPN is required outside the office [vpn\u20111].", "The VPN is required outside the office [1]."),
+        (
+            "The VPN is required outside the office [vpn-1](https://evil.example/(x)).",
+            "The VPN is required outside the office [1].",
+        ),
+        ("员工享有28天年假［nianjia-1］。", "员工享有28天年假 [1]。"),
+        ("员工享有28天年假〔来源：nianjia-1〕。", "员工享有28天年假 [1]。"),
         ("员工享有28天年假【nianjia-1】。", "员工享有28天年假 [1]。"),
         ("员工享有28天年假。[nianjia-1]", "员工享有28天年假。 [1]"),
     ],
@@ -74,7 +84,21 @@ def test_marks_side_by_side_belong_to_the_same_sentence() -> None:
 
 
 @pytest.mark.row("K6", part="forged")
-@pytest.mark.parametrize("forged", ["[payroll-7]", "[7]", "[vpn-2]", "【vpn-3】", "[vpn-9, payroll-1]"])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "[payroll-7]",
+        "[7]",
+        "[vpn-2]",
+        "【vpn-3】",
+        "[vpn-9, payroll-1]",
+        "[^7]",
+        "【7†source】",
+        "[\uff17]",
+        "[7\u200b]",
+        "[7](https://evil.example)",
+    ],
+)
 def test_a_forged_mark_is_taken_out_and_reported(forged: str) -> None:
     cited = resolve(f"Salaries are paid on Fridays {forged}.", PASSAGES)
 
@@ -82,6 +106,13 @@ def test_a_forged_mark_is_taken_out_and_reported(forged: str) -> None:
     assert cited.unknown
     assert (cited.sources, cited.citations) == ((), ())
     assert cited.uncited == ("Salaries are paid on Fridays.",)
+
+
+def test_a_mark_never_defines_a_link_for_the_numbers() -> None:
+    cited = resolve("The VPN is required outside the office [vpn-1].\n\n[vpn-1]: https://evil.example", PASSAGES)
+
+    assert cited.text.startswith("The VPN is required outside the office [1].")
+    assert "]:" not in cited.text
 
 
 def test_a_forged_id_beside_a_real_one_leaves_the_real_one() -> None:
@@ -169,6 +200,17 @@ def test_a_sentence_in_other_forms_of_the_same_words_is_supported(sentence: str)
         ("It takes three days.", "It takes four days.", True),
         ("Choose one of them.", "Choose any of them.", False),
         ("It is paid on the 25th.", "It is paid on day 25.", False),
+        ("It takes sixty days.", "It takes 50 days.", True),
+        ("It takes twenty-five days.", "It takes 25 days.", False),
+        ("There are two hundred and fifty seats.", "There are 250 seats.", False),
+        ("It takes \uff16\uff10 days.", "It takes 50 days.", True),
+        ("It takes \uff15\uff10 days.", "It takes 50 days.", False),
+        ("It isn\u02bct paid.", "It is paid.", True),
+        ("最多五万元。", "最多三万元。", True),
+        ("最多三万元。", "最多3万元。", False),
+        ("最多30,000元。", "最多三万元。", False),
+        ("补贴百分之三十。", "补贴百分之二十。", True),
+        ("补贴百分之二十。", "补贴20%。", False),
         ("需要十二个月。", "需要12个月。", False),
         ("需要两天。", "需要三天。", True),
         ("最多45欧元。", "不超过四十五欧元。", False),
