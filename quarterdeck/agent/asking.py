@@ -64,7 +64,7 @@ def _reply(completion: Completion, state: RunState, turn: int, label: Label) -> 
         turn=turn,
         message=Message(
             role=Role.ASSISTANT,
-            parts=(text,),
+            parts=(text, *(replace(item, label=label) for item in completion.opaque)),
             tool_calls=tuple(replace(call, id=f"t{turn}c{i}") for i, call in enumerate(calls)),
         ),
         model=completion.model,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from quarterdeck.core.labels import PUBLIC, Integrity, Label, join_all
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec
-from quarterdeck.models.tokens import count_tokens
+from quarterdeck.models.tokens import count_tokens, part_tokens
 
 __all__ = ["Compaction", "compact", "cost_of", "orphans", "system_message"]
 
@@ -39,7 +39,7 @@ def system_message(spec: AgentSpec, *, citing: bool, closing: bool) -> Message:
 
 def cost_of(message: Message) -> int:
     """Estimated tokens of one message."""
-    tokens = _OVERHEAD + sum(count_tokens(part.text) for part in message.parts)
+    tokens = _OVERHEAD + sum(map(part_tokens, message.parts))
     for call in message.tool_calls:
         tokens += _OVERHEAD + count_tokens(call.name) + count_tokens(str(call.args))
     return tokens

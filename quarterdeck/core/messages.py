@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from quarterdeck.core.answers import Passage, render_passages
+from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.labels import Label, join_all
 
-__all__ = ["Message", "Part", "ResultStatus", "Role", "Text", "ToolCall", "ToolResult"]
+__all__ = ["Image", "Message", "Opaque", "Part", "ResultStatus", "Role", "Text", "ToolCall", "ToolResult"]
 
 
 class Role(StrEnum):
@@ -30,7 +31,57 @@ class Text:
     kind: Literal["text"] = "text"
 
 
-Part = Text  # the union of all parts; images and files join it here
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture with its label: its bytes, or where the provider finds it.
+
+    Attributes:
+        media_type: ``image/png``, ``image/jpeg``, ``image/gif``, ``image/webp``.
+        data: The bytes as base64, empty if `url` says where they are.
+        url: A public https address. It is never fetched by us: the provider does, if it can.
+    """
+
+    media_type: str
+    label: Label
+    data: str = ""
+    url: str = ""
+    kind: Literal["image"] = "image"
+
+    def __post_init__(self) -> None:
+        if bool(self.data) == bool(self.url):
+            raise InvalidInput("an image has either data or a url")
+
+    @property
+    def text(self) -> str:
+        """Nothing: a picture has no words of its own."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opaque:
+    """Something a provider wants back unchanged and only it understands: signed thinking, encrypted reasoning.
+
+    It is sent to the provider it came from and to no other.
+
+    Attributes:
+        provider: First part of the name of the model that made it.
+        item: JSON as it came.
+        place: How many pieces of the message stood before it; its text, unless empty, is one piece, each tool call another.
+    """
+
+    provider: str
+    item: dict[str, Any]
+    label: Label
+    place: int = 0
+    kind: Literal["opaque"] = "opaque"
+
+    @property
+    def text(self) -> str:
+        """Nothing: it is not for people."""
+        return ""
+
+
+Part = Text | Image | Opaque  # told apart by their fields: what is stored leaves out `kind`, which is a default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ class Usage:
     Attributes:
         cost_usd: Money by the price table; None when a model had no known price (unknown is not free).
         cached_tokens: Prompt tokens the provider read from its cache, a part of prompt_tokens.
+        cache_write_tokens: Prompt tokens the provider put into its cache, another part of prompt_tokens.
         reasoning_tokens: A part of completion_tokens.
         estimated: True when a provider reported nothing and the tokens are our estimate.
     """
@@ -25,6 +26,7 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    cache_write_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -40,4 +42,5 @@ class Usage:
             cached_tokens=self.cached_tokens + other.cached_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             estimated=self.estimated or other.estimated,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
         )

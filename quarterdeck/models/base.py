@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from quarterdeck.core.context import Context
 from quarterdeck.core.events import Delta
-from quarterdeck.core.messages import Message, ToolCall
+from quarterdeck.core.messages import Message, Opaque, ToolCall
 from quarterdeck.core.usage import Usage
 
 __all__ = ["Allowance", "Budget", "Completion", "Emit", "Model", "ModelRequest", "ToolSpec"]
@@ -58,6 +58,7 @@ class Completion:
 
     Attributes:
         tool_calls: In the provider's order, ids as sent (may be empty or repeated; the loop renumbers them).
+        opaque: What the provider wants back with this reply; whoever keeps the reply labels it like the reply's text.
         finish_reason: ``stop``, ``tool_calls``, ``length``, ``content_filter``.
         model: The model that really answered, ``provider:name``, or ``simulated``.
         route: How it was chosen, empty when there was no choice.
@@ -67,6 +68,7 @@ class Completion:
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
+    opaque: tuple[Opaque, ...] = ()
     finish_reason: Literal["stop", "tool_calls", "length", "content_filter"] = "stop"
     usage: Usage = field(default_factory=Usage)
     model: str = ""

@@ -23,17 +23,20 @@ class Price:
 
     Attributes:
         cached_usd: For prompt tokens the provider read from its cache; None if they cost what others do.
+        cache_write_usd: For prompt tokens the provider put into its cache; None likewise.
     """
 
     input_usd: float
     output_usd: float
     cached_usd: float | None = None
+    cache_write_usd: float | None = None
 
     def cost_usd(self, usage: Usage) -> float:
         cached_usd = self.input_usd if self.cached_usd is None else self.cached_usd
-        fresh = usage.prompt_tokens - usage.cached_tokens
-        micro = fresh * self.input_usd + usage.cached_tokens * cached_usd + usage.completion_tokens * self.output_usd
-        return micro / 1_000_000
+        written_usd = self.input_usd if self.cache_write_usd is None else self.cache_write_usd
+        fresh = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
+        micro = fresh * self.input_usd + usage.cached_tokens * cached_usd + usage.cache_write_tokens * written_usd
+        return (micro + usage.completion_tokens * self.output_usd) / 1_000_000
 
 
 class Prices:
@@ -61,7 +64,12 @@ class Prices:
 def _read(rows: Mapping[str, Any]) -> dict[str, Price]:
     try:
         return {
-            model: Price(input_usd=row["input"], output_usd=row["output"], cached_usd=row.get("cached"))
+            model: Price(
+                input_usd=row["input"],
+                output_usd=row["output"],
+                cached_usd=row.get("cached"),
+                cache_write_usd=row.get("cache_write"),
+            )
             for model, row in rows.items()
         }
     except (KeyError, AttributeError, TypeError) as error:

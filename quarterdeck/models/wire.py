@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,9 +19,19 @@ try:
 except ImportError:  # the library install does without it
     orjson = None  # type: ignore[assignment]  # a module has no type that allows None
 
-__all__ = ["Fault", "decode", "encode", "failure", "read_fault", "retry_after_s", "shortened", "traceparent"]
+__all__ = ["Fault", "decode", "encode", "failure", "negotiable", "read_fault", "retry_after_s", "shortened", "traceparent"]
 
-_FILTERED = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+_FILTERED = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        "ResponsibleAIPolicyViolation",
+        "bio_policy",
+        "misalignment_policy_violation",
+        "image_content_policy_violation",
+    }
+)
+_TOO_LONG = ("context length", "context limit", "context window", "prompt is too long")
 _MAY_PASS = frozenset({408, 409, 429})
 _SECRET = re.compile(r"\b(?:sk|pk|key|rk)-[\w*.-]{6,}|\bBearer\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
@@ -106,6 +116,12 @@ def read_fault(body: Any, secret: str = "") -> Fault:
     )
 
 
+def negotiable(fault: Fault, params: Collection[str]) -> str | None:
+    """The one of `params` that a model said it does not take, None if the fault is another."""
+    refused = fault.code.startswith("unsupported_") or "not supported" in fault.message.lower()
+    return fault.param if refused and fault.param in params else None
+
+
 def shortened(text: str, secret: str = "", limit: int = 300) -> str:
     """`text` fit for a message: one printable line, at most `limit` characters, without what looks like a credential."""
     if secret:
@@ -124,7 +140,9 @@ def failure(model: str, status: int | None, headers: Mapping[str, str], fault: F
         message += f" (request {shortened(request_id, limit=80)})"
     if fault.code in _FILTERED:
         return Filtered(message, status=status)
-    if fault.code == "context_length_exceeded" or (status == 400 and "context length" in fault.message.lower()):
+    if fault.code == "context_length_exceeded" or (
+        status == 400 and any(phrase in fault.message.lower() for phrase in _TOO_LONG)
+    ):
         return ContextTooLarge(message)
     if (status is None and fault.code != "invalid_request_error") or (status and (status in _MAY_PASS or status >= 500)):
         return ModelUnavailable(message, status=status, retry_after_s=retry_after_s(headers))
