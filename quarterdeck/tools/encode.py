@@ -185,7 +185,8 @@ class _Walk:
             if self.left < 0:
                 self.cut = True
                 break
-            found[self._key(key)] = self.plain(item)
+            name = self._key(key)  # before its value, which may use up the room
+            found[name] = self.plain(item)
         return found
 
     def _key(self, key: Any) -> str:

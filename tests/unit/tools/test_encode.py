@@ -151,6 +151,13 @@ def test_oversize_is_cut_and_says_so(value: Any) -> None:
     assert text.endswith("[cut: longer than 1000 characters]")
 
 
+def test_a_key_is_kept_when_its_value_is_cut() -> None:
+    text, truncated = encode({"body": "x" * 5000, "next": 1}, 1000)
+
+    assert truncated
+    assert text.startswith('{"body": "xxx')
+
+
 def test_what_just_fits_is_not_cut() -> None:
     assert encode("x" * 1000, 1000) == ("x" * 1000, False)
 
