@@ -12,8 +12,13 @@ __all__ = ["INDEXES", "PROVIDERS", "STORES", "resolve"]
 
 STORES: Mapping[str, str] = {"sqlite": "quarterdeck.store.sqlite_store:open_sqlite"}
 INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
-# A provider that is not named here speaks OpenAI's protocol at the base_url it is configured with.
-PROVIDERS: Mapping[str, str] = {"openai": "quarterdeck.models.openai:OpenAIModel"}
+# By dialect; which provider speaks which is told in `providers`.
+PROVIDERS: Mapping[str, str] = {
+    "openai": "quarterdeck.models.openai:OpenAIModel",
+    "openai-responses": "quarterdeck.models.responses:ResponsesModel",
+    "anthropic": "quarterdeck.models.anthropic:AnthropicModel",
+    "azure": "quarterdeck.models.azure:AzureModel",
+}
 
 
 def resolve(table: Mapping[str, str], name: str, what: str) -> Any:

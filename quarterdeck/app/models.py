@@ -7,20 +7,22 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from quarterdeck.app.implementations import PROVIDERS, resolve
+from quarterdeck.app.providers import KNOWN, Known, known
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
 from quarterdeck.models.meter import Metered
 from quarterdeck.models.prices import Prices
 from quarterdeck.models.retry import Exponential, RetryBudget, Retrying
+from quarterdeck.models.structured import Mode, Structured
 from quarterdeck.net.client import GuardedClient
 from quarterdeck.settings import Settings, environment_only
-from quarterdeck.settings.schema import Provider
+from quarterdeck.settings.load import CUSTOMARY, PREFIX
+from quarterdeck.settings.schema import ModelSettings, Provider
 
 __all__ = ["ModelShelf", "library_models"]
 
 SIMULATED = "simulated"
-BASE_URLS: Mapping[str, str] = {"openai": "https://api.openai.com/v1"}
 
 
 class ModelShelf:
@@ -69,48 +71,56 @@ class ModelShelf:
             return _simulated()
         if not rest:
             raise Misconfigured(f"model {name!r} is not of the form provider:name")
-        configured = self._settings.models.providers.get(provider, Provider())
-        base_url = configured.base_url or BASE_URLS.get(provider)
-        if base_url is None:
-            known = ", ".join(BASE_URLS)
-            raise Misconfigured(f"model {name!r}: set models.providers.{provider}.base_url, or use one of: {known}")
-        if configured.api_key is None and configured.base_url is None:
-            variable = f"{provider.upper()}_API_KEY"
+        how = known(provider)
+        owner = how.settings or provider
+        configured = self._settings.models.providers.get(owner, Provider())
+        if configured.base_url is None and how.base_url is None:
+            names = ", ".join(name for name, each in KNOWN.items() if each.base_url)
+            raise Misconfigured(f"model {name!r}: set models.providers.{owner}.base_url, or use one of: {names}")
+        if configured.api_key is None and configured.base_url is None and how.needs_key:
+            variable = _key_variable(owner)
             if wants_remote:
                 raise Misconfigured(f"model {name!r} needs a key: set {variable}")
             self.warnings.append(f"{variable} is not set: the simulated model answers in place of {name}")
             return _simulated()
-        secret = configured.api_key.get_secret_value() if configured.api_key else ""
-        return self._wrapped(name, _Connected(name, base_url, secret, self._settings.models.timeout_s, self))
+        return self._wrapped(name, _Connected(name, how, configured, self._settings.models, self))
 
     def _wrapped(self, name: str, model: Model) -> Model:
         models = self._settings.models
         budget = self._budgets.setdefault(name.partition(":")[0], RetryBudget())
-        retrying = Retrying(model, retries=models.retries, backoff=Exponential(base_s=models.retry_base_s), budget=budget)
+        mode = self._structured(name)
+        able = model if mode == "native" else Structured(model, mode)
+        retrying = Retrying(able, retries=models.retries, backoff=Exponential(base_s=models.retry_base_s), budget=budget)
         return Metered(retrying, self._prices)
+
+    def _structured(self, name: str) -> Mode:
+        chosen = self._settings.models.structured
+        provider = name.partition(":")[0]
+        return chosen.get(name) or chosen.get(provider) or known(provider).structured
 
 
 class _Connected:
     """A model on the wire whose connections are opened when it is first asked."""
 
-    def __init__(self, name: str, base_url: str, api_key: str, timeout_s: float, shelf: ModelShelf) -> None:
+    def __init__(self, name: str, how: Known, configured: Provider, models: ModelSettings, shelf: ModelShelf) -> None:
         self.name = name
-        self._base_url = base_url
-        self._api_key = api_key
-        self._timeout_s = timeout_s
+        self._how = how
+        self._configured = configured
+        self._models = models
         self._shelf = shelf
         self._model: Model | None = None
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
         if self._model is None:
-            provider = self.name.partition(":")[0]
-            kind = resolve(PROVIDERS, provider if provider in PROVIDERS else "openai", "model provider")
-            self._model = kind(
+            configured = self._configured
+            self._model = resolve(PROVIDERS, self._how.dialect, "model provider")(
                 self.name,
-                base_url=self._base_url,
-                api_key=self._api_key,
+                base_url=configured.base_url or self._how.base_url,
+                api_key=configured.api_key.get_secret_value() if configured.api_key else "",
                 client=await self._shelf.client(),
-                timeout_s=self._timeout_s,
+                timeout_s=self._models.timeout_s,
+                idle_timeout_s=self._models.idle_timeout_s,
+                **({"api_version": configured.api_version} if configured.api_version else {}),
             )
         return await self._model.complete(request, ctx, emit)
 
@@ -132,7 +142,17 @@ def _simulated() -> Model:
     return SimulatedModel()
 
 
+def _key_variable(provider: str) -> str:
+    path = ("models", "providers", provider, "api_key")
+    return next((name for name, target in CUSTOMARY.items() if target == path), f"{PREFIX}{'__'.join(path)}".upper())
+
+
 def _origins(providers: Mapping[str, Provider]) -> list[str]:
-    """Origins an administrator configured: they may be private, such as a model server on this machine."""
-    split = [urlsplit(provider.base_url) for provider in providers.values() if provider.base_url]
+    """Origins that may be private, such as a model server on this machine: those configured, and of known such servers.
+
+    This pool calls the addresses of models and no other, so that nothing a model says reaches them.
+    """
+    configured = [provider.base_url for provider in providers.values() if provider.base_url]
+    local = [each.base_url for each in KNOWN.values() if each.base_url and not each.needs_key]
+    split = [urlsplit(base_url) for base_url in (*configured, *local)]
     return [f"{url.scheme}://{url.netloc}" for url in split]

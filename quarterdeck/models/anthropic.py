@@ -45,6 +45,9 @@ class AnthropicModel(WireModel):
     path = "/v1/messages"
     statuses = _STATUSES
 
+    def _url(self, base_url: str) -> str:
+        return base_url.removesuffix("/v1") + self.path  # some write the address with the version, some without
+
     def _authorization(self) -> dict[str, str]:
         return {"anthropic-version": _VERSION, **({"x-api-key": self._key} if self._key else {})}
 

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import (
-    DeadlineExceeded,
-    Forbidden,
-    Misconfigured,
-    ModelInvalid,
-    ModelRefused,
-    ModelUnavailable,
-    TooLarge,
-    Unavailable,
-)
+from quarterdeck.core.errors import ModelUnavailable, Unavailable
 from quarterdeck.models.base import Completion, Emit, ModelRequest
+from quarterdeck.models.endpoint import Endpoint
 from quarterdeck.models.listener import Listener
 from quarterdeck.models.sse import EventStream
-from quarterdeck.models.wire import Fault, decode, encode, failure, read_fault, shortened, traceparent
+from quarterdeck.models.wire import Fault, failure, read_fault
 from quarterdeck.net.client import GuardedClient, Reply
 
 __all__ = ["WireModel"]
-
-_MAX_REPLY = 32 << 20
-_MAX_FAULT = 64 << 10
-_TICK_S = 0.005  # timers of some event loops fire a few milliseconds early
 
 
 class WireModel(ABC):
@@ -39,7 +26,7 @@ class WireModel(ABC):
     error. Such a call is sent again without, and later calls leave them out from the start.
     """
 
-    path: ClassVar[str]
+    path: ClassVar[str]  # behind the base URL
     statuses: ClassVar[Mapping[str, int]] = {}  # of errors that come inside a reply, by their code
 
     def __init__(
@@ -64,13 +51,15 @@ class WireModel(ABC):
         """
         self._name = name
         self._wire_name = name.partition(":")[2] or name
-        self._url = base_url.rstrip("/") + self.path
         self._key = api_key.strip()
-        if not self._key.isprintable() or not self._key.isascii():
-            raise Misconfigured(f"the API key of {name} has characters no header can carry: copy it again")
-        self._headers = {"Content-Type": "application/json", **self._authorization()}
-        self._client = client
-        self._timeout_s = timeout_s
+        self._endpoint = Endpoint(
+            name,
+            self._url(base_url.rstrip("/")),
+            key=self._key,
+            headers=self._authorization(),
+            client=client,
+            timeout_s=timeout_s,
+        )
         self._idle_timeout_s = idle_timeout_s
         self._options = dict(options or {})
         self._refused: frozenset[str] = frozenset()
@@ -91,6 +80,9 @@ class WireModel(ABC):
     def _negotiable(self, fault: Fault) -> str | None:
         """The parameter a bad request was refused for, if it can do without; may be one that is left out already."""
 
+    def _url(self, base_url: str) -> str:
+        return base_url + self.path
+
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
@@ -102,59 +94,30 @@ class WireModel(ABC):
         started = time.monotonic()
         attempts = 1
         listener = self._listener(emit)
-        while True:
-            async with self._sent(request, ctx, listener) as reply:
-                if not 200 <= reply.status < 300:
-                    self._refused |= {await self._refusal(reply)}
-                else:
-                    await self._listen(reply, listener)
-                    if not listener.paused:
-                        break
-                    listener.resume()
-            attempts += 1
+        try:
+            while not await self._asked(request, ctx, listener):
+                attempts += 1
+        except ModelUnavailable as error:
+            error.delivered = listener.delivered
+            raise
         return listener.completion(request, seconds=time.monotonic() - started, attempts=attempts)
 
-    @asynccontextmanager
-    async def _sent(self, request: ModelRequest, ctx: Context, listener: Listener) -> AsyncIterator[Reply]:
-        """The reply to `request`, with the network's failures told in the words of the protocol."""
-        headers = self._headers
-        if (parent := traceparent(ctx.trace_id)) is not None:
-            headers = {**headers, "traceparent": parent}
-        try:
-            async with self._client.open(
-                "POST",
-                self._url,
-                headers=headers,
-                body=encode(self._payload(request, listener)),
-                timeout_s=min(ctx.remaining_s(), self._timeout_s),
-                idle_timeout_s=self._idle_timeout_s if listener.watched else None,
-                max_bytes=_MAX_REPLY,
-            ) as reply:
-                yield reply
-        except Forbidden as error:
-            raise ModelRefused(f"{self._name} was not called: {error}") from error
-        except TooLarge as error:
-            raise ModelInvalid(f"{self._name}: {error}") from error
-        except Unavailable as error:
-            if type(error) is not Unavailable:
-                raise  # already said in those words, or the watcher's own
-            if ctx.deadline - time.monotonic() < _TICK_S:
-                raise DeadlineExceeded(f"run {ctx.run_id} has used up its time waiting for {self._name}") from error
-            raise ModelUnavailable(f"{self._name}: {error}", delivered=listener.delivered) from error
-
-    async def _refusal(self, reply: Reply) -> str:
-        """The parameter this model does not take, if that is all; otherwise raises the error the reply is."""
-        body = await _beginning(reply)
-        try:
-            decoded = decode(body)
-        except ValueError:
-            decoded = body.decode("utf-8", "replace")
-        fault = read_fault(decoded, self._key)
-        if reply.status == 400 and (param := self._negotiable(fault)) is not None and param not in self._refused:
-            return param
-        if 300 <= reply.status < 400:
-            raise ModelRefused(f"{self._name} answered {reply.status}, a redirect: set its base_url to where it points")
-        raise failure(self._name, reply.status, reply.headers, fault)
+    async def _asked(self, request: ModelRequest, ctx: Context, listener: Listener) -> bool:
+        """Send one request and hear its reply; False if another has to follow."""
+        idle_timeout_s = self._idle_timeout_s if listener.watched else None
+        async with self._endpoint.post(self._payload(request, listener), ctx, idle_timeout_s) as reply:
+            if not 200 <= reply.status < 300:
+                fault = await self._endpoint.fault(reply)
+                param = self._negotiable(fault) if reply.status == 400 else None
+                if param is None or param in self._refused:
+                    raise self._endpoint.error(reply, fault)
+                self._refused |= {param}
+                return False
+            await self._listen(reply, listener)
+        if not listener.paused:
+            return True
+        listener.resume()
+        return False
 
     async def _listen(self, reply: Reply, listener: Listener) -> None:
         if listener.watched and "json" not in reply.headers.get("Content-Type", ""):
@@ -186,29 +149,9 @@ class WireModel(ABC):
                 await reply.drain()
 
     async def _hear(self, data: bytes, reply: Reply, listener: Listener) -> None:
-        try:
-            decoded = decode(data)
-        except ValueError as error:
-            text = shortened(data.decode("utf-8", "replace"), self._key, limit=200)
-            raise ModelInvalid(f"{self._name} answered {reply.status} with something that is not JSON: {text!r}") from error
-        if not isinstance(decoded, dict):
-            raise ModelInvalid(f"{self._name} answered with JSON that is no object")
+        decoded = self._endpoint.decoded(data, reply)
         fault = self._fault(decoded)
         if fault is not None:
             numeric = int(fault.code) if fault.code.isdecimal() and len(fault.code) == 3 else None
-            failed = failure(self._name, self.statuses.get(fault.code, numeric), reply.headers, fault)
-            if isinstance(failed, ModelUnavailable):
-                failed.delivered = listener.delivered
-            raise failed
+            raise failure(self._name, self.statuses.get(fault.code, numeric), reply.headers, fault)
         await listener.add(decoded)
-
-
-async def _beginning(reply: Reply) -> bytes:
-    """The first 64 KiB of a body, or what of it arrives: an error is an error even if its explanation is cut."""
-    body = b""
-    try:
-        while len(body) < _MAX_FAULT and (piece := await reply.read_some()):
-            body += piece
-    except Unavailable:
-        pass
-    return body[:_MAX_FAULT]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from quarterdeck.core.errors import ModelInvalid, Truncated
@@ -23,7 +25,7 @@ __all__ = ["Counts", "Finish", "Listener", "count", "safe_name"]
 Finish = Literal["stop", "tool_calls", "length", "content_filter"]
 
 _MOST_TOKENS = 10_000_000  # no window is larger; a larger report is a mistake of the provider
-_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_UNSAFE_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 # Until whoever keeps the reply labels it, nobody may read it.
 _UNLABELLED = Label(readers=NOBODY)
 _log = logging.getLogger(__name__)
@@ -185,9 +187,10 @@ class Listener(ABC):
         )
 
 
+@lru_cache(maxsize=1024)
 def safe_name(name: str) -> str:
     """`name` with what providers refuse in names of functions replaced: a model's invention must not spoil later calls."""
-    return "".join(char if char in _SAFE else "_" for char in name[:64])
+    return _UNSAFE_NAME.sub("_", name)[:64]
 
 
 def count(value: Any) -> int | None:

@@ -75,6 +75,7 @@ class Provider(_Section):
 
     base_url: str | None = Field(None, description="Base URL of its API; None for the provider's own.")
     api_key: SecretStr | None = Field(None, description="Its key. Keep it in the environment, not in the file.")
+    api_version: str = Field("", description="Azure only: version of its API, such as 2024-10-21; empty for the newest.")
 
 
 class ModelSettings(_Section):
@@ -89,6 +90,12 @@ class ModelSettings(_Section):
     providers: dict[str, Provider] = Field(default_factory=dict, description="By provider name, such as openai.")
     timeout_s: Seconds = Field(
         60.0, description="Seconds one request to a model may take; a run with less time left waits less."
+    )
+    idle_timeout_s: Seconds = Field(30.0, description="Seconds between two pieces of a streamed reply.")
+    structured: dict[str, Literal["native", "tool", "prompted"]] = Field(
+        default_factory=dict,
+        description="How models are made to satisfy a schema, by provider or provider:name: enforced by the provider "
+        "(native), as arguments of a tool, or prompted. Unlisted ones: as the provider can.",
     )
     retries: int = Field(3, ge=0, le=10, description="How often a call that can recover is repeated.")
     retry_base_s: Seconds = Field(1.0, description="Seconds before the first repeat; it doubles from there.")
