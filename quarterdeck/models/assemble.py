@@ -15,17 +15,23 @@ __all__ = ["MAX_ARGUMENTS", "Assembler", "tool_call"]
 
 MAX_ARGUMENTS = 256 * 1024
 _MAX_DEPTH = 64
+_MAX_NAME = 128  # longer than any tool's, so what is cut names none
 
 
 @dataclass(slots=True)
 class _Slot:
-    """A call while it is being sent."""
+    """A call while it is being sent.
+
+    Attributes:
+        closed: The last thing of its arguments that is not blank is a brace, so that they may be whole.
+    """
 
     place: int
     id: str = ""
     name: str = ""
     pieces: list[str] = field(default_factory=list)
     size: int = 0
+    closed: bool = False
 
     def name_with(self, piece: str) -> None:
         # Some servers repeat the name with every piece, some send it growing, some in parts.
@@ -33,9 +39,12 @@ class _Slot:
             self.name = piece
         elif piece != self.name:
             self.name += piece
+        self.name = self.name[:_MAX_NAME]
 
     def append(self, piece: str) -> None:
         self.size += len(piece)
+        if end := piece.rstrip():
+            self.closed = end.endswith("}")
         if self.size <= MAX_ARGUMENTS:
             self.pieces.append(piece)
         else:
@@ -44,8 +53,7 @@ class _Slot:
     @property
     def complete(self) -> bool:
         """True when its arguments are a JSON object already, so that another name begins another call."""
-        text = "".join(self.pieces).rstrip()
-        return text.endswith("}") and tool_call(self.id, self.name, text).malformed is None
+        return self.closed and tool_call(self.id, self.name, "".join(self.pieces)).malformed is None
 
 
 class Assembler:
@@ -58,6 +66,7 @@ class Assembler:
     def __init__(self) -> None:
         self._slots: list[_Slot] = []
         self._by_index: dict[int, _Slot] = {}
+        self._by_id: dict[str, _Slot] = {}
 
     def __bool__(self) -> bool:
         return bool(self._slots)
@@ -70,6 +79,7 @@ class Assembler:
         call_id, name, arguments = _text(fragment.get("id")), _text(function.get("name")), function.get("arguments")
         slot = self._slot(fragment.get("index"), call_id, name)
         slot.id = slot.id or call_id
+        self._by_id.setdefault(slot.id, slot)
         unnamed = not slot.name
         if name:
             slot.name_with(name)
@@ -107,8 +117,7 @@ class Assembler:
             return slot
         latest = self._slots[-1] if self._slots else None
         if id:
-            known = next((slot for slot in self._slots if slot.id == id), None)
-            return known or self._begin()
+            return self._by_id.get(id) or self._begin()
         if latest is None or (name and latest.name and latest.complete):
             return self._begin()
         return latest

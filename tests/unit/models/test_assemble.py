@@ -162,6 +162,24 @@ def test_arguments_beyond_the_bound_are_dropped_while_they_come() -> None:
     assert call.malformed == f"the arguments are longer than {MAX_ARGUMENTS} characters"
 
 
+def test_a_name_without_end_is_cut_to_one_no_tool_has() -> None:
+    assembler = Assembler()
+    for piece in ("x" * 50, *("yz" * 40 for _ in range(1000))):
+        assembler.add({"index": 0, "function": {"name": piece, "arguments": ""}})
+
+    (call,) = assembler.calls()
+
+    assert 64 < len(call.name) <= 128
+
+
+def test_a_whole_call_followed_by_blanks_lets_the_next_name_begin_another() -> None:
+    assembler = Assembler()
+    for name, arguments in (("a", '{"x": 1'), ("", "}"), ("", " \n"), ("b", "{}")):
+        assembler.add({"function": {"name": name, "arguments": arguments}})
+
+    assert [(call.name, call.args) for call in assembler.calls()] == [("a", {"x": 1}), ("b", {})]
+
+
 def test_no_arguments_are_an_empty_object() -> None:
     assert tool_call("1", "now", " ").args == {}
 
