@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from quarterdeck.core.answers import Answer, Passage
 from quarterdeck.core.context import Principal
@@ -515,35 +515,7 @@ Event = (
     | Unknown
 )
 
-KINDS: Mapping[str, type] = {
-    cls.kind: cls
-    for cls in (
-        RunStarted,
-        Retrieved,
-        ModelReply,
-        Decided,
-        ToolStarted,
-        ToolReturned,
-        ApprovalRequested,
-        ApprovalDecided,
-        InDoubt,
-        DoubtResolved,
-        AnswerRejected,
-        GuardrailFired,
-        Steer,
-        CancelRequested,
-        PauseRequested,
-        ResumeRequested,
-        ContextCompacted,
-        NodeStarted,
-        NodeSkipped,
-        ChildStarted,
-        ChildFinished,
-        FinalAnswer,
-        RunFailed,
-        RunCancelled,
-    )
-}
+KINDS: Mapping[str, type] = {cls.kind: cls for cls in get_args(Event) if cls is not Unknown}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
