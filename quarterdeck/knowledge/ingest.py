@@ -37,6 +37,7 @@ Progress = Callable[[int, int, str], None]
 _ID_LENGTH = 56  # leaves room for the number of a passage within the 64 characters of an id
 _NOT_ID = re.compile(r"[^a-z0-9_]+")
 _GROUP = re.compile(r"(?:user:)?[\w.@-]{1,128}\Z")
+_SCHEME = re.compile(r"([^/?#:]*):")
 _OWN_KEYS = frozenset({"title", "groups", "uri"})
 _RESERVED = frozenset({"trusted", "collection", "path", "hash"})  # trust is declared for a folder, never by a file in it
 
@@ -204,6 +205,8 @@ def _document(tenant: str, work: _Work, parsed: Parsed, made_from: str) -> Docum
     title, uri = (front.get(key, "") for key in ("title", "uri"))
     if not isinstance(title, str) or not isinstance(uri, str):
         raise InvalidInput("title and uri in the front matter must be one value, not a list")
+    if (scheme := _SCHEME.match(uri)) and scheme[1].lower() not in ("http", "https"):
+        raise InvalidInput(f"the uri {uri[:60]!r} is no http(s) address: people are to open it with a click")
     meta = {
         key: value if isinstance(value, str) else ", ".join(value) for key, value in front.items() if key not in _OWN_KEYS
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -25,6 +26,14 @@ R = TypeVar("R")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}\Z")  # what every provider accepts
 _MAX_OUTPUT_CHARS = 1 << 20
 _RISKS: Mapping[str, int] = {"none": 0, "low": 1, "medium": 2, "high": 3}
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "description", "sink"), (str,)),
+    **dict.fromkeys(("idempotent", "trusted", "resolver", "needs_approval", "inline"), (bool,)),
+    **dict.fromkeys(("identity", "content"), (tuple, list)),
+    **dict.fromkeys(("retries", "max_output_chars"), (int,)),
+    "timeout_s": (int, float),
+    "risk": (int, str),
+}
 _USUAL_RISK: Mapping[Effect, int] = {
     Effect.READ: 0,
     Effect.READ_EGRESS: 1,
@@ -130,7 +139,7 @@ def as_tool(value: Tool | Callable[..., Any]) -> Tool:
 
 def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameType | None) -> FunctionTool[P, R]:
     said: ToolOptions = options or {}
-    _refuse_unknown(said)
+    _check_options(said)
     name = said.get("name") or getattr(function, "__name__", None) or type(function).__name__
     if _NAME.match(name) is None:
         raise Misconfigured(f"tool {name!r}: a name is 1 to 64 of a-z, A-Z, 0-9, '_', '-' and begins with a letter")
@@ -164,10 +173,15 @@ def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameTy
     return made
 
 
-def _refuse_unknown(options: ToolOptions) -> None:
+def _check_options(options: ToolOptions) -> None:
     unknown = sorted(options.keys() - ToolOptions.__annotations__.keys())
     if unknown:
         raise Misconfigured(f"@tool knows no option {', '.join(unknown)}; it knows {', '.join(ToolOptions.__annotations__)}")
+    for name, kinds in _KINDS.items():
+        value = options.get(name)
+        if name in options and type(value) not in kinds:  # exactly: True is no number and "no" no truth value
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise Misconfigured(f"@tool: {name}={value!r} is {type(value).__name__} and must be {wanted}")
 
 
 def _effect(name: str, options: ToolOptions) -> Effect:
@@ -194,8 +208,8 @@ def _check(made: Tool, parameters: Parameters) -> None:
             )
     if both := sorted({*made.identity_args} & {*made.content_args}):
         raise Misconfigured(f"tool {made.name}: {', '.join(both)} is either identity or content")
-    if made.timeout_s <= 0:
-        raise Misconfigured(f"tool {made.name}: timeout_s must be above 0")
+    if not 0 < made.timeout_s < math.inf:
+        raise Misconfigured(f"tool {made.name}: timeout_s must be above 0 and finite")
     if not 1 <= made.max_output_chars <= _MAX_OUTPUT_CHARS:
         raise Misconfigured(f"tool {made.name}: max_output_chars must be from 1 to {_MAX_OUTPUT_CHARS}")
     if made.retries < 0 or (made.retries and not made.is_read):

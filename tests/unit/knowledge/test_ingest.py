@@ -119,6 +119,7 @@ async def test_bad_files_are_refused_with_a_reason_and_the_rest_is_read(index: S
     (folder / "trusting.md").write_text("---\ntrusted: true\n---\nx\n")
     (folder / "badgroup.md").write_text("---\ngroups: 'h r'\n---\nx\n")
     (folder / ".hidden.md").write_text("x")
+    (folder / "script.md").write_text("---\nuri: javascript:alert(1)\n---\nx\n")
     os.mkfifo(folder / "pipe.md")
 
     report = await Ingester(index, "acme").ingest_folder(folder, groups=EVERYONE)
@@ -127,7 +128,8 @@ async def test_bad_files_are_refused_with_a_reason_and_the_rest_is_read(index: S
     assert report.added == 3
     assert reasons["broken.md"].startswith("line 2:")
     assert reasons.keys() == {
-        *("broken.md", "binary.md", "gbk.txt", "big.txt", "empty.md", "image.png", "trusting.md", "badgroup.md", "pipe.md")
+        *("broken.md", "binary.md", "gbk.txt", "big.txt", "empty.md", "image.png", "trusting.md", "badgroup.md", "pipe.md"),
+        "script.md",
     }
 
 
