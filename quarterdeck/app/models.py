@@ -1,19 +1,18 @@
-"""Which model answers under a name, and what is wrapped around it."""
+"""Which model answers under a name."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from quarterdeck.app.chains import Chains
 from quarterdeck.app.implementations import PROVIDERS, resolve
 from quarterdeck.app.providers import KNOWN, Known, known
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured
-from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
-from quarterdeck.models.meter import Metered
-from quarterdeck.models.prices import Prices
-from quarterdeck.models.retry import Exponential, RetryBudget, Retrying
+from quarterdeck.models.base import Budget, Completion, Emit, Model, ModelRequest
 from quarterdeck.models.structured import Mode, Structured
 from quarterdeck.net.client import GuardedClient
 from quarterdeck.settings import Settings, environment_only
@@ -26,24 +25,28 @@ SIMULATED = "simulated"
 
 
 class ModelShelf:
-    """Implements `agent.base.Models`: makes each model once, with retries, prices and one connection pool for all.
+    """Implements `agent.base.Models`: makes each model once, wrapped as configured, over one connection pool for all.
 
     Attributes:
         warnings: What a person should know of the models given out so far.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, folder: Path = Path(), budget: Budget | None = None) -> None:
+        """
+        Args:
+            folder: Which paths in the settings are relative to.
+            budget: None where nothing is counted.
+        """
         self.warnings: list[str] = []
         self._settings = settings
         self._made: dict[str, Model] = {}
-        self._budgets: dict[str, RetryBudget] = {}
-        self._prices = Prices.bundled()
         self._client: GuardedClient | None = None
+        self._chains = Chains(settings.models, self._make, folder=folder, budget=budget)
 
     def get(self, name: str) -> Model:
-        """The model under ``provider:name``. Raises Misconfigured for an unknown provider or a missing key."""
+        """The model under ``provider:name`` or a role. Raises Misconfigured for an unknown provider or a missing key."""
         if name not in self._made:
-            self._made[name] = self._make(name)
+            self._made[name] = self._chains.whole(name)
         return self._made[name]
 
     async def client(self) -> GuardedClient:
@@ -61,6 +64,7 @@ class ModelShelf:
             await client.__aexit__(None, None, None)
 
     def _make(self, name: str) -> Model:
+        """The model itself, with nothing around it but what it takes to satisfy a schema."""
         provider, _, rest = name.partition(":")
         wants_remote = self._settings.models.mode == "remote" or self._settings.env == "production"
         if provider == SIMULATED:
@@ -83,15 +87,9 @@ class ModelShelf:
                 raise Misconfigured(f"model {name!r} needs a key: set {variable}")
             self.warnings.append(f"{variable} is not set: the simulated model answers in place of {name}")
             return _simulated()
-        return self._wrapped(name, _Connected(name, how, configured, self._settings.models, self))
-
-    def _wrapped(self, name: str, model: Model) -> Model:
-        models = self._settings.models
-        budget = self._budgets.setdefault(name.partition(":")[0], RetryBudget())
+        connected = _Connected(name, how, configured, self._settings.models, self)
         mode = self._structured(name)
-        able = model if mode == "native" else Structured(model, mode)
-        retrying = Retrying(able, retries=models.retries, backoff=Exponential(base_s=models.retry_base_s), budget=budget)
-        return Metered(retrying, self._prices)
+        return connected if mode == "native" else Structured(connected, mode)
 
     def _structured(self, name: str) -> Mode:
         chosen = self._settings.models.structured

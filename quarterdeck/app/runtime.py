@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from quarterdeck.agent.loop import Loop
+from quarterdeck.app.chains import prices
 from quarterdeck.app.folder import build_tools, ingest
 from quarterdeck.app.implementations import INDEXES, STORES, resolve
 from quarterdeck.app.models import ModelShelf
@@ -25,18 +26,20 @@ from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.policy.load import load_policy
 from quarterdeck.service.access import Access, Keys
 from quarterdeck.service.advance import Announced
+from quarterdeck.service.budgets import BudgetLimit, Budgets
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.streams import Hub
-from quarterdeck.settings import Configuration
+from quarterdeck.settings import Configuration, Settings
+from quarterdeck.store.base import Records
 from quarterdeck.store.lock import FolderLock
 from quarterdeck.tools.registry import Registry
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.dispatch import LocalDispatcher
 from quarterdeck.workflow.effects import Effects
 
-__all__ = ["Runtime", "open_index", "open_store", "opened"]
+__all__ = ["Runtime", "open_budgets", "open_index", "open_store", "opened"]
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Runtime:
     effects: Effects
     access: Access
     hub: Hub
+    budgets: Budgets
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     models: Mapping[str, str]
     keys: Keys
@@ -90,12 +94,13 @@ async def opened(
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(FolderLock(configuration.data))
-        models = ModelShelf(configuration.settings)
+        store = open_store(configuration)
+        stack.push_async_callback(store.close)
+        budgets = open_budgets(configuration.settings, store.records)
+        models = ModelShelf(configuration.settings, folder=configuration.folder, budget=budgets)
         stack.push_async_callback(models.close)
         # A missing key is a mistake now, not at the first question.
         named = {agent.model: models.get(agent.model).name for agent in configuration.agents.values()}
-        store = open_store(configuration)
-        stack.push_async_callback(store.close)
         index = await open_index(configuration)
         stack.push_async_callback(index.close)
         reports = await ingest(configuration, index, progress)
@@ -124,7 +129,7 @@ async def opened(
         stopping = anyio.Event()
         advance = Announced(loop.advance, store.journal, hub)
         concurrency = configuration.settings.worker.concurrency
-        await stack.enter_async_context(_advancing(dispatcher, advance, concurrency))
+        await stack.enter_async_context(_working(dispatcher, advance, concurrency, budgets))
         yield Runtime(
             configuration=configuration,
             desk=Desk(
@@ -142,6 +147,7 @@ async def opened(
             effects=Effects(journal=store.journal, dispatcher=dispatcher),
             access=access,
             hub=hub,
+            budgets=budgets,
             checks=_checks(store, index, stopping),
             models=named,
             keys=keys,
@@ -153,17 +159,21 @@ async def opened(
 
 
 @contextlib.asynccontextmanager
-async def _advancing(dispatcher: LocalDispatcher, advance: Announced, concurrency: int) -> AsyncIterator[None]:
-    """Advance runs while the block lasts. An error of the block, or of the dispatcher, comes out as it is, in no group."""
+async def _working(
+    dispatcher: LocalDispatcher, advance: Announced, concurrency: int, budgets: Budgets
+) -> AsyncIterator[None]:
+    """Advance runs and write down what they spend while the block lasts. An error comes out as it is, in no group."""
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(budgets.serve)
             tasks.start_soon(partial(dispatcher.serve, advance, concurrency=concurrency))
             try:
                 yield
             except Exception as error:  # noqa: BLE001 - raised again below, outside the group
                 failure = error
             await dispatcher.stop(_LAST_TURNS_S)
+            budgets.stop()
     except BaseExceptionGroup as group:
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
@@ -188,6 +198,12 @@ def open_store(configuration: Configuration) -> Any:
     url = configuration.settings.store.database_url
     scheme, path = _url(url.get_secret_value() if url else f"sqlite:///{configuration.data}", configuration.folder)
     return resolve(STORES, scheme, "store")(path)
+
+
+def open_budgets(settings: Settings, records: Records) -> Budgets:
+    """What may be spent and what was; its `serve` writes it down."""
+    limits = [BudgetLimit(**limit.model_dump()) for limit in settings.budgets]
+    return Budgets(records, prices(settings.models), limits)
 
 
 def _url(url: str, folder: Path) -> tuple[str, Path]:

@@ -66,7 +66,8 @@ class Cached:
     """Gives the same answer to the same request, at no cost.
 
     Only what would be the same again is kept: whole answers of requests without randomness, and none of requests with tools
-    unless asked for, as those answers depend on a world that changes.
+    unless asked for, as those answers depend on a world that changes. The answer of a stand-in is not kept: it
+    would be given long after the model it stood in for is back.
     """
 
     def __init__(self, model: Model, cache: CompletionCache, *, with_tools: bool = False) -> None:
@@ -88,7 +89,7 @@ class Cached:
             await _emit(kept, emit)
             return routed(replace(kept, usage=Usage(), attempts=0), "cache: hit")
         completion = await self._model.complete(request, ctx, emit)
-        if completion.finish_reason in ("stop", "tool_calls"):
+        if completion.model == self.name and completion.finish_reason in ("stop", "tool_calls"):
             self._cache.put(key, completion)
         return completion
 

@@ -10,7 +10,18 @@ from pydantic_core import PydanticUndefined
 
 from quarterdeck.service.access import SCOPES
 from quarterdeck.settings.load import CUSTOMARY, PREFIX
-from quarterdeck.settings.schema import AgentFile, Collection, LimitsFile, Provider, Settings, UserFile
+from quarterdeck.settings.schema import (
+    AgentFile,
+    BudgetFile,
+    Collection,
+    LimitsFile,
+    PriceFile,
+    Provider,
+    QuestionClass,
+    RouteFile,
+    Settings,
+    UserFile,
+)
 
 __all__ = ["reference"]
 
@@ -37,6 +48,36 @@ profiles:
   regions: {eu: {models: {providers: {openai: {base_url: https://eu.example/v1}}}}}
   flags: {patient: {models: {timeout_s: 120}}}
 ```
+"""
+
+_MODELS = """
+### Models that stand in for each other
+
+What a call passes, outside in: recording, budget, router, cache, fallbacks, breaker, retries, prices. Each decision stands
+in the run's record, in the reply's `route`.
+
+```yaml
+models:
+  default: openai:gpt-5
+  router_model: openai:gpt-5-nano
+  fallbacks: {"*": [anthropic:claude-sonnet-4-5, preset]}
+  fallback_on: [model_unavailable, upstream_invalid, context_too_large, "model_refused:401"]
+  router:
+    rules:
+      - {name: risky, risk: 2, use: openai:gpt-5}
+      - {name: personnel, readers: ["group:hr"], use: ollama:qwen3}
+    classes:
+      routine: {meaning: greetings and questions with a short answer, use: openai:gpt-5-nano}
+      hard: {meaning: everything else, use: openai:gpt-5}
+    default_class: hard
+budgets:
+  - {scope: tenant, period: month, max_usd: 500}
+  - {scope: user, max_usd: 5, downgrade_at: 0.8, downgrade_to: openai:gpt-5-nano}
+  - {scope: run, max_tokens: 200000}
+```
+
+A budget is exact to one call: calls side by side hold back what they may cost, and one that may not fit beside those in
+flight waits for them. With a limit in money, a model whose price is unknown is refused; `models.prices` can give it one.
 """
 
 _USERS = """
@@ -70,6 +111,15 @@ def _lines() -> Iterator[str]:
     yield from _table(_fields(Collection))
     yield "\nEach of `models.providers`, by name:\n"
     yield from _table(_fields(Provider))
+    yield "\nEach of `models.prices`, by model, in US dollars per million tokens:\n"
+    yield from _table(_fields(PriceFile))
+    yield "\nEach of `models.router.rules`; a condition that is not given always holds:\n"
+    yield from _table(_fields(RouteFile))
+    yield "\nEach of `models.router.classes`, by name:\n"
+    yield from _table(_fields(QuestionClass))
+    yield "\nEach of `budgets`:\n"
+    yield from _table(_fields(BudgetFile))
+    yield _MODELS
     yield "\n## agents/NAME.yaml\n"
     yield from _table(_fields(AgentFile))
     yield "\n`limits`:\n"

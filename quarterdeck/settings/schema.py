@@ -4,22 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
+from quarterdeck.core.errors import QuarterdeckError, error_of
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.service.access import SCOPES, User
 
 __all__ = [
     "AgentFile",
+    "BreakerSettings",
+    "BudgetFile",
+    "CacheSettings",
+    "CassetteSettings",
     "Collection",
     "KnowledgeSettings",
     "LimitsFile",
     "LogSettings",
     "ModelSettings",
+    "PriceFile",
     "Profiles",
     "Provider",
+    "QuestionClass",
+    "RouteFile",
+    "RouterSettings",
     "ServerSettings",
     "Settings",
     "StoreSettings",
@@ -78,6 +96,76 @@ class Provider(_Section):
     api_version: str = Field("", description="Azure only: version of its API, such as 2024-10-21; empty for the newest.")
 
 
+class PriceFile(_Section):
+    """What a model costs, in US dollars per million tokens."""
+
+    input_usd: float = Field(ge=0, description="Prompt tokens.")
+    output_usd: float = Field(ge=0, description="Completion tokens.")
+    cached_usd: float | None = Field(None, ge=0, description="Prompt tokens read from the provider's cache.")
+    cache_write_usd: float | None = Field(None, ge=0, description="Prompt tokens put into the provider's cache.")
+
+
+class BreakerSettings(_Section):
+    """When a provider that fails is left alone."""
+
+    failure_share: float = Field(0.5, gt=0, le=1, description="Failures among the calls in the window that open it.")
+    minimum_calls: int = Field(20, ge=1, description="Calls in the window before it can open.")
+    window_s: Seconds = Field(10.0, description="Seconds looked back.")
+    open_s: Seconds = Field(5.0, description="Seconds without a call, then one call is let through as a probe.")
+
+
+class RouteFile(_Section):
+    """Where requests go for which every condition holds that is given."""
+
+    name: Id = Field(description="Stands in the run's record.")
+    use: str = Field(description="Model, provider:name or the name of a role.")
+    integrity: Literal["endorsed", "untrusted"] | None = Field(None, description="Some part is at least that bad.")
+    readers: Words = Field((), description="Some part is restricted to one of these, such as group:hr.")
+    risk: int | None = Field(None, ge=0, le=3, description="A tool of at least that risk is offered.")
+    min_chars: int | None = Field(None, ge=0, description="Characters of the conversation, at least.")
+    max_chars: int | None = Field(None, ge=0, description="Characters of the conversation, at most.")
+    tenants: Words = Field((), description="Tenants.")
+    agents: Words = Field((), description="Agents.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Traffic tags with these values.")
+
+
+class QuestionClass(_Section):
+    """A class a small model may sort a question into."""
+
+    meaning: str = Field(description="What belongs into it, in words for the model.")
+    use: str = Field(description="Model, provider:name or the name of a role.")
+
+
+class RouterSettings(_Section):
+    """Which model a request goes to."""
+
+    rules: tuple[RouteFile, ...] = Field((), description="The first whose conditions hold decides.")
+    classes: dict[Id, QuestionClass] = Field(
+        default_factory=dict, description="By name; where no rule holds, models.router_model says which. Empty: nobody asks."
+    )
+    default_class: str = Field("", description="Class when the model names none, or not in time; empty for the first.")
+    timeout_s: Seconds = Field(2.0, description="Seconds the model has for it.")
+
+
+class CacheSettings(_Section):
+    """Answers that are given again to the same request of the same user."""
+
+    enabled: bool = Field(False, description="Whether answers are kept.")
+    with_tools: bool = Field(False, description="Also of requests with tools, whose answers depend on a world that changes.")
+    max_entries: int = Field(1000, ge=1, le=1_000_000, description="Answers kept.")
+    ttl_s: Seconds = Field(3600.0, description="Seconds one is kept.")
+
+
+class CassetteSettings(_Section):
+    """Model calls written to a file, or played from it."""
+
+    path: Path | None = Field(
+        None, description="File of JSON lines, relative to the configuration folder; None for neither."
+    )
+    mode: Literal["record", "replay"] = Field("replay", description="record appends to it. replay answers from it alone.")
+    in_order: bool = Field(False, description="A replay must ask in the order of the recording.")
+
+
 class ModelSettings(_Section):
     """Language models."""
 
@@ -92,13 +180,71 @@ class ModelSettings(_Section):
         60.0, description="Seconds one request to a model may take; a run with less time left waits less."
     )
     idle_timeout_s: Seconds = Field(30.0, description="Seconds between two pieces of a streamed reply.")
+    retries: int = Field(3, ge=0, le=10, description="How often a call that can recover is repeated.")
+    retry_base_s: Seconds = Field(1.0, description="Seconds before the first repeat; it doubles from there.")
     structured: dict[str, Literal["native", "tool", "prompted"]] = Field(
         default_factory=dict,
         description="How models are made to satisfy a schema, by provider or provider:name: enforced by the provider "
         "(native), as arguments of a tool, or prompted. Unlisted ones: as the provider can.",
     )
-    retries: int = Field(3, ge=0, le=10, description="How often a call that can recover is repeated.")
-    retry_base_s: Seconds = Field(1.0, description="Seconds before the first repeat; it doubles from there.")
+    generation_model: str = Field("", description="Model under the name generation_model; empty for the default.")
+    retrieval_model: str = Field("", description="Model under the name retrieval_model; empty for the default.")
+    router_model: str = Field("", description="Model that sorts questions into classes; empty for the default.")
+    fallbacks: dict[str, Words] = Field(
+        default_factory=dict,
+        description="Models asked in turn when one fails, by its name or `*`; `preset` stands for the preset answer.",
+    )
+    fallback_on: Words = Field(
+        ("model_unavailable", "upstream_invalid"),
+        description="Codes of errors that are a reason to, also with a status: model_refused:401.",
+    )
+    preset_answer: str = Field(
+        "No answer can be given at the moment. Please try again later.", description="What `preset` answers."
+    )
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+    router: RouterSettings = Field(default_factory=RouterSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
+    cassette: CassetteSettings = Field(default_factory=CassetteSettings)
+    prices: dict[str, PriceFile] = Field(
+        default_factory=dict, description="By model, in front of the list that comes along."
+    )
+
+    @model_validator(mode="after")
+    def _classes_are_known(self) -> Self:
+        if self.router.default_class and self.router.default_class not in self.router.classes:
+            raise ValueError(f"router.default_class: there is no class {self.router.default_class!r}")
+        return self
+
+    @field_validator("fallback_on")
+    @classmethod
+    def _codes_are_known(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        for code in codes:
+            name, _, status = code.partition(":")
+            if type(error_of(name, "")) is QuarterdeckError or (status and not status.isdecimal()):
+                raise ValueError(f"{code!r} is no code of an error")
+        return codes
+
+
+class BudgetFile(_Section):
+    """How much may be spent by one run, user, agent, model or tenant."""
+
+    scope: Literal["run", "user", "agent", "model", "tenant"] = Field(description="What it holds for, each by itself.")
+    period: Literal["day", "month"] = Field("day", description="Of the calendar in UTC. A run has one budget in all.")
+    names: Words = Field((), description="Only these; empty for everybody.")
+    max_usd: float | None = Field(None, gt=0, description="US dollars that are all of it.")
+    max_tokens: int | None = Field(None, ge=1, description="Tokens that are all of it.")
+    warn_at: float | None = Field(0.8, gt=0, le=1, description="Share from which the record of a run says so.")
+    downgrade_at: float | None = Field(None, ge=0, le=1, description="Share from which `downgrade_to` is asked instead.")
+    downgrade_to: str = Field("", description="Model, provider:name or the name of a role.")
+    stops: bool = Field(True, description="Whether calls are refused once all is spent.")
+
+    @model_validator(mode="after")
+    def _says_how_much(self) -> Self:
+        if self.max_usd is None and self.max_tokens is None:
+            raise ValueError("needs max_usd or max_tokens")
+        if (self.downgrade_at is None) != (not self.downgrade_to):
+            raise ValueError("downgrade_at and downgrade_to go together")
+        return self
 
 
 class StoreSettings(_Section):
@@ -226,6 +372,7 @@ class Settings(_Section):
     default_agent: str = Field("", description="Agent of a question that names none; empty for the first by name.")
     server: ServerSettings = Field(default_factory=ServerSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
+    budgets: tuple[BudgetFile, ...] = Field((), description="What may be spent on models.")
     store: StoreSettings = Field(default_factory=StoreSettings)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)

@@ -1,0 +1,300 @@
+"""What runs, users, agents, models and tenants may spend, and what they have spent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import anyio
+
+from quarterdeck.core.context import Context
+from quarterdeck.core.errors import BudgetExceeded, Misconfigured
+from quarterdeck.core.usage import Usage
+from quarterdeck.models.base import Allowance, ModelRequest
+from quarterdeck.models.prices import Prices
+from quarterdeck.service.tallies import KIND, Account, Scope, Tallies, Tally, read_tallies
+from quarterdeck.store.base import Records
+
+__all__ = ["BudgetLimit", "Budgets", "Cost"]
+
+_COMPLETION_TOKENS = 4096  # held back for a reply whose length nobody limited, until a longer one was seen
+_BYTES_PER_TOKEN = 2  # fewer than any text has, so that what is held back is rather too much
+_PAGE = 500
+_WARNED_KEPT = 10_000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLimit:
+    """How much one run, user, agent, model or tenant may spend.
+
+    Attributes:
+        period: Days and months of the calendar, UTC. A run has one budget for all its time.
+        names: Whom it holds for, each with a budget of its own; empty for everybody.
+        max_usd, max_tokens: What counts as all of it; either or both.
+        warn_at: Share of it from which calls are marked in the run's record and a line is logged, None for never.
+        downgrade_at: Share of it from which `downgrade_to` is asked instead, None for never.
+        stops: Whether calls are refused once all of it is spent.
+    """
+
+    scope: Literal["run", "user", "agent", "model", "tenant"]
+    period: Literal["day", "month"] = "day"
+    names: tuple[str, ...] = ()
+    max_usd: float | None = None
+    max_tokens: int | None = None
+    warn_at: float | None = 0.8
+    downgrade_at: float | None = None
+    downgrade_to: str = ""
+    stops: bool = True
+
+    def share(self, tally: Tally) -> float:
+        """How much of it `tally` is: 1 when all is spent, in money or in tokens."""
+        of_usd = tally.cost_usd / self.max_usd if self.max_usd is not None else 0.0
+        of_tokens = tally.tokens / self.max_tokens if self.max_tokens is not None else 0.0
+        return max(of_usd, of_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What somebody consumed of one model on one day."""
+
+    scope: str
+    name: str
+    day: str
+    model: str
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Purse:
+    """One budget of one holder: a limit, and the accounts it is spent from."""
+
+    limit: BudgetLimit
+    tenant: str
+    holder: str
+    accounts: tuple[Account, ...]
+
+    @property
+    def key(self) -> tuple[BudgetLimit, str, str, str]:
+        return (self.limit, self.tenant, self.holder, self.accounts[-1].day)
+
+    def __str__(self) -> str:
+        time = "" if self.limit.scope == "run" else f" this {self.limit.period}"
+        return f"{self.limit.scope} {self.holder}{time}"
+
+
+class Budgets:
+    """Implements `models.base.Budget` over records of the store.
+
+    Exact to one call: a call begins only while something is left, and what it may cost at most is held back until it has
+    ended, so that of calls side by side only one can be the one that goes over. A call that may not fit beside those in
+    flight waits for them. Without limits, spending is only counted, and written within `flush_s`; with limits it is durable
+    before the reply goes on. Several processes count on the same rows, and each learns of the others' spending
+    when it writes its own: over all of them a limit is exact to one call of each.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        prices: Prices,
+        limits: Sequence[BudgetLimit] = (),
+        *,
+        flush_s: float = 1.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._records = records
+        self._tallies = Tallies(records)
+        self._prices = prices
+        self._limits = tuple(limits)
+        self._flush_s = flush_s
+        self._now = now
+        self._held: dict[object, list[Tally]] = {}
+        self._longest: dict[str, int] = {}
+        self._settled = anyio.Event()
+        self._stopping = anyio.Event()
+        self._warned: set[object] = set()
+
+    @asynccontextmanager
+    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[Allowance]:
+        """Hold back what a call may cost while the block lasts.
+
+        Raises on entry:
+            BudgetExceeded: A limit that stops is spent.
+            DeadlineExceeded: The caller's time was over before there was room.
+            Misconfigured: A limit is in money and the model's price is unknown.
+        """
+        if not self._limits:
+            yield Allowance()
+            return
+        allowance, purses, worst = await self._admit(ctx, model, request)
+        for purse in purses:
+            self._held.setdefault(purse.key, []).append(worst)
+        try:
+            yield allowance
+        finally:
+            for purse in purses:
+                self._release(purse.key, worst)
+            settled, self._settled = self._settled, anyio.Event()
+            settled.set()
+
+    async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
+        """Book what one call to a provider consumed. Durable when it returns if a limit holds for the caller."""
+        self._longest[model] = max(self._longest.get(model, 0), usage.completion_tokens)
+        tenant, day = ctx.principal.tenant, self._now().date().isoformat()
+        accounts = [Account("run", ctx.run_id, ""), Account("user", ctx.principal.user, day), Account("tenant", tenant, day)]
+        if ctx.agent:
+            accounts.append(Account("agent", ctx.agent, day))
+        self._tallies.book(tenant, accounts, model, usage)
+        if self._limits:
+            await self._tallies.flush()
+
+    async def serve(self) -> None:
+        """Write what is booked every `flush_s` until `stop`, and once more then."""
+        while not self._stopping.is_set():
+            with anyio.move_on_after(self._flush_s):
+                await self._stopping.wait()
+            await self._tallies.flush()
+
+    def stop(self) -> None:
+        """Let `serve` write the rest and return."""
+        self._stopping.set()
+
+    async def costs(
+        self, tenant: str, scope: Scope, *, since: date | None = None, until: date | None = None, name: str | None = None
+    ) -> list[Cost]:
+        """What was consumed, by holder, day and model. Sums by model over all holders are those of the tenant.
+
+        Args:
+            since, until: Days in UTC, both included; None for today. A run is asked for by `name` and has no days.
+            name: Only this holder.
+        """
+        await self._tallies.flush()
+        today = self._now().date()
+        first, last = since or today, until or today
+        days = [""] if scope == "run" else [(first + timedelta(n)).isoformat() for n in range((last - first).days + 1)]
+        found: list[Cost] = []
+        for day in days:
+            if name is not None:
+                await self._tallies.load(tenant, [Account(scope, name, day)])
+                by_name = {name: self._tallies.by_model(tenant, Account(scope, name, day))}
+            else:
+                by_name = await self._of_all(tenant, scope, day)
+            for holder, by_model in sorted(by_name.items()):
+                found += (
+                    Cost(scope=scope, name=holder, day=day, model=model, tally=tally)
+                    for model, tally in sorted(by_model.items())
+                )
+        return found
+
+    async def _of_all(self, tenant: str, scope: Scope, day: str) -> dict[str, Mapping[str, Tally]]:
+        found: dict[str, Mapping[str, Tally]] = {}
+        before: str | None = None
+        while True:
+            page = await self._records.find(tenant, KIND, status=scope, ref=day or None, before=before, limit=_PAGE)
+            found |= {record.owner: read_tallies(record) for record in page}
+            if len(page) < _PAGE:
+                return found
+            before = page[-1].id
+
+    def _purses(self, ctx: Context, model: str) -> list[_Purse]:
+        """The budgets a call is spent from."""
+        today = self._now().date()
+        tenant = ctx.principal.tenant
+        holders = {"run": ctx.run_id, "user": ctx.principal.user, "agent": ctx.agent, "model": model, "tenant": tenant}
+        purses = []
+        for limit in self._limits:
+            holder = holders[limit.scope]
+            if not holder or (limit.names and holder not in limit.names):
+                continue
+            scope: Scope = "tenant" if limit.scope == "model" else limit.scope
+            name = tenant if limit.scope == "model" else holder
+            days = [""] if scope == "run" else _days(limit.period, today)
+            accounts = tuple(Account(scope, name, day) for day in days)
+            purses.append(_Purse(limit, tenant, holder, accounts))
+        return purses
+
+    def _spent(self, purse: _Purse) -> Tally:
+        spent = Tally()
+        for account in purse.accounts:
+            for model, tally in self._tallies.by_model(purse.tenant, account).items():
+                if purse.limit.scope != "model" or model == purse.holder:
+                    spent += tally
+        return spent
+
+    def _allowance(self, purses: Sequence[_Purse]) -> Allowance:
+        model: str | None = None
+        notes = []
+        for purse in purses:
+            limit, share = purse.limit, purse.limit.share(self._spent(purse))
+            if limit.downgrade_at is not None and share >= limit.downgrade_at:
+                model = model or limit.downgrade_to
+                notes.append(f"{purse} at {share:.0%} -> {limit.downgrade_to}")
+            elif limit.warn_at is not None and share >= limit.warn_at:
+                notes.append(f"{purse} at {share:.0%}")
+                self._warn(purse, share)
+        return Allowance(model=model, note=", ".join(notes))
+
+    def _warn(self, purse: _Purse, share: float) -> None:
+        if purse.key not in self._warned:
+            if len(self._warned) >= _WARNED_KEPT:
+                self._warned.clear()
+            self._warned.add(purse.key)
+            _log.warning("%s has spent %.0f %% of the budget", purse, share * 100)
+
+    def _worst(self, model: str, request: ModelRequest, purses: Sequence[_Purse]) -> Tally:
+        """What a call may cost at most."""
+        read = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
+        read += sum(len(tool.description) + len(str(tool.input_schema)) for tool in request.tools)
+        usage = Usage(
+            prompt_tokens=read // _BYTES_PER_TOKEN,
+            completion_tokens=request.max_tokens or max(_COMPLETION_TOKENS, self._longest.get(model, 0)),
+        )
+        cost_usd = self._prices.cost_usd(model, usage)
+        if cost_usd is None and any(purse.limit.max_usd is not None and purse.limit.stops for purse in purses):
+            raise Misconfigured(f"there is a budget in money and {model} has no known price: add it to models.prices")
+        return Tally(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, cost_usd=cost_usd or 0.0)
+
+    async def _admit(self, ctx: Context, model: str, request: ModelRequest) -> tuple[Allowance, list[_Purse], Tally]:
+        """What a call is allowed, the budgets it is spent from and what it may cost, once there is room for it.
+
+        Returns without an await since the last look, so that nobody else can have taken the room.
+        """
+        while True:
+            purses = self._purses(ctx, model)
+            for purse in purses:
+                await self._tallies.load(purse.tenant, purse.accounts)
+            allowance = self._allowance(purses)
+            if allowance.model is not None:
+                purses = self._purses(ctx, allowance.model)  # spent from the same accounts, but for another model's budget
+            worst = self._worst(allowance.model or model, request, purses)
+            if self._has_room(purses, worst):
+                return allowance, purses, worst
+            with anyio.move_on_after(ctx.remaining_s()):
+                await self._settled.wait()
+
+    def _has_room(self, purses: Sequence[_Purse], worst: Tally) -> bool:
+        """Whether a call fits beside those in flight; alone it always does while something is left."""
+        crowded = False
+        for purse in purses:
+            if not purse.limit.stops:
+                continue
+            spent, held = self._spent(purse), self._held.get(purse.key, [])
+            if purse.limit.share(spent) >= 1.0:
+                raise BudgetExceeded(f"the budget of {purse} is spent")
+            crowded |= bool(held) and purse.limit.share(sum(held, spent) + worst) > 1.0
+        return not crowded
+
+    def _release(self, key: object, worst: Tally) -> None:
+        held = self._held[key]
+        held.remove(worst)
+        if not held:
+            del self._held[key]
+
+
+def _days(period: Literal["day", "month"], today: date) -> list[str]:
+    first = today if period == "day" else today.replace(day=1)
+    return [(first + timedelta(n)).isoformat() for n in range((today - first).days + 1)]

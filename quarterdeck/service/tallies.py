@@ -1,0 +1,228 @@
+"""What was consumed, counted by run, user, agent and tenant, by day and model, kept as records beside the journal.
+
+What is booked counts at once in this process and is written a moment later, many bookings in one transaction. Rows are
+versioned, so that several processes may count on the same ones: whoever finds a newer row adds to that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import anyio
+
+from quarterdeck.core.errors import Conflict, StoreUnavailable
+from quarterdeck.core.ids import hashed_id
+from quarterdeck.core.usage import Usage
+from quarterdeck.store.base import Put, Record, Records
+from quarterdeck.store.codec import from_json, to_json
+
+__all__ = ["KIND", "Account", "Scope", "Tallies", "Tally", "read_tallies"]
+
+KIND = "budget"
+Scope = Literal["run", "user", "agent", "tenant"]
+
+_KEPT = 20_000  # accounts in memory; those with nothing left to write are read again when needed
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What one or more model calls consumed.
+
+    Attributes:
+        calls: To a provider; a call that was tried twice counts twice.
+        cost_usd: Of the calls whose price is known.
+        unpriced: Calls whose price is not known.
+        estimated: Calls whose tokens are our estimate.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+    estimated: int = 0
+
+    @classmethod
+    def of(cls, usage: Usage) -> Tally:
+        """One call."""
+        return cls(
+            calls=1,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost_usd=usage.cost_usd or 0.0,
+            unpriced=int(usage.cost_usd is None),
+            estimated=int(usage.estimated),
+        )
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+            unpriced=self.unpriced + other.unpriced,
+            estimated=self.estimated + other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is counted together.
+
+    Attributes:
+        day: ISO date in UTC; empty for a run, which is one account however long it takes.
+    """
+
+    scope: Scope
+    name: str
+    day: str
+
+    @property
+    def id(self) -> str:
+        return hashed_id(self.scope, self.name, self.day)
+
+
+@dataclass(slots=True)
+class _Cell:
+    known: bool = False  # whether `standing` was read; until then it is taken for empty
+    standing: dict[str, Tally] = field(default_factory=dict)  # by model, as it is stored
+    version: int = 0
+    writing: dict[str, Tally] = field(default_factory=dict)  # handed to the store, not yet confirmed
+    pending: dict[str, Tally] = field(default_factory=dict)
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self.pending or self.writing)
+
+    def sums(self) -> dict[str, Tally]:
+        sums = dict(self.standing)
+        for part in (self.writing, self.pending):
+            _add(sums, part)
+        return sums
+
+
+class Tallies:
+    """Counters by tenant and account."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._cells: OrderedDict[tuple[str, Account], _Cell] = OrderedDict()
+        self._dirty: dict[str, set[Account]] = {}
+        self._lock = anyio.Lock()
+
+    async def load(self, tenant: str, accounts: Iterable[Account]) -> None:
+        """Have `accounts` in memory, so that `by_model` knows of them what other days and processes booked."""
+        for account in accounts:
+            cell = self._cell(tenant, account)
+            if not cell.known:
+                async with self._lock:  # a flush between reading and taking over would be counted twice
+                    await self._read(tenant, account, cell)
+        self._forget()
+
+    def by_model(self, tenant: str, account: Account) -> Mapping[str, Tally]:
+        """What a loaded account consumed, by model."""
+        cell = self._cells.get((tenant, account))
+        return {} if cell is None else cell.sums()
+
+    def book(self, tenant: str, accounts: Iterable[Account], model: str, usage: Usage) -> None:
+        """Count a call at once; `flush` makes it durable."""
+        tally = {model: Tally.of(usage)}
+        for account in accounts:
+            _add(self._cell(tenant, account).pending, tally)
+            self._dirty.setdefault(tenant, set()).add(account)
+        self._forget()
+
+    async def flush(self) -> None:
+        """Write what is booked. If the store does not answer it stays booked, and the next flush writes it."""
+        async with self._lock:
+            for tenant in tuple(self._dirty):
+                try:
+                    await self._flush(tenant)
+                except StoreUnavailable as error:
+                    _log.warning("what was spent could not be written and is kept for later: %s", error)
+
+    async def _flush(self, tenant: str) -> None:
+        accounts = self._dirty.pop(tenant, set())
+        cells = {account: self._cells[tenant, account] for account in accounts}
+        for cell in cells.values():
+            cell.writing, cell.pending = cell.pending, {}
+        written = False
+        try:
+            while not written:
+                written = await self._write(tenant, cells)
+        finally:
+            if not written:
+                self._put_back(tenant, cells)
+
+    async def _write(self, tenant: str, cells: Mapping[Account, _Cell]) -> bool:
+        """Write all at once; False if another process was faster with one: then they were read again."""
+        puts = []
+        for account, cell in cells.items():
+            sums = dict(cell.standing)
+            _add(sums, cell.writing)
+            data = {"models": {model: to_json(tally) for model, tally in sums.items()}}
+            record = Record(kind=KIND, id=account.id, data=data, status=account.scope, owner=account.name, ref=account.day)
+            puts.append(Put(record=record, expect=cell.version))
+        try:
+            await self._records.write(tenant, puts)
+        except Conflict:
+            for account, cell in cells.items():
+                await self._read(tenant, account, cell)
+            return False
+        for cell in cells.values():
+            _add(cell.standing, cell.writing)
+            cell.writing = {}
+            cell.version += 1
+            cell.known = True
+        return True
+
+    def _put_back(self, tenant: str, cells: Mapping[Account, _Cell]) -> None:
+        for cell in cells.values():
+            _add(cell.pending, cell.writing)
+            cell.writing = {}
+        self._dirty.setdefault(tenant, set()).update(cells)
+
+    def _cell(self, tenant: str, account: Account) -> _Cell:
+        cell = self._cells.setdefault((tenant, account), _Cell())
+        self._cells.move_to_end((tenant, account))
+        return cell
+
+    async def _read(self, tenant: str, account: Account, cell: _Cell) -> None:
+        record = await self._records.get(tenant, KIND, account.id)
+        cell.known = True
+        if record is not None:
+            cell.standing, cell.version = read_tallies(record), record.version
+
+    def _forget(self) -> None:
+        """Drop the accounts used longest ago. Those with something to write stay, or it would be lost."""
+        for key in [*self._cells][: max(0, len(self._cells) - _KEPT)]:
+            if not self._cells[key].dirty:
+                del self._cells[key]
+
+
+def read_tallies(record: Record) -> dict[str, Tally]:
+    """What a stored account consumed, by model."""
+    return {model: from_json(Tally, data) for model, data in record.data["models"].items()}
+
+
+def _add(sums: dict[str, Tally], more: Mapping[str, Tally]) -> None:
+    for model, tally in more.items():
+        sums[model] = sums[model] + tally if model in sums else tally
