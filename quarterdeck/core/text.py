@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["STOP_WORDS", "content_terms", "has_cjk", "sentences", "terms"]
+__all__ = ["STOP_WORDS", "content_terms", "has_cjk", "sentences", "terms", "without_hidden"]
 
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
 _TERM = re.compile(rf"([{_CJK}]+)|([^\W_{_CJK}]+)")
@@ -13,10 +13,18 @@ _HAS_CJK = re.compile(rf"[{_CJK}]")
 # A stop inside a number, an abbreviation or an address is followed by no space, so it ends no sentence.
 _SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?])(?=[\s\"'”’)\]]|$)|\n+")
 
+# Controls that show a text in another order than a model reads it, and tag characters, which nobody sees and models read.
+_HIDDEN = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+
 STOP_WORDS = frozenset(
     "a an and any are as at be been by can do does for from has have how in is it its of on or than that the there these "
     "this those to was were what when where which who will with".split()
 )
+
+
+def without_hidden(text: str) -> str:
+    """`text` without what a model would read and a person could not see: bidirectional controls and tag characters."""
+    return text if text.isascii() else _HIDDEN.sub("", text)
 
 
 def has_cjk(text: str) -> bool:

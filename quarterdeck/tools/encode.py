@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.ids import canonical_json
+from quarterdeck.core.text import without_hidden
 
 __all__ = ["Unserialisable", "clean", "collect", "collect_async", "encode"]
 
@@ -56,13 +57,15 @@ def encode(value: Any, limit: int) -> tuple[str, bool]:
 
 
 def clean(text: str) -> str:
-    """`text` without NUL, and with lone surrogates replaced: what every store and wire can carry."""
+    """`text` without NUL and hidden characters, and with lone surrogates replaced: what a model and a person read alike."""
     if "\x00" in text:
         text = text.replace("\x00", "")
-    if text.isascii() or _SURROGATE.search(text) is None:
+    if text.isascii():
         return text
-    # A pair in two escapes is one character that was taken apart; only what has no partner is lost.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if _SURROGATE.search(text) is not None:
+        # A pair in two escapes is one character that was taken apart; only what has no partner is lost.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return without_hidden(text)
 
 
 def collect(items: Iterator[Any], limit: int) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from quarterdeck.core.errors import InvalidInput
+from quarterdeck.core.text import without_hidden
 from quarterdeck.knowledge.parsers.base import Block, Parsed
 from quarterdeck.knowledge.parsers.front_matter import without_access_list
 
@@ -12,7 +13,7 @@ __all__ = ["decode", "line_spans", "parse"]
 
 
 def decode(data: bytes) -> str:
-    """UTF-8 text with plain line ends.
+    """UTF-8 text with plain line ends and without hidden characters: a model reads what the author of the file saw.
 
     Raises:
         InvalidInput: The bytes are another encoding, or no text at all.
@@ -23,7 +24,7 @@ def decode(data: bytes) -> str:
         raise InvalidInput(f"not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}; save it as UTF-8") from error
     if "\0" in text:
         raise InvalidInput("binary, not text: it holds a NUL character")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return without_hidden(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def line_spans(text: str) -> list[tuple[int, int]]:
