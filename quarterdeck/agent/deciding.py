@@ -29,6 +29,7 @@ class Deciding:
 
     Attributes:
         label: Of what the model writes: the join of everything it was shown.
+        resolvers: Tools whose results may ground arguments.
         events: In the order in which they are appended.
         beside: Draft records and audit rows of the same transaction.
     """
@@ -42,6 +43,7 @@ class Deciding:
     label: Label
     now: datetime
     max_calls: int
+    resolvers: frozenset[str] = frozenset()
     events: list[Event] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
 
@@ -103,10 +105,9 @@ class Deciding:
         return None
 
     def _grounds(self) -> Grounds:
-        resolvers = {name for name in self.toolbox.names() if (tool := self.toolbox.get(name)) is not None and tool.resolver}
         return Grounds(
             words=self.state.words,
-            resolved=tuple(result.text for result in self.state.results if result.name in resolvers),
+            resolved=tuple(result.text for result in self.state.results if result.name in self.resolvers),
             calls_made=Counter(call.name for call in self.state.made),
         )
 

@@ -226,11 +226,11 @@ class _Advance:
         self._context_label = self._seen_label = self._typed  # of which context, and that joined with the user's words
         self.tools = _Offered(loop.toolbox, spec.tools)
         self.executor = Executor(self.tools)
+        tools = [tool for name in spec.tools if (tool := loop.toolbox.get(name)) is not None]
         self.tool_specs = tuple(
-            ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema)
-            for name in spec.tools
-            if (tool := loop.toolbox.get(name)) is not None
+            ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema) for tool in tools
         )
+        self._resolvers = frozenset(tool.name for tool in tools if tool.resolver)
         self.context = Context(
             principal=principal,
             run_id=ledger.run_id,
@@ -330,6 +330,7 @@ class _Advance:
             label=self._seen,
             now=self.loop.now(),
             max_calls=self.spec.limits.max_calls_per_turn,
+            resolvers=self._resolvers,
         )
         deciding.decide(calls)
         self.ledger.stage(*deciding.events, beside=deciding.beside)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from quarterdeck.core.errors import (
     ModelInvalid,
     ModelRefused,
     ModelUnavailable,
+    QuarterdeckError,
     TooLarge,
     Truncated,
     Unavailable,
@@ -93,42 +94,43 @@ class OpenAIModel:
         attempts = 1
         while True:
             hearing = Hearing(self._name, emit)
-            async with self._sent(request, ctx, hearing) as reply:
-                if 200 <= reply.status < 300:
-                    await self._listen(reply, hearing)
-                    break
-                refused = await self._refusal(reply)
+            try:
+                async with self._send(request, ctx, hearing) as reply:
+                    if 200 <= reply.status < 300:
+                        await self._listen(reply, hearing)
+                        break
+                    refused = await self._refusal(reply)
+            except (Forbidden, TooLarge, Unavailable) as error:
+                if isinstance(error, Unavailable) and type(error) is not Unavailable:
+                    raise  # already said in the words of the protocol, or the watcher's own
+                raise self._told(error, ctx, hearing) from error
             self._refused |= {refused}
             attempts += 1
         return self._completion(request, hearing, seconds=time.monotonic() - started, attempts=attempts)
 
-    @asynccontextmanager
-    async def _sent(self, request: ModelRequest, ctx: Context, hearing: Hearing) -> AsyncIterator[Reply]:
-        """The reply to `request`, with the network's failures told in the words of the protocol."""
+    def _send(self, request: ModelRequest, ctx: Context, hearing: Hearing) -> AbstractAsyncContextManager[Reply]:
         headers = self._headers
         if (parent := traceparent(ctx.trace_id)) is not None:
             headers = {**headers, "traceparent": parent}
-        try:
-            async with self._client.open(
-                "POST",
-                self._url,
-                headers=headers,
-                body=encode(self._payload(request, streamed=hearing.watched)),
-                timeout_s=min(ctx.remaining_s(), self._timeout_s),
-                idle_timeout_s=self._idle_timeout_s if hearing.watched else None,
-                max_bytes=_MAX_REPLY,
-            ) as reply:
-                yield reply
-        except Forbidden as error:
-            raise ModelRefused(f"{self._name} was not called: {error}") from error
-        except TooLarge as error:
-            raise ModelInvalid(f"{self._name}: {error}") from error
-        except Unavailable as error:
-            if type(error) is not Unavailable:
-                raise  # already said in those words, or the watcher's own
-            if ctx.deadline - time.monotonic() < _TICK_S:
-                raise DeadlineExceeded(f"run {ctx.run_id} has used up its time waiting for {self._name}") from error
-            raise ModelUnavailable(f"{self._name}: {error}", delivered=hearing.delivered) from error
+        return self._client.open(
+            "POST",
+            self._url,
+            headers=headers,
+            body=encode(self._payload(request, streamed=hearing.watched)),
+            timeout_s=min(ctx.remaining_s(), self._timeout_s),
+            idle_timeout_s=self._idle_timeout_s if hearing.watched else None,
+            max_bytes=_MAX_REPLY,
+        )
+
+    def _told(self, error: QuarterdeckError, ctx: Context, hearing: Hearing) -> QuarterdeckError:
+        """The network's failure in the words of the protocol."""
+        if isinstance(error, Forbidden):
+            return ModelRefused(f"{self._name} was not called: {error}")
+        if isinstance(error, TooLarge):
+            return ModelInvalid(f"{self._name}: {error}")
+        if ctx.deadline - time.monotonic() < _TICK_S:
+            return DeadlineExceeded(f"run {ctx.run_id} has used up its time waiting for {self._name}")
+        return ModelUnavailable(f"{self._name}: {error}", delivered=hearing.delivered)
 
     def _payload(self, request: ModelRequest, *, streamed: bool) -> dict[str, Any]:
         payload: dict[str, Any] = {"temperature": request.temperature}
@@ -270,7 +272,7 @@ def _message(message: Message) -> dict[str, Any]:
     if message.role is Role.TOOL:
         return {"role": "tool", "tool_call_id": message.call_id or "", "content": message.text}
     if not message.tool_calls:
-        return {"role": str(message.role), "content": message.text}
+        return {"role": message.role, "content": message.text}
     calls = [
         {"id": call.id, "type": "function", "function": {"name": _safe(call.name), "arguments": encode(call.args).decode()}}
         for call in message.tool_calls

@@ -100,7 +100,7 @@ def json_text(value: Any) -> str:
 
 def clean_text(text: str) -> str:
     """`text` without NUL, and with U+FFFD for each lone surrogate."""
-    if not _encodable(text):
+    if not text.isascii() and not _encodable(text):
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text.replace("\0", "")
 
