@@ -13,14 +13,14 @@ import anyio
 
 from quarterdeck.agent.base import Audience
 from quarterdeck.agent.deciding import refusal
-from quarterdeck.agent.ledger import Ledger
+from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.state import CallState
 from quarterdeck.core.context import Context
 from quarterdeck.core.events import Delta, InDoubt, ToolReturned, ToolStarted
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
-from quarterdeck.core.tools import ToolContext
+from quarterdeck.core.tools import Effect, ToolContext
 from quarterdeck.policy.base import Decider
 from quarterdeck.store.base import Audit
 from quarterdeck.tools.base import Toolbox
@@ -53,26 +53,43 @@ class Acting:
         Args:
             label: Of the arguments: the join of everything the model was shown.
         """
-        writes = {call.call.id for call in calls if self._is_write(call.call.name)}
-        jobs = [self._job(call.call, label) for call in calls]
-        if not writes:
-            await self._read(jobs)
+        tools = {call.call.id: self.toolbox.get(call.call.name) for call in calls}
+        gone = [call for call in calls if call.started is not None and tools[call.call.id] is None]
+        if gone:  # it was started, and nobody can call it again
+            self.ledger.stage(*map(self.in_doubt, gone))
             return
-        self.ledger.stage(*(self._start(call) for call in calls if call.call.id in writes))
-        if not await self.ledger.commit():
+        jobs = [self._job(call.call, label) for call in calls]
+        writes = {call_id for call_id, tool in tools.items() if tool is not None and not tool.is_read}
+        if writes:
+            # A write that began is left to end: cutting it would leave it in doubt.
+            with anyio.CancelScope(shield=True):
+                await self._write(jobs, [call for call in calls if call.call.id in writes], label)
+        elif all(tool is None or tool.effect is Effect.READ for tool in tools.values()):
+            await self._read(jobs)
+        else:  # a read that goes out of the house is known of before it goes
+            await self.ledger.commit()
+            await self._read(jobs)
+
+    async def _write(self, jobs: Sequence[Job], writes: Sequence[CallState], label: Label) -> None:
+        attempts = {call.call.id: self._next_attempt(call) for call in writes}
+        self.ledger.stage(*(self._start(call) for call in writes))
+        if await self.ledger.commit() is Commit.DROPPED:
+            return
+        if self.ledger.state.cancel is not None:  # it came while the starts were written: none of them has run
+            self.ledger.stage(*(self._not_run(call, label) for call in writes))
             return
 
         async def done(result: ToolResult) -> None:
-            if result.call_id in writes and result.error == "timeout":
+            attempt = attempts.get(result.call_id)
+            if attempt is None:
+                self.ledger.stage(ToolReturned(result=result))
+            elif result.error == "timeout" or (attempt > 1 and result.error == "not_started"):
                 return  # nobody knows whether it happened, as if its worker had died; its start stands in the journal
-            if result.call_id in writes:
+            else:
                 self.ledger.stage(ToolReturned(result=result), beside=[self._effect(result)])
                 await self.ledger.commit()
-            else:
-                self.ledger.stage(ToolReturned(result=result))
 
-        with anyio.CancelScope(shield=True):  # a write that began is left to end: cutting it would leave it in doubt
-            await self.executor.run_all(jobs, parallel=self.parallel, done=done)
+        await self.executor.run_all(jobs, parallel=self.parallel, done=done)
 
     async def _read(self, jobs: Sequence[Job]) -> None:
         """Reads may repeat, so what asked for them need not be durable before; quick ones share its append."""
@@ -80,8 +97,11 @@ class Acting:
         async def done(result: ToolResult) -> None:
             self.ledger.stage(ToolReturned(result=result))
 
-        with self.ledger.committing_after(_COMPANY_S):
+        early = self.ledger.commit_after(_COMPANY_S)
+        try:
             await self.executor.run_all(jobs, parallel=self.parallel, done=done)
+        finally:
+            await early.over()
 
     def _job(self, call: ToolCall, label: Label) -> Job:
         """The call, and the label policy gives to what its tool returns."""
@@ -89,9 +109,17 @@ class Acting:
         gives = None if tool is None else self.policy.result_label(tool, label, self.context.principal)
         return Job(call=call, context=self._tool_context(call), label=label, gives=gives)
 
-    def _is_write(self, name: str) -> bool:
-        tool = self.toolbox.get(name)
-        return tool is not None and not tool.is_read
+    def _next_attempt(self, call: CallState) -> int:
+        return (call.started.attempt if call.started else 0) + 1
+
+    def _not_run(self, call: CallState, label: Label) -> ToolReturned:
+        why = "Not done: the run was cancelled before it began."
+        status = ResultStatus.REFUSED
+        return ToolReturned(
+            result=ToolResult(
+                call_id=call.call.id, name=call.call.name, status=status, label=label, output=why, error="not_started"
+            )
+        )
 
     def _start(self, call: CallState) -> ToolStarted:
         tool = self.toolbox.get(call.call.name)
@@ -101,7 +129,7 @@ class Acting:
             name=tool.name,
             args_hash=content_hash(call.call.args),
             idem_key=f"{self.ledger.run_id}:{call.call.id}",
-            attempt=(call.started.attempt if call.started else 0) + 1,
+            attempt=self._next_attempt(call),
             timeout_s=tool.timeout_s,
             idempotent=tool.idempotent,
         )

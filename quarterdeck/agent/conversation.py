@@ -6,7 +6,7 @@ that answer it. What is put in their place carries the join of their labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from quarterdeck.core.labels import PUBLIC, Integrity, Label, join_all
@@ -47,23 +47,26 @@ def cost_of(message: Message) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compaction:
-    """How a conversation is shortened: `replaced` in place of everything before the newest `keep_last` messages.
+    """How a conversation is shortened: `replaced` in place of the oldest `dropped` messages.
 
     Attributes:
         tokens: Estimated tokens of the conversation afterwards.
     """
 
-    keep_last: int
+    dropped: int
     replaced: tuple[Message, ...]
     strategy: str
     tokens: int
 
 
-def compact(messages: Sequence[Message], budget: int) -> Compaction | None:
+def compact(messages: Sequence[Message], budget: int, words: Collection[str] = ()) -> Compaction | None:
     """Shorten `messages` to at most `budget` estimated tokens, by the mildest means that is enough.
 
-    First old tool results are trimmed, then the oldest blocks leave; the newest question of a person and everything after it
-    stay as long as possible, and the newest block always.
+    First old tool results are trimmed, then the oldest blocks leave; the newest question of a person stays as long as
+    possible, and the newest block always.
+
+    Args:
+        words: What people typed: a message of these is a question, any other user message is the product's own.
 
     Returns:
         None if even the newest block alone does not fit.
@@ -72,30 +75,29 @@ def compact(messages: Sequence[Message], budget: int) -> Compaction | None:
     trimmed = [_trim(block) for block in blocks[:-_BLOCKS_UNTOUCHED]] + blocks[-_BLOCKS_UNTOUCHED:]
     costs = [sum(map(cost_of, block)) for block in trimmed]
     if sum(costs) <= budget:
-        return _result(trimmed, costs, "trim", untouched=_BLOCKS_UNTOUCHED)
-    question = max((i for i, block in enumerate(trimmed) if block[0].role is Role.USER), default=0)
-    gone: list[int] = []
-    for index in (*range(question), *range(question + 1, len(trimmed) - 1), question):
-        if index == len(trimmed) - 1:
-            break
-        gone.append(index)
-        note = _note([message for i in gone for message in blocks[i]])
-        if sum(cost for i, cost in enumerate(costs) if i not in gone) + cost_of(note) <= budget:
-            kept = [block for i, block in enumerate(trimmed) if i not in gone]
-            untouched = min(_BLOCKS_UNTOUCHED, len(trimmed) - 1 - max(gone))
-            return _result(
-                [[note], *kept],
-                [cost_of(note), *(costs[i] for i in range(len(costs)) if i not in gone)],
-                "window",
-                untouched=untouched,
-            )
+        return _compaction(messages, trimmed, _BLOCKS_UNTOUCHED, "trim", sum(costs))
+    newest = len(trimmed) - 1
+    asked = (i for i, block in enumerate(trimmed) if block[0].role is Role.USER and (not words or block[0].text in words))
+    question = max(asked, default=0)
+    leaving = [index for index in (*range(question), *range(question + 1, newest), question) if index != newest]
+    for count in range(1, len(leaving) + 1):
+        gone = set(leaving[:count])
+        note = _note([message for index in sorted(gone) for message in blocks[index]])
+        tokens = cost_of(note) + sum(cost for index, cost in enumerate(costs) if index not in gone)
+        if tokens <= budget:
+            kept = [block for index, block in enumerate(trimmed) if index not in gone]
+            untouched = min(_BLOCKS_UNTOUCHED, newest - max(gone))
+            return _compaction(messages, [[note], *kept], untouched, "window", tokens)
     return None
 
 
-def _result(blocks: list[list[Message]], costs: list[int], strategy: str, *, untouched: int) -> Compaction:
-    kept = [message for block in blocks[len(blocks) - untouched :] for message in block]
+def _compaction(
+    messages: Sequence[Message], blocks: list[list[Message]], untouched: int, strategy: str, tokens: int
+) -> Compaction:
+    """`blocks`, of which the last `untouched` stand as they stood in `messages`."""
+    kept = sum(map(len, blocks[len(blocks) - untouched :]))
     replaced = [message for block in blocks[: len(blocks) - untouched] for message in block]
-    return Compaction(keep_last=len(kept), replaced=tuple(replaced), strategy=strategy, tokens=sum(costs))
+    return Compaction(dropped=len(messages) - kept, replaced=tuple(replaced), strategy=strategy, tokens=tokens)
 
 
 def _blocks(messages: Sequence[Message]) -> list[list[Message]]:

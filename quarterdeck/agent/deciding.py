@@ -11,10 +11,11 @@ from quarterdeck.agent.drafts import draft_of, to_record
 from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import Decision, Verdict
-from quarterdeck.core.events import ApprovalRequested, Decided, Event, ToolReturned
+from quarterdeck.core.events import ApprovalDecided, ApprovalRequested, Decided, Event, ToolReturned
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
+from quarterdeck.core.tools import Tool
 from quarterdeck.policy.base import Decider, Grounds
 from quarterdeck.store.base import Audit, Beside, Put
 from quarterdeck.tools.base import Toolbox
@@ -48,61 +49,72 @@ class Deciding:
     beside: list[Beside] = field(default_factory=list)
 
     def decide(self, calls: Sequence[CallState]) -> None:
-        """Decide new calls, and again those a person has approved: rights may have changed since."""
+        """Decide new calls, and again those of which rights or policy may have changed since they were decided."""
         decisions: list[Decision] = []
         after: list[Event] = []
         grounds = self._grounds()
         writes: set[str] = set()
         for call in calls:
-            refused = self._unfit(call, writes)
-            prepared = refused or self.executor.prepare(call.call, self.label)
+            prepared = self._prepared(call, writes)
             if isinstance(prepared, ToolResult):
                 after.append(ToolReturned(result=prepared))
                 continue
             tool = self.toolbox.get(prepared.name)
             decision = self.policy.decide(prepared, tool, self.state.label, self.principal, grounds)
             decisions.append(decision)
-            args_hash = content_hash(prepared.args)
-            self._audit(prepared, decision, args_hash)
-            if decision.verdict is Verdict.DENY:
-                after.append(ToolReturned(result=refusal(prepared, "denied", "; ".join(decision.reasons), self.label)))
-            elif call.approved is not None:
-                if call.approved.edited_args is None and call.approved.args_hash != args_hash:
-                    why = "the arguments are no longer those that were approved"
-                    after.append(ToolReturned(result=refusal(prepared, "changed", why, self.label)))
-            elif decision.verdict is Verdict.APPROVE and tool is not None:
-                draft = draft_of(self.run_id, self.state, prepared, tool, decision, self.now)
-                after.append(
-                    ApprovalRequested(
-                        id=prepared.id,
-                        draft=draft.id,
-                        args_hash=draft.args_hash,
-                        expires_at=draft.expires_at,
-                        approvers=draft.approvers,
-                    )
-                )
-                self.beside.append(Put(record=to_record(draft), expect=0))
+            self._audit(prepared, decision)
+            after += self._consequence(call, prepared, tool, decision)
         if decisions:
-            revision = 1 + sum(call.redecided for call in self.state.calls) if calls[0].approved is not None else 0
-            self.events.append(Decided(turn=self.state.turn, decisions=tuple(decisions), revision=revision))
+            self.events.append(Decided(turn=self.state.turn, decisions=tuple(decisions), revision=self.state.revisions))
         self.events.extend(after)
 
-    def _unfit(self, call: CallState, writes: set[str]) -> ToolResult | None:
-        """An error for a call that is one too many, or a write that stands in the same turn already."""
+    def _prepared(self, call: CallState, writes: set[str]) -> ToolCall | ToolResult:
+        """The call with validated arguments, or an error: unknown, malformed, one too many, a write that stands twice."""
         position = next(i for i, other in enumerate(self.state.calls) if other.call.id == call.call.id)
         if position >= self.max_calls:
             why = f"only the first {self.max_calls} calls of a turn are executed; ask for this one again in the next turn"
             return _error(call.call, "too_many_calls", why, self.label)
-        tool = self.toolbox.get(call.call.name)
+        prepared = self.executor.prepare(call.call, self.label)
+        if isinstance(prepared, ToolResult):
+            return prepared
+        try:
+            identity = f"{prepared.name}:{content_hash(prepared.args)}"
+        except ValueError:
+            return _error(call.call, "invalid_arguments", "the arguments hold a number that JSON does not know", self.label)
+        tool = self.toolbox.get(prepared.name)
         if tool is None or tool.is_read or call.approved is not None:
-            return None
-        identity = f"{call.call.name}:{content_hash(call.call.args)}"
+            return prepared
         if identity in writes:
-            return _error(
-                call.call, "duplicate", "the same call stands in this turn already and is executed once", self.label
-            )
+            why = "the same call stands in this turn already and is executed once"
+            return _error(call.call, "duplicate", why, self.label)
         writes.add(identity)
-        return None
+        return prepared
+
+    def _consequence(self, call: CallState, prepared: ToolCall, tool: Tool | None, decision: Decision) -> list[Event]:
+        """What follows at once: a refusal, or a draft. Nothing for a call that may run, or that has been started."""
+        if call.started is not None:
+            return []
+        if decision.verdict is Verdict.DENY:
+            return [ToolReturned(result=refusal(prepared, "denied", "; ".join(decision.reasons), self.label))]
+        approved = call.approved
+        if approved is not None and approved.edited_args is None and approved.args_hash != content_hash(prepared.args):
+            why = "the arguments are no longer those that were approved"
+            return [ToolReturned(result=refusal(prepared, "changed", why, self.label))]
+        if decision.verdict is not Verdict.APPROVE or tool is None or (approved is not None and _covers(approved, decision)):
+            return []
+        level = 1 if call.approval is None else call.approval.level + 1
+        draft = draft_of(self.run_id, self.state, prepared, tool, decision, self.now, level)
+        self.beside.append(Put(record=to_record(draft), expect=0))
+        return [
+            ApprovalRequested(
+                id=prepared.id,
+                level=level,
+                draft=draft.id,
+                args_hash=draft.args_hash,
+                expires_at=draft.expires_at,
+                approvers=draft.approvers,
+            )
+        ]
 
     def _grounds(self) -> Grounds:
         return Grounds(
@@ -111,7 +123,7 @@ class Deciding:
             calls_made=Counter(call.name for call in self.state.made),
         )
 
-    def _audit(self, call: ToolCall, decision: Decision, args_hash: str) -> None:
+    def _audit(self, call: ToolCall, decision: Decision) -> None:
         agent = self.state.started.agent if self.state.started else ""
         self.beside.append(
             Audit(
@@ -120,9 +132,14 @@ class Deciding:
                 action="decision",
                 object=f"{self.run_id}:{call.id}:{call.name}",
                 decision=f"{decision.verdict}:{decision.rule}",
-                args_hash=args_hash,
+                args_hash=content_hash(call.args),
             )
         )
+
+
+def _covers(approved: ApprovalDecided, decision: Decision) -> bool:
+    """True if whoever approved has a role that policy asks for now: it may be stricter, or the arguments were edited."""
+    return not decision.approvers or any(role in decision.approvers for role in approved.roles)
 
 
 def typed_by(principal: Principal) -> Label:

@@ -24,12 +24,14 @@ def id_of(run_id: str, call_id: str, level: int = 1) -> str:
     return hashed_id(run_id, call_id, str(level))
 
 
-def draft_of(run_id: str, state: RunState, call: ToolCall, tool: Tool, decision: Decision, now: datetime) -> Draft:
+def draft_of(
+    run_id: str, state: RunState, call: ToolCall, tool: Tool, decision: Decision, now: datetime, level: int = 1
+) -> Draft:
     """What a person is asked to agree to, bound to exactly these arguments, this label and this policy."""
     if state.started is None:
         raise ValueError("a run that has not begun proposes nothing")
     return Draft(
-        id=id_of(run_id, call.id),
+        id=id_of(run_id, call.id, level),
         run_id=run_id,
         call_id=call.id,
         tool=call.name,
@@ -42,6 +44,7 @@ def draft_of(run_id: str, state: RunState, call: ToolCall, tool: Tool, decision:
         created_at=now,
         expires_at=now + timedelta(seconds=decision.expires_s),
         risk=tool.risk,
+        level=level,
         agent=state.started.agent,
         summary=tool.description.split("\n", 1)[0],
         reasons=decision.reasons,

@@ -69,11 +69,12 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
             begun = {"started": event, "started_seq": entry.seq, "started_at": entry.at, "doubt": None, "resolution": None}
             return _on_call(state, event.id, begun)
         case ApprovalRequested():
-            return _on_call(state, event.id, {"approval": event})
+            waiting = {"approval": event, "approved": None, "redecided": False}
+            return {**_on_call(state, event.id, waiting), "waited": True}
         case ApprovalDecided():
             return _on_approval(state, event)
         case InDoubt():
-            return _on_attempt(state, event.id, event.started_seq, {"doubt": event})
+            return {**_on_attempt(state, event.id, event.started_seq, {"doubt": event}), "waited": True}
         case DoubtResolved():
             return _on_attempt(state, event.id, event.started_seq, {"resolution": event})
         case Retrieved():
@@ -81,14 +82,15 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case AnswerRejected():
             return {**_said(state, _rejection(event)), "rejections": state.rejections + 1}
         case ContextCompacted():
-            messages = (*event.replaced, *state.messages[len(state.messages) - event.keep_last :])
+            messages = (*event.replaced, *state.messages[event.dropped :])
             return {"messages": messages, "tokens": sum(map(cost_of, messages))}
         case Steer() if state.calls:
             return {"steers": (*state.steers, event.message)}
         case Steer():
             return _heard(state, event.message)
         case GuardrailFired(layer="limits", action="close"):
-            return {"closing": StopReason(event.rule)}
+            known = event.rule in StopReason.__members__.values()
+            return {"closing": StopReason(event.rule) if known else StopReason.FAILED}
         case CancelRequested():
             return {"cancel": event}
         case PauseRequested():
@@ -145,6 +147,7 @@ def _reply(state: RunState, event: ModelReply) -> _Changes:
     return {
         **_said(state, event.message),
         "turn": event.turn,
+        "revisions": 0,
         "calls": tuple(CallState(call=call) for call in event.message.tool_calls),
         "usage": state.usage + event.usage,
         "worked_s": state.worked_s + event.usage.seconds,
@@ -157,11 +160,12 @@ def _on_decision(state: RunState, event: Decided) -> _Changes:
     by_id = {decision.call_id: decision for decision in event.decisions}
     return {
         "calls": tuple(
-            call.changed({"decision": by_id[call.call.id], "redecided": bool(event.revision)})
+            call.changed({"decision": by_id[call.call.id], "redecided": call.approved is not None})
             if call.call.id in by_id
             else call
             for call in state.calls
-        )
+        ),
+        "revisions": state.revisions + 1,
     }
 
 
@@ -178,11 +182,14 @@ def _on_attempt(state: RunState, call_id: str, started_seq: int, changes: _Chang
 
 def _on_approval(state: RunState, event: ApprovalDecided) -> _Changes:
     changes: _Changes = {"approved": event}
-    if event.edited_args is not None:
-        call = next((call.call for call in state.calls if call.call.id == event.id), None)
-        if call is not None:
-            changes["call"] = replace(call, args=event.edited_args)
-    return _on_call(state, event.id, changes)
+    call = next((call.call for call in state.calls if call.call.id == event.id), None)
+    if event.edited_args is None or call is None:
+        return _on_call(state, event.id, changes)
+    edited = replace(call, args=event.edited_args)
+    said = state.messages[-1]
+    shown = replace(said, tool_calls=tuple(edited if one.id == edited.id else one for one in said.tool_calls))
+    # The model is shown the call as it will be executed, or it would speak of what it had proposed.
+    return {**_on_call(state, event.id, {**changes, "call": edited}), "messages": (*state.messages[:-1], shown)}
 
 
 def _returned(state: RunState, event: ToolReturned) -> _Changes:

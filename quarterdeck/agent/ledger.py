@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import Enum, auto
+
+import anyio
 
 from quarterdeck.agent.base import Audience
 from quarterdeck.agent.fold import fold
@@ -15,7 +17,39 @@ from quarterdeck.core.events import Event
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.base import Beside, Claim, Entry, Journal
 
-__all__ = ["Ledger"]
+__all__ = ["Commit", "EarlyCommit", "Ledger"]
+
+
+class Commit(Enum):
+    """What became of staged events.
+
+    ALONE: they are durable, and nobody else has written. AMONG_OTHERS: they are durable, and the state now holds what others
+    wrote too, so the next step may be another. DROPPED: a row beside them had moved on; nothing of them is durable.
+    """
+
+    ALONE = auto()
+    AMONG_OTHERS = auto()
+    DROPPED = auto()
+
+
+class EarlyCommit:
+    """A commit that begins by itself after a while. Whoever asked for it says when it is over, and hears how it went."""
+
+    def __init__(self, ledger: Ledger, seconds: float) -> None:
+        # A timer, not a task group: nearly always it is over before anything was started.
+        self._task: asyncio.Task[Commit] | None = None
+        self._ledger = ledger
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._ledger.commit())  # owned here and awaited in `over`
+
+    async def over(self) -> None:
+        """No commit any more, or the end of the one that has begun. Raises what it raised."""
+        self._timer.cancel()
+        if self._task is not None:
+            with anyio.CancelScope(shield=True):  # what left the staging must arrive
+                await self._task
 
 
 class Ledger:
@@ -36,7 +70,6 @@ class Ledger:
         self._durable = self.state
         self._staged: list[Entry] = []
         self._beside: list[Beside] = []
-        self._early: asyncio.Future[bool] | None = None
         self._committing = asyncio.Lock()  # parallel tools commit their results as they come
 
     def stage(self, *events: Event, beside: Sequence[Beside] = ()) -> None:
@@ -47,21 +80,16 @@ class Ledger:
         self._staged += entries
         self._beside += beside
 
-    async def commit(self, *, status: RunStatus = RunStatus.RUNNING, wake_at: datetime | None = None) -> bool:
+    async def commit(self, *, status: RunStatus = RunStatus.RUNNING, wake_at: datetime | None = None) -> Commit:
         """Make what is staged durable.
-
-        Returns:
-            False if somebody else wrote to the run since: `state` now holds that too, and the next step may differ.
 
         Raises:
             Fenced: Another worker has the run.
+            StoreUnavailable: What was staged is not durable, and this ledger is of no more use.
         """
-        early, self._early = self._early, None
-        if early is not None and early is not asyncio.current_task():
-            await early
         async with self._committing:
             if not self._staged and status is RunStatus.RUNNING:
-                return True
+                return Commit.ALONE
             entries, beside = self._staged, self._beside
             self._staged, self._beside = [], []
             try:
@@ -69,29 +97,19 @@ class Ledger:
                     self._claim, entries, folded=self._durable.seq, status=status, wake_at=wake_at, beside=beside
                 )
             except Conflict:
+                self._staged, self._beside = [], []  # what came meanwhile rests on what was dropped
                 await self._refold()
-                return False
+                return Commit.DROPPED
             await self._audience.stored(self.tenant, self.run_id, appended.entries)
             if appended.foreign or len(appended.entries) != len(entries):
                 await self._refold()
-                return False
+                return Commit.AMONG_OTHERS
             self._durable = fold(appended.entries, self._durable) if self._staged else self.state
-            return True
+            return Commit.ALONE
 
-    @contextmanager
-    def committing_after(self, seconds: float) -> Iterator[None]:
-        """Commit what is staged if the block takes longer than `seconds`: for events that may wait a moment for company.
-
-        A timer, not a task group: the block is nearly always over before, and then nothing was started.
-        """
-        timer = asyncio.get_running_loop().call_later(seconds, self._commit_meanwhile)
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _commit_meanwhile(self) -> None:
-        self._early = asyncio.ensure_future(self.commit())  # owned here: the next commit waits for it
+    def commit_after(self, seconds: float) -> EarlyCommit:
+        """Commit what is staged in `seconds`, unless it is over before: for events that may wait a moment for company."""
+        return EarlyCommit(self, seconds)
 
     async def _refold(self) -> None:
         """Take in what others wrote. Events staged meanwhile stay staged, after it."""

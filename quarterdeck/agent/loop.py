@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -21,7 +22,7 @@ from quarterdeck.agent.base import Audience, Directory, Models, Retriever, Specs
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
 from quarterdeck.agent.drafts import closed
-from quarterdeck.agent.ledger import Ledger
+from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.next_step import (
     Ask,
     Cancel,
@@ -77,6 +78,7 @@ from quarterdeck.tools.executor import Executor
 
 __all__ = ["Loop"]
 
+_LETTING_GO_S = 1.0
 _POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
 _STOPS: Mapping[type[Exception], StopReason] = {  # what ends a run with a partial answer instead of a failure
     BudgetExceeded: StopReason.COST_LIMIT,
@@ -145,13 +147,18 @@ class Loop:
                 self._scopes[run_id] = scope
                 try:
                     return await self._advance(claim)
+                except anyio.get_cancelled_exc_class():
+                    await self._let_go(claim)
+                    raise
                 finally:
-                    del self._scopes[run_id]
+                    if self._scopes.get(run_id) is scope:  # an overtaking advance of this process has its own
+                        del self._scopes[run_id]
             # Interrupted: what was staged is dropped, as by a crash, and the journal says where the run stands.
 
     async def _advance(self, claim: Claim) -> RunState | None:
-        ledger = Ledger(self.journal, self.audience, claim, self.now)
+        ledger: Ledger | None = None
         try:
+            ledger = Ledger(self.journal, self.audience, claim, self.now)
             advance = await self._begin(ledger, claim)
             if advance is not None:
                 await advance.drive()
@@ -159,11 +166,19 @@ class Loop:
             return None  # another worker has the run, and whatever we hold is stale
         except StoreUnavailable:
             raise
-        except QuarterdeckError as error:
-            await self._fail(ledger, error.code, str(error))
-        except Exception as error:  # noqa: BLE001 - the worker's edge: one run's failure is recorded, the worker lives
-            await self._fail(ledger, "internal", f"{type(error).__name__}: {error}")
+        except Exception as error:
+            if ledger is None:
+                raise  # its journal cannot be read by this version; another may
+            if isinstance(error, QuarterdeckError):
+                await self._fail(ledger, error.code, str(error))
+            else:
+                await self._fail(ledger, "internal", f"{type(error).__name__}: {error}")
         return ledger.state
+
+    async def _let_go(self, claim: Claim) -> None:
+        """Say that the run was left in good order: that its worker was told to stop is no sign of poison."""
+        with anyio.move_on_after(_LETTING_GO_S, shield=True), suppress(Fenced, StoreUnavailable):
+            await self.journal.append(claim, (), folded=claim.head)
 
     def interrupt(self, run_id: str) -> None:
         """Make a running advance start over from the journal: a model call or a read in flight is cut, a write is not."""
@@ -192,11 +207,14 @@ class Loop:
     async def _fail(self, ledger: Ledger, code: str, error: str, *, poison: bool = False) -> None:
         reason = StopReason.MODEL_FAILED if code.startswith(("model_", "upstream_")) else StopReason.FAILED
         failed = RunFailed(code=code, error=error, stop_reason=reason, poison=poison)
-        ledger.stage(failed, beside=await self.withdrawn(ledger))
-        await ledger.commit(status=RunStatus.FAILED)
+        while ledger.state.ended is None:
+            beside = await self.withdrawn(ledger)
+            ledger.stage(failed, beside=beside)
+            await ledger.commit(status=RunStatus.FAILED)
 
     async def withdrawn(self, ledger: Ledger) -> list[Put]:
         """Rows that withdraw every draft of a run that ends before they were decided."""
+        await ledger.commit()  # a draft that is still staged has no row yet
         return await closed(self.records, ledger.tenant, list(ledger.state.drafts), DraftStatus.WITHDRAWN, self.now())
 
 
@@ -260,11 +278,15 @@ class _Advance:
 
     def _deadline(self, started: RunStarted) -> float:
         left = self.spec.limits.max_total_time - self.ledger.state.worked_s
-        if started.deadline is not None:
+        if started.deadline is not None and not self.ledger.state.waited:
             left = min(left, (started.deadline - self.loop.now()).total_seconds())
         return time.monotonic() + left
 
     async def drive(self) -> None:
+        """Take steps. Calls that another worker left undone are decided again first: rights may have changed since."""
+        left = [c for c in self.ledger.state.calls if c.result is None and c.decision is not None and not _waiting(c)]
+        if left:
+            self._decide(left)
         while True:
             step = next_step(self.ledger.state, self.spec, self.loop.now())
             match step:
@@ -272,7 +294,7 @@ class _Advance:
                     return
                 case Wait(wake_at):
                     status = RunStatus.PAUSED if self.ledger.state.paused else RunStatus.WAITING
-                    if await self.ledger.commit(status=status, wake_at=wake_at):
+                    if await self.ledger.commit(status=status, wake_at=wake_at) is Commit.ALONE:
                         return
                 case _:
                     await self._perform(step)
@@ -307,7 +329,7 @@ class _Advance:
                 await self._cancel()
 
     async def _ask(self) -> None:
-        if not await self.ledger.commit():
+        if await self.ledger.commit() is not Commit.ALONE:
             return
         model = self.loop.models.get(self.spec.model)
         state = self.ledger.state
@@ -336,7 +358,7 @@ class _Advance:
         self.ledger.stage(*deciding.events, beside=deciding.beside)
 
     async def _retrieve(self) -> None:
-        if not await self.ledger.commit():
+        if await self.ledger.commit() is not Commit.ALONE:
             return
         query = self.ledger.state.words[-1] if self.ledger.state.words else ""
         found, mode = await self.loop.retriever.search(query, self.context) if self.loop.retriever else ((), "none")
@@ -346,13 +368,14 @@ class _Advance:
 
     async def _compact(self) -> None:
         limits = self.spec.limits
-        compaction = compact(self.ledger.state.messages, int(limits.compact_at * limits.context_window))
+        state = self.ledger.state
+        compaction = compact(state.messages, int(limits.compact_at * limits.context_window), frozenset(state.words))
         if compaction is None:
             await self._finish(partial(self.ledger.state, StopReason.CONTEXT_TOO_LARGE), StopReason.CONTEXT_TOO_LARGE)
             return
         event = ContextCompacted(
             turn=self.ledger.state.turn,
-            keep_last=compaction.keep_last,
+            dropped=compaction.dropped,
             replaced=compaction.replaced,
             strategy=compaction.strategy,
         )
@@ -387,6 +410,7 @@ class _Advance:
             if c.approval is not None
         ]
         ids = [c.approval.draft for c in calls if c.approval is not None]
+        await self.ledger.commit()  # a draft that is still staged has no row yet
         beside = await closed(self.loop.records, self.ledger.tenant, ids, DraftStatus.EXPIRED, self.loop.now())
         self.ledger.stage(*events, beside=beside)
         await self.ledger.commit()
@@ -394,5 +418,11 @@ class _Advance:
     async def _cancel(self) -> None:
         asked = self.ledger.state.cancel
         assert asked is not None  # next_step cancels only when asked
-        self.ledger.stage(RunCancelled(by=asked.by, reason=asked.reason), beside=await self.loop.withdrawn(self.ledger))
+        beside = await self.loop.withdrawn(self.ledger)
+        self.ledger.stage(RunCancelled(by=asked.by, reason=asked.reason), beside=beside)
         await self.ledger.commit(status=RunStatus.CANCELLED)
+
+
+def _waiting(call: CallState) -> bool:
+    """True for a call that is with a person, or comes from one: its turn to be decided again is later."""
+    return call.waits_for_decision or call.doubt is not None or (call.approved is not None and not call.redecided)

@@ -153,12 +153,22 @@ def next_step(state: RunState, spec: AgentSpec, now: datetime) -> Step:
     if state.ended is not None:
         return End()
     if state.cancel is not None:
-        return Cancel()
+        return _cancelling(state.calls)
     if state.paused:
         return Wait(None)
     if state.calls:
         return _with_calls(state.calls, now)
     return _between_turns(state, spec)
+
+
+def _cancelling(calls: Sequence[CallState]) -> Step:
+    """A write that was started, and whose end nobody saw, is put to a person before the run may end."""
+    unseen = [call for call in calls if call.started is not None and call.result is None]
+    if found := [call for call in unseen if call.resolution is not None]:
+        return SettleDoubt(found)
+    if found := [call for call in unseen if call.doubt is None]:
+        return RaiseDoubt(found)
+    return Wait(None) if unseen else Cancel()
 
 
 def _with_calls(calls: Sequence[CallState], now: datetime) -> Step:
@@ -189,8 +199,10 @@ def _abandoned(call: CallState) -> bool:
 
 
 def _repeatable(call: CallState) -> bool:
-    """A target that deduplicates is simply called again, with the same key; but not for ever."""
-    return call.started is not None and call.started.idempotent and call.started.attempt < _STARTS
+    """A target that deduplicates is simply called again, with the same key; but not for ever, nor without the right."""
+    if call.started is None or not call.started.idempotent or call.started.attempt >= _STARTS:
+        return False
+    return call.decision is None or call.decision.verdict is not Verdict.DENY
 
 
 def _expired(call: CallState, now: datetime) -> bool:

@@ -109,6 +109,8 @@ class RunState(_Folded):
         signatures: Hashes of (tool, arguments, result) of the last turns, newest last, for loop detection.
         unknown_tools: Turns in a row that called nothing but tools that do not exist.
         results: What succeeded, in order; those of resolver tools ground identity arguments.
+        revisions: How often calls of this turn were decided.
+        waited: It has waited for a person; the time its caller gave it no longer counts.
         closing: Set when a limit was hit and one last answer without tools is wanted.
     """
 
@@ -125,6 +127,8 @@ class RunState(_Folded):
     label: Label = field(default=Label(integrity=Integrity.TRUSTED, readers=PUBLIC))
     passages: Mapping[str, Passage] = field(default_factory=dict)
     retrieved: bool = False
+    revisions: int = 0
+    waited: bool = False
     tokens: int = 0
     usage: Usage = field(default_factory=Usage)
     worked_s: float = 0.0

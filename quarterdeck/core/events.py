@@ -130,7 +130,8 @@ class Decided:
     """Policy's answers for the calls of one turn.
 
     Attributes:
-        revision: 0 for the calls as the model made them; one more each time an edited draft is decided again.
+        revision: 0 for the calls as the model made them; one more each time some of them are decided again, because a person
+            approved them, or because another worker took the run and rights may have changed.
     """
 
     kind: ClassVar[str] = "decided"
@@ -209,6 +210,7 @@ class ApprovalDecided:
 
     Attributes:
         by: User id, or ``timeout``.
+        roles: Those the person had: what a later, stricter policy asks for may not be covered by them.
         args_hash: Of the arguments that were decided on, before any edit.
         edited_args: Arguments the person put in place of the proposed ones, validated.
     """
@@ -219,6 +221,7 @@ class ApprovalDecided:
     by: str
     args_hash: str
     level: int = 1
+    roles: tuple[str, ...] = ()
     reason: str | None = None
     edited_args: dict[str, Any] | None = None
     v: int = 1
@@ -349,21 +352,18 @@ class ContextCompacted:
     """Older messages were replaced by less, so that the conversation fits the window.
 
     Attributes:
-        keep_last: How many of the newest messages stand unchanged after `replaced`.
-        replaced: What stands in place of everything before them; carries the join of the labels it came from.
+        dropped: How many of the oldest messages are replaced. Counted from the front: others may add to the end meanwhile.
+        replaced: What stands in their place; carries the join of the labels it came from.
         strategy: ``trim`` shortened tool results, ``window`` dropped old turns, ``summary`` had a model summarise them.
     """
 
     kind: ClassVar[str] = "context_compacted"
+    key: ClassVar[None] = None  # a turn may need it twice
     turn: int
-    keep_last: int
+    dropped: int
     replaced: tuple[Message, ...]
     strategy: str
     v: int = 1
-
-    @property
-    def key(self) -> str:
-        return f"k:{self.turn}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

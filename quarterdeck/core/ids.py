@@ -19,7 +19,7 @@ _ID = re.compile(r"[a-z0-9_-]{1,64}\Z")
 
 
 def new_id() -> str:
-    """A UUID version 7 as 32 hexadecimal digits: unique, and sorted by time of making (RFC 9562)."""
+    """A UUID version 7 as 32 hexadecimal digits: unique, and sorted by the millisecond of making (RFC 9562)."""
     stamp = time.time_ns() // 1_000_000
     noise = int.from_bytes(os.urandom(10), "big")
     high = (stamp << 16) | 0x7000 | (noise >> 68 & 0x0FFF)

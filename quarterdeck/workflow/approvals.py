@@ -100,6 +100,7 @@ class Approvals:
             level=draft.level,
             approved=approved,
             by=principal.user,
+            roles=principal.roles,
             args_hash=draft.args_hash,
             reason=reason,
             edited_args=edited,

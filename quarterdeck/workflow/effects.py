@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -53,19 +53,23 @@ class Effects:
         self._now = now
 
     async def doubts(self, principal: Principal, limit: int = 100) -> Sequence[Doubt]:
-        """Open doubts of the tenant's waiting runs, newest run first. Raises Forbidden without a resolving role."""
+        """Open doubts of the tenant's resting runs, newest run first. Raises Forbidden without a resolving role."""
         _check_role(principal)
         found: list[Doubt] = []
+        for status in (RunStatus.WAITING, RunStatus.PAUSED):
+            async for run_id in self._resting(principal.tenant, status):
+                state = await self._state(principal.tenant, run_id)
+                found += [_doubt(run_id, state, call) for call in state.doubts]
+                if len(found) >= limit:
+                    return found[:limit]
+        return sorted(found, key=lambda doubt: doubt.run_id, reverse=True)
+
+    async def _resting(self, tenant: str, status: RunStatus) -> AsyncIterator[str]:
         before: str | None = None
-        while len(found) < limit:
-            rows = await self._journal.runs(principal.tenant, status=RunStatus.WAITING, before=before, limit=100)
+        while rows := await self._journal.runs(tenant, status=status, before=before, limit=100):
             for row in rows:
-                state = await self._state(principal.tenant, row.run_id)
-                found += [_doubt(row.run_id, state, call) for call in state.doubts]
-            if len(rows) < 100:
-                break
+                yield row.run_id
             before = rows[-1].run_id
-        return found[:limit]
 
     async def resolve(
         self,

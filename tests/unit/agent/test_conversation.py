@@ -34,7 +34,7 @@ conversations = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.bo
 
 
 def applied(messages: list[Message], compaction: Compaction) -> list[Message]:
-    return [*compaction.replaced, *messages[len(messages) - compaction.keep_last :]]
+    return [*compaction.replaced, *messages[compaction.dropped :]]
 
 
 @pytest.mark.row("R8", part="pairs")
