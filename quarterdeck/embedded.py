@@ -6,16 +6,17 @@ The loop, policy, tools and models are the server's; only the journal is in memo
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from quarterdeck.agent.answer import ReadOutput
+from quarterdeck.agent.answer import ReadOutput, unfenced
 from quarterdeck.agent.base import Audience, Models, Retriever, Silence
 from quarterdeck.agent.loop import Loop
 from quarterdeck.agent.state import MadeCall, RunState
@@ -51,7 +52,8 @@ class RunResult(Generic[T]):
     """What a run gave.
 
     Attributes:
-        output: A string, or a value of the agent's `output_type`; None while the run waits for a person.
+        output: A string, or a value of the agent's `output_type`; None while the run waits for a person, and for a typed
+            agent whose run stopped early.
         answer: The settled answer, whatever the output type.
         messages: The whole conversation, the earlier one included: hand it to the next `run` as `history`.
         drafts: Writes that wait for a decision; see `Agent.decide`.
@@ -125,7 +127,7 @@ class Agent(Generic[T]):
     def run_sync(
         self, prompt: str, *, history: Sequence[Message] = (), principal: Principal = _NOBODY_IN_PARTICULAR
     ) -> RunResult[T]:
-        """`run` for callers without an event loop."""
+        """`run` for callers without an event loop; inside one, await `run`."""
 
         async def once() -> RunResult[T]:
             try:
@@ -152,10 +154,16 @@ class Agent(Generic[T]):
             if run.state.ended is None:
                 self._waiting[run.run_id] = run
 
+        failure: Exception | None = None
         async with anyio.create_task_group() as tasks, receive:
             tasks.start_soon(follow)
-            yield receive
+            try:
+                yield receive
+            except Exception as error:  # noqa: BLE001 - raised below, without the group around it
+                failure = error
             tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def decide(
         self,
@@ -213,7 +221,8 @@ class Agent(Generic[T]):
                 raise error_of(code, error)
             case FinalAnswer(answer=answer, output=value):
                 self._waiting.pop(run.run_id, None)
-                output = self._make(value) if self._schema is not None and value is not None else answer.text
+                settled = state.ended.stop_reason is StopReason.COMPLETED
+                output = answer.text if self._schema is None else self._make(value) if settled else None
             case _:
                 self._waiting[run.run_id] = run
                 drafts = await run.drafts(started.principal)
@@ -222,7 +231,7 @@ class Agent(Generic[T]):
             output=cast("T", output),
             answer=answer,
             usage=state.usage,
-            messages=state.messages,
+            messages=state.messages[:-1] if state.calls else state.messages,  # an open call would make no history
             run_id=run.run_id,
             stop_reason=state.stop_reason,
             tool_calls_made=state.made,
@@ -252,6 +261,7 @@ class _Run:
         self._audience = audience
         self._tenant = ""
         self.state = RunState()
+        self._advancing = anyio.Lock(fast_acquire=True)
         self.approvals = Approvals(
             journal=self._store.journal, records=self._store.records, dispatcher=_Unattended(), toolbox=registry
         )
@@ -283,7 +293,8 @@ class _Run:
         await self.go_on()
 
     async def go_on(self) -> None:
-        self.state = await self._loop.advance(self._tenant, self.run_id) or self.state
+        async with self._advancing:  # two decisions at once must not overtake each other
+            self.state = await self._loop.advance(self._tenant, self.run_id) or self.state
 
     async def drafts(self, principal: Principal) -> tuple[Draft, ...]:
         return tuple(await self.approvals.list(principal, status=DraftStatus.WAITING))
@@ -300,10 +311,14 @@ class _Watcher:
 
     async def stored(self, tenant: str, run_id: str, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            await self._send.send(entry.event)
+            await self._tell(entry.event)
 
     async def delta(self, tenant: str, run_id: str, delta: Delta) -> None:
-        await self._send.send(delta)
+        await self._tell(delta)
+
+    async def _tell(self, news: Event | Delta) -> None:
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # nobody watches any more; the run goes on
+            await self._send.send(news)
 
 
 class _Unattended:
@@ -363,10 +378,11 @@ def _typed(output_type: type | None) -> tuple[dict[str, Any] | None, ReadOutput 
         raise Misconfigured(f"output_type {output_type!r} has no JSON Schema: {error}") from error
 
     def read(text: str) -> Any:
-        body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
-        return adapter.dump_python(adapter.validate_json(body), mode="json")
+        body = unfenced(text)
+        adapter.validate_json(body)
+        return json.loads(body)  # as the model wrote it: what a type dumps, it need not accept again
 
-    return schema, read, adapter.validate_python
+    return schema, read, lambda value: adapter.validate_json(json.dumps(value))
 
 
 def _waiting_answer(state: RunState, drafts: Sequence[Draft]) -> Answer:

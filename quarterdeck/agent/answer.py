@@ -7,6 +7,7 @@ model with the reason, a bounded number of times; after that the offending part 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,14 +18,21 @@ from quarterdeck.core.messages import Role
 from quarterdeck.core.runs import AgentSpec, StopReason
 from quarterdeck.knowledge.cite import Cited, resolve, without
 
-__all__ = ["ReadOutput", "Settled", "partial", "settle"]
+__all__ = ["ReadOutput", "Settled", "partial", "settle", "unfenced"]
 
 ReadOutput = Callable[
     [str], Any
 ]  # text of the model -> JSON value of the declared output type; ValueError says what is wrong
 
+_FENCE = re.compile(r"```[A-Za-z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 _NOTHING = frozenset(("", "[]", "{}", "null"))  # what a tool gives that found nothing
 _WELL_SUPPORTED = 0.6  # share of content words; below it a citation is kept but confidence is not high
+
+
+def unfenced(text: str) -> str:
+    """What stands inside a Markdown code fence, or the whole text where there is none."""
+    fenced = _FENCE.search(text)
+    return (fenced.group(1) if fenced else text).strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

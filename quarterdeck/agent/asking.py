@@ -9,6 +9,7 @@ from quarterdeck.agent.base import Audience
 from quarterdeck.agent.conversation import system_message
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Context
+from quarterdeck.core.errors import Truncated
 from quarterdeck.core.events import Delta, ModelReply
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import Message, Role, Text
@@ -46,6 +47,8 @@ async def ask(
     turn = state.turn + 1
     emit = _emitter(audience, ctx, turn) if audience.watched(ctx.run_id) else None
     completion = await model.complete(request_for(state, spec, tools), ctx, emit)
+    if completion.finish_reason == "length" and completion.tool_calls:
+        raise Truncated(f"{completion.model or model.name} reached its token limit inside a tool call")
     return _reply(completion, state, turn, label)
 
 

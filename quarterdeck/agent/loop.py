@@ -169,10 +169,10 @@ class Loop:
         except Exception as error:
             if ledger is None:
                 raise  # its journal cannot be read by this version; another may
-            if isinstance(error, QuarterdeckError):
-                await self._fail(ledger, error.code, str(error))
-            else:
-                await self._fail(ledger, "internal", f"{type(error).__name__}: {error}")
+            code = error.code if isinstance(error, QuarterdeckError) else "internal"
+            said = str(error) if isinstance(error, QuarterdeckError) else f"{type(error).__name__}: {error}"
+            with suppress(Fenced):
+                await self._fail(ledger, code, said)
         return ledger.state
 
     async def _let_go(self, claim: Claim) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from quarterdeck.agent.answer import unfenced
 from quarterdeck.agent.loop import Loop
 from quarterdeck.app.chains import prices
 from quarterdeck.app.folder import build_tools, ingest
@@ -239,7 +240,7 @@ def _warnings(configuration: Configuration, reports: Mapping[Path, IngestReport]
 
 def _read_json(text: str) -> Any:
     """The value of a typed answer. Raises ValueError if the text is no JSON."""
-    return json.loads(text.strip().removeprefix("```json").removeprefix("```").removesuffix("```"))
+    return json.loads(unfenced(text))
 
 
 async def _log_failure(run_id: str, error: Exception) -> None:

@@ -15,6 +15,7 @@ from quarterdeck.workflow.base import Advance
 __all__ = ["LocalDispatcher"]
 
 _SCAN_S = 0.5  # how often the store is asked what is due: the resolution of timers
+_LONGEST_BACKOFF_S = 30.0
 _ANY_RUNNING = 1e-9  # at the start every running run has lost its worker: there is only this process
 
 
@@ -37,11 +38,13 @@ class LocalDispatcher:
         self._scan_s = scan_s
         self._on_error = on_error
         self._active: dict[tuple[str, str], bool] = {}  # run -> woken again meanwhile
+        self._failures: dict[tuple[str, str], int] = {}  # run -> advances that raised in a row
         self._queue: list[tuple[int, int, str, str]] = []  # a heap: priority, order of arrival, run
         self._queued: set[tuple[str, str]] = set()
         self._order = 0
         self._news = anyio.Event()
         self._stopping = False
+        self._stop = anyio.Event()
         self._done = anyio.Event()
         self._tasks: TaskGroup | None = None
 
@@ -80,6 +83,7 @@ class LocalDispatcher:
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give running advances `grace_s` seconds, then cut them: their runs stay due in the store."""
         self._stopping = True
+        self._stop.set()
         self._news.set()
         with anyio.move_on_after(grace_s):
             await self._done.wait()
@@ -92,22 +96,32 @@ class LocalDispatcher:
             _, _, tenant, run_id = heapq.heappop(self._queue)
             self._queued.discard((tenant, run_id))
             self._active[tenant, run_id] = False
-            tasks.start_soon(self._advance, advance, tenant, run_id)
+            tasks.start_soon(self._advance, tasks, advance, tenant, run_id)
 
-    async def _advance(self, advance: Advance, tenant: str, run_id: str) -> None:
+    async def _advance(self, tasks: TaskGroup, advance: Advance, tenant: str, run_id: str) -> None:
         run = (tenant, run_id)
         try:
             while True:
                 self._active[run] = False
                 await advance(tenant, run_id)
+                self._failures.pop(run, None)
                 if not self._active[run] or self._stopping:
                     break
         except Exception as error:  # noqa: BLE001 - the worker's edge: the run stays due, the others go on
             if self._on_error is not None:
                 await self._on_error(run_id, error)
+            tasks.start_soon(self._try_again, tenant, run_id)
         finally:
             del self._active[run]
             self._news.set()
+
+    async def _try_again(self, tenant: str, run_id: str) -> None:
+        """Wake a run whose advance raised, later each time: the store still calls it running, so no scan would find it."""
+        failures = self._failures[tenant, run_id] = self._failures.get((tenant, run_id), 0) + 1
+        with anyio.move_on_after(min(self._scan_s * 2 ** (failures - 1), _LONGEST_BACKOFF_S)):
+            await self._stop.wait()
+            return
+        await self.wake(tenant, run_id)
 
     async def _scan(self) -> None:
         try:
