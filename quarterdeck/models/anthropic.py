@@ -177,7 +177,7 @@ class _Blocks(Listener):
         super().__init__(model, emit)
         self.paused_blocks: list[dict[str, Any]] = []
         self._open: dict[int, _Block] = {}
-        self._our_calls = 0
+        self._earlier = 0  # blocks before a pause: those after it count from 0 again
         self._done: list[dict[str, Any]] = []
         self._reported: dict[str, Any] = {}
         self._before = Counts(prompt=0, completion=0)
@@ -214,8 +214,7 @@ class _Blocks(Listener):
             case "thinking":
                 await self.say("reasoning", raw.get("thinking"))
             case "tool_use":
-                block.call = self._our_calls
-                self._our_calls += 1
+                block.call = self._earlier + _index(index)
                 await self.call(index=block.call, id=raw.get("id"), name=raw.get("name"))
         return block
 
@@ -286,6 +285,7 @@ class _Blocks(Listener):
             raise ModelInvalid(f"{self._model} paused more than {_MAX_PAUSES} times and did not come to an end")
         self._before = self.counts() or self._before
         self.paused_blocks += self._done
+        self._earlier += len(self._done)
         self._done, self._reported = [], {}
         self.finish, self.ended, self.paused = None, False, False
 

@@ -32,19 +32,22 @@ class AzureModel(OpenAIModel):
             base_url: Of the resource, such as ``https://NAME.openai.azure.com``.
             api_version: Sent as a query, such as ``2024-10-21``; empty for the newer API that has none.
         """
-        deployment = quote(name.partition(":")[2] or name, safe="")
-        within = f"/openai/deployments/{deployment}" if api_version else "/openai/v1"
+        self._api_version = api_version
         super().__init__(
             name,
-            base_url=base_url.rstrip("/") + within,
+            base_url=base_url,
             api_key=api_key,
             client=client,
             timeout_s=timeout_s,
             idle_timeout_s=idle_timeout_s,
             options=options,
         )
-        if api_version:
-            self._url += f"?api-version={quote(api_version, safe='')}"
+
+    def _url(self, base_url: str) -> str:
+        if not self._api_version:
+            return f"{base_url}/openai/v1{self.path}"
+        deployment = quote(self._wire_name, safe="")
+        return f"{base_url}/openai/deployments/{deployment}{self.path}?api-version={quote(self._api_version, safe='')}"
 
     def _authorization(self) -> dict[str, str]:
         return {"api-key": self._key} if self._key else {}

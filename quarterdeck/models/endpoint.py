@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from quarterdeck.core.context import Context
@@ -50,42 +50,38 @@ class Endpoint:
         self._client = client
         self._timeout_s = timeout_s
 
-    @asynccontextmanager
-    async def post(
+    def send(
         self, payload: Mapping[str, Any], ctx: Context, idle_timeout_s: float | None = None
-    ) -> AsyncIterator[Reply]:
-        """Send `payload`; the reply is to be read inside.
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Send `payload`; the reply is to be read inside. What it raises is put into our words by `told`.
 
         Raises:
-            ModelUnavailable: No connection, no answer in time, or a broken one.
-            ModelRefused: The address may not be called.
-            ModelInvalid: The reply is too long.
-            DeadlineExceeded: The caller's time is over.
+            DeadlineExceeded: The caller's time is over; nothing was sent.
         """
         headers = self._headers
         if (parent := traceparent(ctx.trace_id)) is not None:
             headers = {**headers, "traceparent": parent}
-        try:
-            async with self._client.open(
-                "POST",
-                self._url,
-                headers=headers,
-                body=encode(payload),
-                timeout_s=min(ctx.remaining_s(), self._timeout_s),
-                idle_timeout_s=idle_timeout_s,
-                max_bytes=_MAX_REPLY,
-            ) as reply:
-                yield reply
-        except Forbidden as error:
-            raise ModelRefused(f"{self._name} was not called: {error}") from error
-        except TooLarge as error:
-            raise ModelInvalid(f"{self._name}: {error}") from error
-        except Unavailable as error:
-            if type(error) is not Unavailable:
-                raise  # already said in those words, or the watcher's own
-            if ctx.deadline - time.monotonic() < _TICK_S:
-                raise DeadlineExceeded(f"run {ctx.run_id} has used up its time waiting for {self._name}") from error
-            raise ModelUnavailable(f"{self._name}: {error}") from error
+        return self._client.open(
+            "POST",
+            self._url,
+            headers=headers,
+            body=encode(payload),
+            timeout_s=min(ctx.remaining_s(), self._timeout_s),
+            idle_timeout_s=idle_timeout_s,
+            max_bytes=_MAX_REPLY,
+        )
+
+    def told(self, error: Forbidden | TooLarge | Unavailable, ctx: Context) -> QuarterdeckError:
+        """An error of the client in the words of the model protocol; one that speaks them already comes back as it is."""
+        if isinstance(error, Forbidden):
+            return ModelRefused(f"{self._name} was not called: {error}")
+        if isinstance(error, TooLarge):
+            return ModelInvalid(f"{self._name}: {error}")
+        if type(error) is not Unavailable:
+            return error  # a reply that was read, or the watcher's own
+        if ctx.deadline - time.monotonic() < _TICK_S:
+            return DeadlineExceeded(f"run {ctx.run_id} has used up its time waiting for {self._name}")
+        return ModelUnavailable(f"{self._name}: {error}")
 
     async def fault(self, reply: Reply) -> Fault:
         """What a reply that is an error complains of."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import ModelUnavailable, Unavailable
+from quarterdeck.core.errors import Forbidden, ModelUnavailable, TooLarge, Unavailable
 from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.endpoint import Endpoint
 from quarterdeck.models.listener import Listener
@@ -97,15 +97,19 @@ class WireModel(ABC):
         try:
             while not await self._asked(request, ctx, listener):
                 attempts += 1
-        except ModelUnavailable as error:
-            error.delivered = listener.delivered
-            raise
+        except (Forbidden, TooLarge, Unavailable) as error:
+            told = self._endpoint.told(error, ctx)
+            if isinstance(told, ModelUnavailable):
+                told.delivered = listener.delivered
+            if told is error:
+                raise
+            raise told from error
         return listener.completion(request, seconds=time.monotonic() - started, attempts=attempts)
 
     async def _asked(self, request: ModelRequest, ctx: Context, listener: Listener) -> bool:
         """Send one request and hear its reply; False if another has to follow."""
         idle_timeout_s = self._idle_timeout_s if listener.watched else None
-        async with self._endpoint.post(self._payload(request, listener), ctx, idle_timeout_s) as reply:
+        async with self._endpoint.send(self._payload(request, listener), ctx, idle_timeout_s) as reply:
             if not 200 <= reply.status < 300:
                 fault = await self._endpoint.fault(reply)
                 param = self._negotiable(fault) if reply.status == 400 else None

@@ -100,8 +100,11 @@ class Listener(ABC):
                 await self._deliver(Delta(kind=kind, text=piece, n=self._emitted))
 
     async def call(self, *, index: int | None = None, id: Any = None, name: Any = None, arguments: Any = None) -> None:
-        """A fragment of a tool call, as `Assembler.add` takes it."""
-        fragment = {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
+        """A fragment of a tool call by its parts."""
+        await self.add_fragment({"index": index, "id": id, "function": {"name": name, "arguments": arguments}})
+
+    async def add_fragment(self, fragment: Mapping[str, Any]) -> None:
+        """A fragment of a tool call as `Assembler.add` takes it."""
         named = self.assembler.add(fragment)
         if named:
             self._calls_begun += 1
