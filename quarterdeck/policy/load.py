@@ -20,8 +20,8 @@ from quarterdeck.core.labels import Integrity
 from quarterdeck.core.tools import Effect, Tool
 from quarterdeck.policy.base import Bound, ToolPolicy
 from quarterdeck.policy.decide import Policy
-from quarterdeck.policy.rules import Comparison, Rule, comparison
-from quarterdeck.policy.table import check_sink, declared
+from quarterdeck.policy.rules import Comparison, Rule, comparison, matches
+from quarterdeck.policy.table import check_sink, declared, takes_number
 
 if TYPE_CHECKING:
     from quarterdeck.store.strict_yaml import YamlDocument
@@ -126,6 +126,9 @@ def load_policy(text: str, source: str, tools: Iterable[Tool]) -> Policy:
             problems.add(("tools", name, key), f"tools.{name}.{key}: {why}")
         table[name] = _tightened(table[name], entry)
     rules = tuple(rule for position, each in enumerate(file.rules) if (rule := _rule(each, position, problems)) is not None)
+    for position, rule in enumerate(rules if len(rules) == len(file.rules) else ()):
+        for key, why in _never_holds(rule, known.values()):
+            problems.add(("rules", position, "when", key), f"rules.{position}.when.{key}: {why}")
     problems.raise_any()
     return Policy(table=table, rules=rules, on_violation=Verdict(file.defaults.on_violation), fallback=fallback)
 
@@ -257,6 +260,19 @@ def _rule(written: _Rule, position: int, problems: _Problems) -> Rule | None:
         return None
     by = (written.by,) if isinstance(written.by, str) else tuple(written.by)
     return Rule(id=written.id, verdict=Verdict(written.then), approvers=by, args=args, **conditions)
+
+
+def _never_holds(rule: Rule, tools: Iterable[Tool]) -> Iterator[tuple[str, str]]:
+    """(key, why) of conditions that no call can meet: a rule that never applies protects nobody, and looks as if it did."""
+    meant = [tool for tool in tools if matches(rule.tool, tool.name)]
+    if not meant and "*" not in rule.tool:
+        yield "tool", f"there is no tool {rule.tool!r}"
+    for name, wanted in (rule.args or {}).items() if meant else ():
+        takers = [tool for tool in meant if name in tool.input_schema.get("properties", {})]
+        if not takers:
+            yield f"args.{name}", f"{', '.join(tool.name for tool in meant)} takes no argument {name}"
+        elif wanted.orders and (texts := [tool.name for tool in takers if not takes_number(tool, name)]):
+            yield f"args.{name}", f"{name} of {', '.join(texts)} is no number, so it is neither larger nor smaller"
 
 
 def _condition(key: str, value: str | float | bool, conditions: dict[str, Any], args: dict[str, Comparison]) -> None:

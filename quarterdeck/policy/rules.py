@@ -54,12 +54,17 @@ class Comparison:
     sign: str
     operand: str | float | bool
 
+    @property
+    def orders(self) -> bool:
+        """True if it asks for larger or smaller, which only a number can be."""
+        return self.sign in _OPERATORS
+
     def holds(self, value: Any) -> bool:
         """True if it holds for `value`, or for any item of a list; of nothing it never holds."""
         return any(self._holds(leaf) for leaf in leaves(value) if leaf is not None)
 
     def _holds(self, value: Any) -> bool:
-        if self.sign in _OPERATORS:
+        if self.orders:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             return number and _OPERATORS[self.sign](value, self.operand)
         equal = matches(self.operand, str(value)) if isinstance(self.operand, str) else value == self.operand

@@ -10,7 +10,7 @@ from quarterdeck.core.tools import Tool
 from quarterdeck.policy.base import Bound, ToolPolicy
 from quarterdeck.policy.sinks import sink_parts
 
-__all__ = ["check_sink", "declared", "field_names"]
+__all__ = ["check_sink", "declared", "field_names", "takes_number"]
 
 
 def declared(tool: Tool) -> ToolPolicy:
@@ -58,6 +58,22 @@ def field_names(schema: Any) -> frozenset[str]:
         elif isinstance(node, list):
             stack.extend(node)
     return frozenset(found)
+
+
+def takes_number(tool: Tool, name: str) -> bool:
+    """True if the argument `name` of `tool` is a number or a list of numbers."""
+    return _is_number(tool.input_schema["properties"][name], tool.input_schema)
+
+
+def _is_number(node: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    node = _resolved(node, root)
+    if node.get("type") == "array" and isinstance(node.get("items"), Mapping):
+        node = node["items"]
+    values = node.get("enum") or ([node["const"]] if "const" in node else [])
+    if values:
+        return all(isinstance(each, int | float) for each in values)
+    several = [each for each in node.get("anyOf", ()) if each.get("type") != "null"]
+    return node.get("type") in ("integer", "number") or (bool(several) and all(_is_number(each, root) for each in several))
 
 
 def _bounds(schema: Mapping[str, Any]) -> dict[str, Bound]:

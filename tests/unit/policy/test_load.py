@@ -162,6 +162,13 @@ def test_a_file_cannot_loosen_a_declaration(entry: str, complaint: str) -> None:
         ),
         ("policy: v1\nrules:\n  - {id: a, when: {label.readers: public}, then: deny}", "policy.yaml:3", "!public"),
         ("policy: v1\nrules:\n  - {id: a, when: {label.integrity: bad}, then: deny}", "policy.yaml:3", "untrusted"),
+        ("policy: v1\nrules:\n  - {id: a, when: {tool: pya}, then: deny}", "policy.yaml:3", "no tool 'pya'"),
+        ("policy: v1\nrules:\n  - {id: a, when: {args.sum: 1}, then: deny}", "policy.yaml:3", "takes no argument sum"),
+        (
+            "policy: v1\nrules:\n  - {id: a, when: {tool: pay, args.note: '>5'}, then: deny}",
+            "policy.yaml:3",
+            "note of pay is no number",
+        ),
         ("policy: v1\npolicy: v1", "policy.yaml:2", "line 1"),
         ("policy: &a v1\ntools: *a", "policy.yaml:2", "aliases"),
     ],
