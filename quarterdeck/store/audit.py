@@ -17,7 +17,7 @@ GENESIS = "0" * 64  # what the first row of a tenant names as the hash before it
 
 def audit_row(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> dict[str, Any]:
     """The row as it is read and exported: its fields, the hash before it, and its own."""
-    row = {
+    body = {
         "tenant": tenant,
         "seq": seq,
         "at": at.isoformat(),
@@ -27,16 +27,17 @@ def audit_row(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> d
         "object": audit.object,
         "decision": audit.decision,
         "args_hash": audit.args_hash,
-        "prev": prev,
     }
-    row["hash"] = row_hash(row)
-    return row
+    return {**body, "prev": prev, "hash": _chained(prev, body)}
 
 
 def row_hash(row: Mapping[str, Any]) -> str:
     """SHA-256 of the previous hash followed by the canonical JSON of every other field, hexadecimal."""
-    body = {name: value for name, value in row.items() if name not in ("prev", "hash")}
-    return hashlib.sha256((row["prev"] + canonical_json(body)).encode("utf-8", "surrogatepass")).hexdigest()
+    return _chained(row["prev"], {name: value for name, value in row.items() if name not in ("prev", "hash")})
+
+
+def _chained(prev: str, body: Mapping[str, Any]) -> str:
+    return hashlib.sha256((prev + canonical_json(body)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def verify(

@@ -30,11 +30,11 @@ def encode(event: Event) -> tuple[str, str]:
     """The event's kind and its JSON text as it is stored. An `Unknown` that came from `decode` gives the same text again."""
     if isinstance(event, Unknown):
         return event.kind, _unknown(event)
-    adapter = _adapter(type(event))
+    serializer = _adapter(type(event)).serializer  # the adapter's own methods do the same with a layer more
     try:
-        data = adapter.dump_json(event, exclude_defaults=True, exclude={"v"}).decode()
+        data = serializer.to_json(event, exclude_defaults=True, exclude={"v"}).decode()
     except ValueError:  # pydantic's serialization error; of the causes only lone surrogates can be mended
-        body = adapter.dump_python(event, mode="json", exclude_defaults=True, exclude={"v"})
+        body = serializer.to_python(event, mode="json", exclude_defaults=True, exclude={"v"})
         return event.kind, json_text({"v": event.v, **body})
     # The version is always there: once its default rises, old text must still say what it was.
     data = f'{{"v":{event.v},{data[1:]}'

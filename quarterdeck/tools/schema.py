@@ -236,6 +236,8 @@ def _untitled(node: Any, *, named: bool = False) -> Any:
 
 def _plain(value: Any) -> Any:
     """Decoded JSON with whole numbers as integers. Raises ValueError for a NUL, which most targets cannot store."""
+    if type(value) is int:
+        return value
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("a text contains the character NUL")
@@ -244,7 +246,7 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is not finite")
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):  # nearly all are the former, and that is quick to tell
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
