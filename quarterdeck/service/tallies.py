@@ -134,7 +134,8 @@ class Tallies:
             cell = self._cell(tenant, account)
             if not cell.known:
                 async with self._lock:  # a flush between reading and taking over would be counted twice
-                    await self._read(tenant, account, cell)
+                    if not cell.known:
+                        await self._read(tenant, account, cell)
         self._forget()
 
     def by_model(self, tenant: str, account: Account) -> Mapping[str, Tally]:
