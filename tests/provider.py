@@ -33,7 +33,7 @@ class Provider:
 
     Attributes:
         requests: Decoded bodies, in order of arrival.
-        headers: Of the same requests.
+        headers, paths: Of the same requests; a path with its query.
         hung_up_at: Monotonic instants at which clients closed a connection before they had their answer.
     """
 
@@ -42,6 +42,7 @@ class Provider:
         self.otherwise: Handler = completion("Hello.")
         self.requests: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
+        self.paths: list[str] = []
         self.hung_up_at: list[float] = []
         app = web.Application(client_max_size=64 << 20)
         app.router.add_route("*", "/{path:.*}", self._answer)
@@ -67,6 +68,7 @@ class Provider:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(json.loads(await request.read() or b"{}"))
         self.headers.append(request.headers)
+        self.paths.append(request.path_qs)
         handler = self.script.popleft() if self.script else self.otherwise
         try:
             return await handler(request)

@@ -15,7 +15,29 @@ from quarterdeck.models.wire import Fault, encode, negotiable, read_fault
 __all__ = ["ResponsesModel"]
 
 _NEGOTIABLE = frozenset({"temperature", "max_output_tokens", "include"})
-_STATUSES: Mapping[str, int] = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 504}
+_BAD_REQUESTS = (
+    "invalid_prompt",
+    "data_residency_mismatch",
+    "invalid_image",
+    "invalid_image_format",
+    "invalid_base64_image",
+    "invalid_image_url",
+    "invalid_image_mode",
+    "image_too_large",
+    "image_too_small",
+    "image_parse_error",
+    "image_file_too_large",
+    "image_file_not_found",
+    "unsupported_image_media_type",
+    "empty_image_file",
+    "failed_to_download_image",
+)
+_STATUSES: Mapping[str, int] = {
+    "server_error": 500,
+    "rate_limit_exceeded": 429,
+    "vector_store_timeout": 504,
+    **dict.fromkeys(_BAD_REQUESTS, 400),
+}
 _FINISHES: Mapping[str, Finish] = {
     "max_output_tokens": "length",
     "max_messages": "length",

@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from quarterdeck.core.errors import DeadlineExceeded
 from quarterdeck.core.events import Delta
 from quarterdeck.models.base import Model
 from quarterdeck.models.meter import Metered
-from quarterdeck.models.openai import OpenAIModel
 from quarterdeck.models.prices import Prices
 from quarterdeck.models.retry import Retrying
 from quarterdeck.models.simulated import SimulatedModel
+from quarterdeck.models.structured import Structured
 from quarterdeck.net import GuardedClient
-from tests.provider import DONE, USAGE, WEATHER, Provider, called, chunk, completion, context, question, streams
+from tests.dialects import DIALECTS, Dialect
+from tests.provider import WEATHER, Provider, context, question
 
 
-async def obliging(request: web.Request) -> web.StreamResponse:
-    """A provider that calls the first tool if it must, and otherwise repeats the question, streamed if asked to."""
-    asked = json.loads(await request.read())
-    if asked.get("tool_choice") not in (None, "auto", "none"):
-        call = called(asked["tools"][0]["function"]["name"], '{"city": "Oslo"}')
-        whole = completion(calls=[call], finish="tool_calls")
-        pieces = (chunk({"tool_calls": [{"index": 0, **call}]}), chunk({}, "tool_calls"), chunk(usage=USAGE), DONE)
-    else:
-        text = asked["messages"][-1]["content"]
-        whole = completion(text)
-        pieces = (*(chunk({"content": word + " "}) for word in text.split()), chunk({}, "stop"), chunk(usage=USAGE), DONE)
-    return await (streams(*pieces) if asked.get("stream") else whole)(request)
+def spoken(dialect: Dialect) -> Callable[[], AbstractAsyncContextManager[Model]]:
+    """A model behind a server of this dialect that calls the tool it must and otherwise repeats the question."""
+
+    @asynccontextmanager
+    async def open_model() -> AsyncIterator[Model]:
+        async with Provider() as provider, GuardedClient(allowed_origins=[provider.origin]) as client:
+            provider.otherwise = dialect.obliging
+            yield dialect.model(provider, client)
+
+    return open_model
+
+
+openai = spoken(DIALECTS["openai"])
 
 
 @asynccontextmanager
-async def openai() -> AsyncIterator[Model]:
-    async with Provider() as provider, GuardedClient(allowed_origins=[provider.origin]) as client:
-        provider.otherwise = obliging
-        yield OpenAIModel("openai:gpt-test", base_url=provider.base_url, api_key="", client=client)
+async def structured() -> AsyncIterator[Model]:
+    async with openai() as model:
+        yield Structured(model, "tool")
 
 
 @asynccontextmanager
@@ -62,7 +61,8 @@ async def simulated() -> AsyncIterator[Model]:
 
 
 MODELS: Mapping[str, Callable[[], AbstractAsyncContextManager[Model]]] = {
-    "openai": openai,
+    **{name: spoken(dialect) for name, dialect in DIALECTS.items()},
+    "structured": structured,
     "retrying": retrying,
     "metered": metered,
     "simulated": simulated,
