@@ -37,8 +37,9 @@ _ITEM = re.compile(r"\s*(?:[-*+•>]|\d{1,3}[.)])\s+")
 # Sentences that claim nothing of the world: courtesy, and saying that nothing was found. A greeting excuses only itself, so
 # that "Sure, the code is 1234." stays a claim.
 _GREETING = re.compile(
-    r"\W*(?:hello|hi|hey|good (?:morning|afternoon|evening)|thanks|thank you|you(?:'|’)re welcome|sure|certainly|of course"
-    r"|(?:i(?:['’]m| am) )?sorry|happy to help|你好|您好|谢谢|感谢|不客气|抱歉|好的|当然)\b\W*",
+    # Begins only behind a word: from each of many marks in a row it would take quadratic time.
+    r"(?<!\W)\W*(?:hello|hi|hey|good (?:morning|afternoon|evening)|thanks|thank you|you(?:'|’)re welcome|sure|certainly"
+    r"|of course|(?:i(?:['’]m| am) )?sorry|happy to help|你好|您好|谢谢|感谢|不客气|抱歉|好的|当然)\b\W*",
     re.IGNORECASE,
 )
 _FAREWELL = re.compile(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -274,6 +276,15 @@ def test_removing_a_sentence_renumbers_and_keeps_the_order_of_what_is_left() -> 
     text = without(cited, cited.unsupported)
 
     assert text == "Employees have 28 days of leave. [1] 员工享有28天年假。 [2]"
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "- " * 100_000, "[a," * 60_000, "hello " * 20_000])
+def test_hostile_text_takes_no_time(text: str) -> None:
+    began = time.process_time()
+
+    resolve(text, PASSAGES)
+
+    assert time.process_time() - began < 2
 
 
 def test_removing_nothing_gives_the_text() -> None:
