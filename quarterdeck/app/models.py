@@ -118,7 +118,7 @@ class _Connected:
                 client=await self._shelf.client(),
                 timeout_s=self._models.timeout_s,
                 idle_timeout_s=self._models.idle_timeout_s,
-                **({"api_version": configured.api_version} if configured.api_version else {}),
+                **({"api_version": configured.api_version} if self._how.dialect == "azure" else {}),
             )
         return await self._model.complete(request, ctx, emit)
 

@@ -49,7 +49,13 @@ class Prices:
     def bundled(cls, overrides: Mapping[str, Price] | None = None) -> Self:
         """The list that comes with the package, with `overrides` in front of it."""
         path = Path(__file__).with_name("prices.json")
-        return cls({**_read(json.loads(path.read_text("utf-8"))["models"]), **(overrides or {})})
+        listed = json.loads(path.read_text("utf-8"))
+        prices = _read(listed["models"])
+        for alias, provider in listed["same"].items():
+            prices |= {
+                f"{alias}:{name.partition(':')[2]}": prices[name] for name in list(prices) if name.startswith(f"{provider}:")
+            }
+        return cls({**prices, **(overrides or {})})
 
     def of(self, model: str) -> Price | None:
         """The price of ``provider:name``, with or without a date at its end; None if unknown."""

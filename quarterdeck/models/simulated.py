@@ -14,7 +14,7 @@ from typing import Any
 
 from quarterdeck.core.context import Context
 from quarterdeck.core.events import Delta
-from quarterdeck.core.messages import ToolCall
+from quarterdeck.core.messages import Image, Role, ToolCall
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, ModelRequest, ToolSpec
 from quarterdeck.models.simulation import phrases
@@ -27,7 +27,7 @@ from quarterdeck.models.simulation.language import label_of
 from quarterdeck.models.simulation.profiles import Parameter, Profile
 from quarterdeck.models.simulation.results import Status
 from quarterdeck.models.simulation.structured import Facts, structured
-from quarterdeck.models.tokens import count_tokens
+from quarterdeck.models.tokens import count_tokens, part_tokens
 
 __all__ = ["SimulatedModel"]
 
@@ -167,7 +167,7 @@ def _said(dialogue: Dialogue, profiles: Mapping[str, Profile], choice: str) -> l
 
 def _text(said: list[Said], dialogue: Dialogue, request: ModelRequest) -> str:
     if request.output_schema is None:
-        return render(said)
+        return render([*said, *_unseen(request, dialogue)])
     waits = any(step.outcome is not None and step.outcome.status is Status.PENDING for step in dialogue.steps)
     facts = Facts(
         question=dialogue.question,
@@ -179,6 +179,13 @@ def _text(said: list[Said], dialogue: Dialogue, request: ModelRequest) -> str:
         needs_review=waits or any(one.is_empty for one in said),
     )
     return json.dumps(structured(request.output_schema, facts), ensure_ascii=False)
+
+
+def _unseen(request: ModelRequest, dialogue: Dialogue) -> list[Said]:
+    """The confession that the pictures of the question were not looked at, if there are any."""
+    asked = next((message for message in reversed(request.messages) if message.role is Role.USER), None)
+    shown = asked is not None and any(isinstance(part, Image) for part in asked.parts)
+    return [Said(phrases.blind(dialogue.chinese))] if shown else []
 
 
 def _asking(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Said] | None:
@@ -228,7 +235,7 @@ def _usage(request: ModelRequest, text: str, calls: Sequence[ToolCall]) -> Usage
     """Our own count of tokens: of what was read and of what was written."""
     prompt = 0
     for message in request.messages:
-        prompt += _OVERHEAD + count_tokens(message.text)
+        prompt += _OVERHEAD + sum(map(part_tokens, message.parts))
         for call in message.tool_calls:
             prompt += _OVERHEAD + count_tokens(call.name) + count_tokens(str(call.args))
     for spec in request.tools:

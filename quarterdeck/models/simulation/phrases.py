@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "ask_for",
+    "blind",
     "done",
     "failed",
     "greeting",
@@ -22,6 +23,10 @@ __all__ = [
 
 def nothing_found(chinese: bool) -> str:
     return "我没有找到能回答这个问题的内容。" if chinese else "I found nothing that answers this."
+
+
+def blind(chinese: bool) -> str:
+    return "我是模拟模型，没有看图片。" if chinese else "I am the simulated model and have not looked at the picture."
 
 
 def no_sources(chinese: bool, abilities: Sequence[str]) -> str:

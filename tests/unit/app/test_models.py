@@ -7,8 +7,9 @@ import pytest
 
 from quarterdeck.app.implementations import INDEXES, PROVIDERS, STORES, resolve
 from quarterdeck.app.models import ModelShelf, library_models
-from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.errors import DeadlineExceeded, Misconfigured
 from quarterdeck.settings import Settings
+from tests.provider import Provider, context, question
 
 
 def _shelf(**settings: Any) -> ModelShelf:
@@ -55,6 +56,60 @@ def test_configured_provider_gives_a_real_model_without_a_warning(providers: Any
     assert shelf.get(name).name == name
     assert shelf.get(name) is shelf.get(name)
     assert shelf.warnings == []
+
+
+@pytest.mark.row("R1", part="configuration")
+@pytest.mark.parametrize(
+    ("providers", "name"),
+    [
+        ({"openai": {"api_key": "sk-1"}}, "openai-responses:gpt-5"),
+        ({"anthropic": {"api_key": "sk-1"}}, "anthropic:claude-haiku-4-5"),
+        ({"azure": {"api_key": "k", "base_url": "https://a.openai.azure.com", "api_version": "2024-10-21"}}, "azure:gpt"),
+        ({"mistral": {"api_key": "k"}}, "mistral:mistral-small-latest"),
+        ({}, "ollama:llama3"),
+        ({}, "vllm:qwen"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_known_providers_need_a_key_at_most(providers: Any, name: str) -> None:
+    shelf = _shelf(models={"providers": providers, "retries": 0})
+
+    model = shelf.get(name)
+
+    assert (model.name, shelf.warnings) == (name, [])
+    with pytest.raises(DeadlineExceeded):
+        await model.complete(question(), context(within_s=-1.0))
+    await shelf.close()
+
+
+def test_azure_has_no_address_of_its_own() -> None:
+    with pytest.raises(Misconfigured, match=r"set models.providers.azure.base_url"):
+        _shelf(models={"providers": {"azure": {"api_key": "k"}}}).get("azure:gpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("anthropic:m", "ANTHROPIC_API_KEY"), ("mistral:m", "QUARTERDECK_MODELS__PROVIDERS__MISTRAL__API_KEY")],
+)
+def test_the_missing_key_is_named_by_its_variable(name: str, variable: str) -> None:
+    with pytest.raises(Misconfigured, match=f"set {variable}$"):
+        _shelf(models={"mode": "remote"}).get(name)
+
+
+@pytest.mark.row("R1", part="structured")
+@pytest.mark.parametrize(
+    ("structured", "tools"), [({}, 0), ({"own": "tool"}, 1), ({"own": "tool", "own:m": "prompted"}, 0)], ids=str
+)
+async def test_how_a_schema_is_satisfied_is_configured_by_provider_or_model(structured: Any, tools: int) -> None:
+    async with Provider() as provider:
+        shelf = _shelf(models={"providers": {"own": {"base_url": provider.base_url}}, "structured": structured})
+
+        await shelf.get("own:m").complete(question(output_schema={"type": "object"}), context())
+        await shelf.close()
+
+    (asked,) = provider.requests
+    assert len(asked.get("tools", ())) == tools
+    assert ("response_format" in asked) is (not structured)
 
 
 def test_local_mode_is_simulated_even_with_a_key() -> None:

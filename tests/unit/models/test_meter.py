@@ -93,6 +93,20 @@ def test_the_bundled_list_knows_dated_names_and_no_look_alikes() -> None:
     assert prices.cost_usd("simulated", USAGE) == 0.0
 
 
+def test_what_is_put_into_a_cache_has_its_own_price() -> None:
+    usage = Usage(prompt_tokens=1000, completion_tokens=0, cached_tokens=500, cache_write_tokens=400)
+
+    cost = Prices.bundled().cost_usd("anthropic:claude-haiku-4-5", usage)
+
+    assert cost == pytest.approx((100 * 1 + 500 * 0.1 + 400 * 1.25) / 1e6)
+
+
+def test_one_provider_spoken_to_in_two_ways_has_one_price() -> None:
+    prices = Prices.bundled()
+
+    assert prices.of("openai-responses:gpt-5") == prices.of("openai:gpt-5")
+
+
 def test_own_prices_stand_in_front() -> None:
     prices = Prices.bundled({"openai:gpt-4o": Price(input_usd=1.0, output_usd=1.0)})
 

@@ -8,10 +8,12 @@ import pytest
 
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.messages import Image, Message, Opaque, Role, Text, ToolCall
+from quarterdeck.models.base import ModelRequest
 from quarterdeck.models.parts import in_order, noted_text, public_url
+from quarterdeck.models.simulated import SimulatedModel
 from quarterdeck.models.tokens import IMAGE_TOKENS, part_tokens
 from quarterdeck.store.codec import from_json, to_json
-from tests.provider import said
+from tests.provider import context, said
 from tests.unit.models.talk import TRUSTED
 
 PICTURE = Image(media_type="image/png", data="aGk=", label=TRUSTED)
@@ -52,6 +54,15 @@ def test_a_picture_and_what_is_opaque_have_no_words_but_cost_tokens() -> None:
     assert message.text == "Look:"
     assert noted_text(message) == "Look:[picture, image/png, not shown]"
     assert (part_tokens(PICTURE), part_tokens(thinking)) == (IMAGE_TOKENS, 100)
+
+
+async def test_the_simulated_model_says_that_it_does_not_look() -> None:
+    shown = Message(role=Role.USER, parts=(*said(Role.USER, "What is on this picture?").parts, PICTURE))
+
+    reply = await SimulatedModel().complete(ModelRequest(messages=(shown,)), context())
+
+    assert "have not looked at the picture" in reply.text
+    assert reply.usage.prompt_tokens > IMAGE_TOKENS
 
 
 @pytest.mark.parametrize("fields", [{}, {"data": "aGk=", "url": "https://a.example/b.png"}], ids=["neither", "both"])
