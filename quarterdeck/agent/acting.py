@@ -56,7 +56,7 @@ class Acting:
         tools = {call.call.id: self.toolbox.get(call.call.name) for call in calls}
         gone = [call for call in calls if call.started is not None and tools[call.call.id] is None]
         if gone:  # it was started, and nobody can call it again
-            self.ledger.stage(*map(self.in_doubt, gone))
+            self.ledger.stage(*(self._gone(call, label) for call in gone))
             return
         jobs = [self._job(call.call, label) for call in calls]
         writes = {call_id for call_id, tool in tools.items() if tool is not None and not tool.is_read}
@@ -108,6 +108,17 @@ class Acting:
         tool = self.toolbox.get(call.name)
         gives = None if tool is None else self.policy.result_label(tool, label, self.context.principal)
         return Job(call=call, context=self._tool_context(call), label=label, gives=gives)
+
+    def _gone(self, call: CallState, label: Label) -> InDoubt | ToolReturned:
+        if call.resolution is None:
+            return self.in_doubt(call)
+        why = f"Not done: there is no tool {call.call.name} any more that could repeat it."
+        status = ResultStatus.REFUSED
+        return ToolReturned(
+            result=ToolResult(
+                call_id=call.call.id, name=call.call.name, status=status, label=label, output=why, error="unknown_tool"
+            )
+        )
 
     def _next_attempt(self, call: CallState) -> int:
         return (call.started.attempt if call.started else 0) + 1

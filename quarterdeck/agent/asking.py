@@ -11,8 +11,9 @@ from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Truncated
 from quarterdeck.core.events import Delta, ModelReply
+from quarterdeck.core.ids import canonical_json
 from quarterdeck.core.labels import Label
-from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.core.messages import Message, Role, Text, ToolCall
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest, ToolSpec
 
@@ -68,7 +69,7 @@ def _reply(completion: Completion, state: RunState, turn: int, label: Label) -> 
         message=Message(
             role=Role.ASSISTANT,
             parts=(text, *(replace(item, label=label) for item in completion.opaque)),
-            tool_calls=tuple(replace(call, id=f"t{turn}c{i}") for i, call in enumerate(calls)),
+            tool_calls=tuple(_storable(replace(call, id=f"t{turn}c{i}")) for i, call in enumerate(calls)),
         ),
         model=completion.model,
         usage=completion.usage,
@@ -76,3 +77,12 @@ def _reply(completion: Completion, state: RunState, turn: int, label: Label) -> 
         route=completion.route,
         attempts=completion.attempts,
     )
+
+
+def _storable(call: ToolCall) -> ToolCall:
+    """The call, or what is left of one whose arguments no journal can hold: the model hears of it and may repair it."""
+    try:
+        canonical_json(call.args)
+    except (ValueError, TypeError, RecursionError) as error:
+        return ToolCall(id=call.id, name=call.name, malformed=f"they are no JSON: {error}")
+    return call

@@ -57,7 +57,8 @@ class Deciding:
         for call in calls:
             prepared = self._prepared(call, writes)
             if isinstance(prepared, ToolResult):
-                after.append(ToolReturned(result=prepared))
+                if call.started is None:  # else it may have happened, whatever became of its tool since
+                    after.append(ToolReturned(result=prepared))
                 continue
             tool = self.toolbox.get(prepared.name)
             decision = self.policy.decide(prepared, tool, self.state.label, self.principal, grounds)

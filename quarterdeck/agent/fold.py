@@ -33,7 +33,7 @@ from quarterdeck.core.events import (
     ToolStarted,
 )
 from quarterdeck.core.ids import canonical_json
-from quarterdeck.core.labels import PUBLIC, Integrity, Label, join_all
+from quarterdeck.core.labels import Integrity, Label, join_all
 from quarterdeck.core.messages import Message, Role, Text, ToolResult
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.store.base import Entry
@@ -42,7 +42,6 @@ __all__ = ["fold", "signature"]
 
 _SIGNATURES_KEPT = 16  # twice the longest cycle anybody can configure to look for
 _Changes = dict[str, Any]  # fields by name, for changed()
-_OUR_OWN = Label(integrity=Integrity.TRUSTED, readers=PUBLIC)
 
 
 def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
@@ -80,7 +79,7 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case Retrieved():
             return _found(state, event)
         case AnswerRejected():
-            return {**_said(state, _rejection(event)), "rejections": state.rejections + 1}
+            return {**_said(state, _rejection(event, state.messages[-1].label)), "rejections": state.rejections + 1}
         case ContextCompacted():
             messages = (*event.replaced, *state.messages[event.dropped :])
             return {"messages": messages, "tokens": sum(map(cost_of, messages))}
@@ -137,10 +136,11 @@ def _found(state: RunState, event: Retrieved) -> _Changes:
     }
 
 
-def _rejection(event: AnswerRejected) -> Message:
+def _rejection(event: AnswerRejected, rejected: Label) -> Message:
+    """The product's words, with the label of the answer they quote."""
     reasons = "\n".join(f"- {reason}" for reason in event.reasons)
     text = f"Your answer was rejected:\n{reasons}\nAnswer the question again and mend this."
-    return Message(role=Role.USER, parts=(Text(text=text, label=_OUR_OWN),))
+    return Message(role=Role.USER, parts=(Text(text=text, label=rejected),))
 
 
 def _reply(state: RunState, event: ModelReply) -> _Changes:

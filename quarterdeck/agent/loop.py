@@ -246,13 +246,15 @@ class _Advance:
         self.executor = Executor(self.tools)
         tools = [tool for name in spec.tools if (tool := loop.toolbox.get(name)) is not None]
         self.tool_specs = tuple(
-            ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema) for tool in tools
+            ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema, risk=tool.risk)
+            for tool in tools
         )
         self._resolvers = frozenset(tool.name for tool in tools if tool.resolver)
         self.context = Context(
             principal=principal,
             run_id=ledger.run_id,
             deadline=self._deadline(started),
+            agent=spec.name,
             trace_id=started.trace_id,
             tags=started.tags,
         )

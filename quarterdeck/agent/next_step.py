@@ -200,7 +200,7 @@ def _abandoned(call: CallState) -> bool:
 
 def _repeatable(call: CallState) -> bool:
     """A target that deduplicates is simply called again, with the same key; but not for ever, nor without the right."""
-    if call.started is None or not call.started.idempotent or call.started.attempt >= _STARTS:
+    if call.started is None or not call.started.idempotent or call.started.attempt >= _STARTS or call.doubt is not None:
         return False
     return call.decision is None or call.decision.verdict is not Verdict.DENY
 

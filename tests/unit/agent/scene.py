@@ -90,9 +90,10 @@ class Staff:
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
+        self.present: dict[str, Principal] = {}  # with other rights than when they asked
 
     async def current(self, principal: Principal) -> Principal | None:
-        return None if principal.user in self.gone else principal
+        return None if principal.user in self.gone else self.present.get(principal.user, principal)
 
 
 class Scene:
