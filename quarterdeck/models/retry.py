@@ -12,9 +12,9 @@ from typing import Protocol
 
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import ModelInvalid, ModelUnavailable, QuarterdeckError, Truncated
-from quarterdeck.core.events import Delta
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
+from quarterdeck.models.watch import Watch
 
 __all__ = ["Backoff", "Constant", "Exponential", "Linear", "Retry", "RetryBudget", "Retrying", "recoverable"]
 
@@ -170,7 +170,7 @@ class Retrying:
         return self._model.name
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
-        watch = None if emit is None else _Watch(emit)
+        watch = None if emit is None else Watch(emit)
         if self._budget is not None:
             self._budget.called()
         wasted: Usage | None = None
@@ -179,7 +179,7 @@ class Retrying:
             try:
                 completion = await self._model.complete(request, ctx, watch)
             except QuarterdeckError as error:
-                wasted = _plus(wasted, error)
+                wasted = _plus(wasted, error.usage)
                 wait_s = self._wait_s(error, attempt)
                 obstacle = self._obstacle(error, attempt, wait_s, ctx, watch)
                 if obstacle is not None:
@@ -204,7 +204,7 @@ class Retrying:
         return 2 * self._rng() * self._backoff.delay_s(attempt)
 
     def _obstacle(
-        self, error: QuarterdeckError, attempt: int, wait_s: float, ctx: Context, watch: _Watch | None
+        self, error: QuarterdeckError, attempt: int, wait_s: float, ctx: Context, watch: Watch | None
     ) -> str | None:
         """Why there is no further attempt, None if there is one. An empty reason goes without saying."""
         if not self._retry_if(error, attempt):
@@ -220,20 +220,7 @@ class Retrying:
         return None
 
 
-class _Watch:
-    """Passes deltas on and remembers that it did."""
-
-    def __init__(self, emit: Emit) -> None:
-        self.delivered = False
-        self._emit = emit
-
-    async def __call__(self, delta: Delta) -> None:
-        self.delivered = True
-        await self._emit(delta)
-
-
-def _plus(wasted: Usage | None, error: QuarterdeckError) -> Usage | None:
-    spent = error.usage if isinstance(error, ModelInvalid) else None
+def _plus(wasted: Usage | None, spent: Usage | None) -> Usage | None:
     if spent is None or wasted is None:
         return spent or wasted
     return wasted + spent
@@ -243,5 +230,4 @@ def _explain(error: QuarterdeckError, attempts: int, obstacle: str, wasted: Usag
     """Add the story of the attempts to `error`, which keeps its class and all else the provider's answer made it."""
     story = f"after {attempts} attempts" if attempts > 1 else "at the first attempt"
     error.args = (f"{error} ({story}{': ' if obstacle else ''}{obstacle})",)
-    if isinstance(error, ModelInvalid):
-        error.usage = wasted
+    error.usage = wasted
