@@ -66,6 +66,7 @@ async def serve(
             on_ready=lambda port: on_ready(runtime, port),
             on_stop=stop,
             head_timeout_s=settings.body_timeout_s,
+            max_body_bytes=settings.max_body_bytes,
             drain_s=settings.drain_s,
             stop_s=settings.stop_s,
         )

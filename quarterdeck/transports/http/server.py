@@ -1,4 +1,4 @@
-"""uvicorn with two things it lacks: a stop that is announced first and ends with success, and a limit on slow heads."""
+"""uvicorn with two things it lacks: a stop that is announced first and ends with success, and bounded connections."""
 
 from __future__ import annotations
 
@@ -14,28 +14,71 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["GracefulServer"]
 
+MAX_HEAD_BYTES = 131_072  # of a request's address and headers together; past it nobody has even seen them
+MAX_PIPELINED = 16  # requests a client may send before it has the answer to the first
+_FRAMING = 8  # a body in chunks of one byte is six times as long on the wire
+
 
 class _PromptHttp(HttpToolsProtocol):
-    """Closes a connection whose request head does not arrive in time; uvicorn would wait for ever."""
+    """One connection, within bounds that uvicorn leaves open: how slow and how large a request and its reader may be."""
 
     head_timeout_s = 10.0
-    _late: asyncio.TimerHandle | None = None
+    stall_s = 30.0
+    max_request_bytes = 8 * 1_048_576
+    _late: asyncio.TimerHandle | None = None  # runs while the head of a request is awaited
+    _stalled: asyncio.TimerHandle | None = None  # runs while the client takes nothing of what is written
+    _received = 0  # bytes of the request being received, whatever they are
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._late = asyncio.get_running_loop().call_later(self.head_timeout_s, self._close_late)
+        self._late = self.loop.call_later(self.head_timeout_s, self._refuse, b"408 Request Timeout")
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self._late is not None and self._received > MAX_HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+        elif self._received > self.max_request_bytes:
+            self._refuse(b"413 Content Too Large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._received = 0
         if self._late is None:  # a further request on a kept connection
-            self._late = asyncio.get_running_loop().call_later(self.head_timeout_s, self._close_late)
+            self._late = self.loop.call_later(self.head_timeout_s, self._refuse, b"408 Request Timeout")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._late is not None:  # later ones are trailers: uvicorn would pass them off as headers
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_time()
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests before the answer to the first")  # told as 400, and the connection ends
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._received = 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self.stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._moved()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # closing would wait for a reader that takes nothing
+        else:
+            super().timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
+        self._moved()
         super().connection_lost(exc)
 
     def _in_time(self) -> None:
@@ -43,10 +86,15 @@ class _PromptHttp(HttpToolsProtocol):
             self._late.cancel()
             self._late = None
 
-    def _close_late(self) -> None:
-        self._late = None
+    def _moved(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._in_time()
         if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()
 
 
@@ -57,6 +105,7 @@ class GracefulServer(uvicorn.Server):
         on_ready: Told the port when connections are taken.
         on_stop: Called at once when a stop is asked for.
         head_timeout_s: Seconds a connection may take to send the head of a request.
+        max_body_bytes: What a body may have; a request is cut off at a multiple of it, whatever it consists of.
         drain_s: Seconds between that and closing the port, for a balancer to notice; 0 at SIGINT.
         stop_s: Seconds running requests get.
     """
@@ -70,11 +119,13 @@ class GracefulServer(uvicorn.Server):
         on_ready: Callable[[int], None],
         on_stop: Callable[[], None],
         head_timeout_s: float,
+        max_body_bytes: int,
         drain_s: float,
         stop_s: float,
     ) -> None:
-        # uvicorn makes the protocol itself, so the one figure it needs travels in its class.
-        prompt = type("PromptHttp", (_PromptHttp,), {"head_timeout_s": head_timeout_s})
+        # uvicorn makes the protocol itself, so the figures it needs travel in its class.
+        bounds = {"head_timeout_s": head_timeout_s, "max_request_bytes": MAX_HEAD_BYTES + _FRAMING * max_body_bytes}
+        prompt = type("PromptHttp", (_PromptHttp,), bounds)
         super().__init__(
             uvicorn.Config(
                 app,
