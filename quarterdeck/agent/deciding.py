@@ -17,6 +17,7 @@ from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
 from quarterdeck.core.tools import Tool
 from quarterdeck.policy.base import Decider, Grounds
+from quarterdeck.policy.grounding import Ground, leaves
 from quarterdeck.store.base import Audit, Beside, Put
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor
@@ -47,11 +48,13 @@ class Deciding:
     resolvers: frozenset[str] = frozenset()
     events: list[Event] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
+    _made: Counter[str] = field(default_factory=Counter)
 
     def decide(self, calls: Sequence[CallState]) -> None:
         """Decide new calls, and again those of which rights or policy may have changed since they were decided."""
         decisions: list[Decision] = []
         after: list[Event] = []
+        self._made = Counter(call.name for call in self.state.made)
         grounds = self._grounds()
         writes: set[str] = set()
         for call in calls:
@@ -63,6 +66,8 @@ class Deciding:
             tool = self.toolbox.get(prepared.name)
             decision = self.policy.decide(prepared, tool, self.state.label, self.principal, grounds)
             decisions.append(decision)
+            if decision.verdict is not Verdict.DENY:
+                self._made[prepared.name] += 1  # the next call of this turn is one more
             self._audit(prepared, decision)
             after += self._consequence(call, prepared, tool, decision)
         if decisions:
@@ -120,8 +125,21 @@ class Deciding:
     def _grounds(self) -> Grounds:
         return Grounds(
             words=self.state.words,
-            resolved=tuple(result.text for result in self.state.results if result.name in self.resolvers),
-            calls_made=Counter(call.name for call in self.state.made),
+            resolved=self._resolved(),
+            calls_made=self._made,
+        )
+
+    def _resolved(self) -> tuple[str, ...]:
+        """Results of resolvers that were asked in the user's words only: one that echoes its question would launder it."""
+        if not self.resolvers:
+            return ()
+        words = Ground(self.state.words)
+        done = zip((call for call in self.state.made if call.success), self.state.results, strict=True)
+        return tuple(
+            result.text
+            for call, result in done
+            if result.name in self.resolvers
+            and all(words.holds(value) for value in leaves(call.arguments) if isinstance(value, str))
         )
 
     def _audit(self, call: ToolCall, decision: Decision) -> None:

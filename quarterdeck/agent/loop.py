@@ -249,7 +249,7 @@ class _Advance:
             ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema, risk=tool.risk)
             for tool in tools
         )
-        self._resolvers = frozenset(tool.name for tool in tools if tool.resolver)
+        self._resolvers = frozenset(tool.name for tool in tools if loop.policy.resolves(tool))
         self.context = Context(
             principal=principal,
             run_id=ledger.run_id,

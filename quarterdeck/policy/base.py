@@ -97,6 +97,10 @@ class Decider(Protocol):
         """
         ...
 
+    def resolves(self, tool: Tool) -> bool:
+        """True if results of `tool` may ground identity arguments: declared so, and not taken back by the policy file."""
+        ...
+
     def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
         """The label of what `tool` returns, joined with the label of its arguments."""
         ...

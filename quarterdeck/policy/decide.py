@@ -102,6 +102,10 @@ class Policy:
                 call_id=call.id, verdict=Verdict.DENY, rule="error", policy_version=self.version, label=label, reasons=(why,)
             )
 
+    def resolves(self, tool: Tool) -> bool:
+        """True if results of `tool` may ground identity arguments."""
+        return self.entry(tool).resolver
+
     def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
         """Trusted only if declared so, for the caller's eyes, joined with the label of the arguments."""
         trusted = self.entry(tool).result_trusted

@@ -155,9 +155,11 @@ class Executor:
         with anyio.move_on_after(limit_s) as scope:
             try:
                 value = await tool.run(call.args, ctx)
-            except GeneratorExit:
-                raise
             except BaseException as error:
+                if (
+                    isinstance(error, GeneratorExit) and asyncio.current_task() is not task
+                ):  # not the tool: we are being closed
+                    raise
                 ours = task is not None and task.cancelling() > cancels
                 if isinstance(error, asyncio.CancelledError) and (ours or scope.cancel_called):
                     raise
@@ -185,7 +187,7 @@ def _success(call: ToolCall, tool: Tool, value: Any, label: Label, gives: Label,
         )
     try:
         output, truncated = encode(value, tool.max_output_chars)
-    except Exception as error:  # noqa: BLE001 - the edge: reading a strange object may run any code
+    except BaseException as error:  # noqa: BLE001 - the edge: reading a strange object may run any code, SystemExit too
         why = f"{call.name} ran, but its result cannot be shown: {_said(error)}"
         return _error(call, label, "unserialisable", why, attempt)
     return ToolResult(
@@ -220,7 +222,7 @@ def _said(error: BaseException) -> str:
     """Type and message, never a traceback: it would show paths and values of the server."""
     try:
         message = clean(str(error))
-    except Exception:  # noqa: BLE001 - an exception whose text fails is still an exception
+    except BaseException:  # noqa: BLE001 - an exception whose text fails, even by SystemExit, is still an exception
         message = ""
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text if len(text) <= _MAX_ERROR_CHARS else f"{text[:_MAX_ERROR_CHARS]}…"

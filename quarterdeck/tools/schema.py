@@ -34,7 +34,7 @@ _JSON = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps makes 
 class _Arguments(BaseModel):
     """The base of every arguments model. Fields are named by position, so no parameter's name can clash with pydantic's."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class _Schema(GenerateJsonSchema):
