@@ -139,7 +139,9 @@ class Deciding:
             result.text
             for call, result in done
             if result.name in self.resolvers
-            and all(words.holds(value) for value in leaves(call.arguments) if isinstance(value, str))
+            and all(
+                words.holds(leaf) for value in call.arguments.values() for leaf in leaves(value) if isinstance(leaf, str)
+            )
         )
 
     def _audit(self, call: ToolCall, decision: Decision) -> None:
