@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.measure import Measure
 
 ROOT = Path(__file__).parents[1]
-MEASURES = ("packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "retrieval")
+MEASURES = ("packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "retrieval", "simulator")
 TIME_LIMIT_S = 600
 
 

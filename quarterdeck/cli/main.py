@@ -10,6 +10,7 @@ import typer
 from quarterdeck.cli import approvals, runs
 from quarterdeck.cli.chat import chat
 from quarterdeck.cli.folder import config, ingest, migrate, serve
+from quarterdeck.cli.simulate import simulate
 from quarterdeck.core.errors import QuarterdeckError
 
 __all__ = ["EXIT_CODES", "app", "main"]
@@ -45,6 +46,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
 app.command()(migrate)
 app.command()(config)
+app.command()(simulate)
 
 
 def main() -> None:

@@ -167,7 +167,7 @@ class SimulatorApp:
         dialect: Dialect = (
             "anthropic" if b"anthropic-version" in incoming.headers or "/messages" in incoming.path else "openai"
         )
-        request_id = incoming.dice.id("req_", "request")
+        request_id = f"req_{incoming.dice.digits[-24:]}"
         clock, options = self.options.clock, self.options
         fault: Fault | None = None
         try:

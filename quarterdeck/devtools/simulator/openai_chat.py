@@ -200,6 +200,11 @@ def _turns(messages: list[Any]) -> tuple[Turn, ...]:
     waiting: list[str] = []  # of them, those without a result yet
     caller = -1
     for index, message in enumerate(messages):
+        plain = None if waiting else _plain(message)
+        if plain is not None:  # nothing to check about most messages, and there are many
+            turns.append(plain)
+            names = {}
+            continue
         typed(message, dict, f"messages[{index}]")
         if "role" not in message:
             raise missing(f"messages[{index}].role")
@@ -223,6 +228,15 @@ def _turns(messages: list[Any]) -> tuple[Turn, ...]:
     if waiting:
         raise _unanswered(caller, waiting)
     return tuple(turns)
+
+
+def _plain(message: Any) -> Turn | None:
+    """A message of a system or user in plain text; None for any other."""
+    if message.__class__ is dict:
+        content, role = message.get("content"), message.get("role")
+        if content.__class__ is str and (role == "user" or role == "system"):
+            return Turn(role, content)
+    return None
 
 
 def _answered(message: Mapping[str, Any], index: int, names: Mapping[str, str]) -> str:

@@ -136,6 +136,7 @@ class Scripted:
         """Args: others: The brain of a model's name, for steps that leave the reply to it."""
         self._script = script
         self._others = others
+        self._constants = [self._constant(step) if isinstance(step, Step) else None for step in script.steps]
         self._always = [isinstance(step, Step) and step.when == Condition() for step in script.steps]
 
     async def reply(self, ask: Ask) -> Reply:
@@ -149,10 +150,16 @@ class Scripted:
             ):
                 if step.brain is not None:
                     return await self._others(step.brain).reply(ask)
-                return _made(step, ask)
+                return self._constants[index] or _made(step, ask)
         if self._script.otherwise == "extractive":
             return await self._others("extractive").reply(ask)
         raise unmatched(_told(ask, len(self._script.steps)))
+
+    def _constant(self, step: Step) -> Reply | None:
+        """The reply of a step that says the same whatever it is asked."""
+        if step.answer is None or "$" in step.answer or step.calls or step.structured is not None or step.brain is not None:
+            return None
+        return _reply(step, step.answer, ())
 
     def _left(self, index: int, times: int, ask: Ask) -> bool:
         """Use a step that may be used only so often; False when it is used up."""
@@ -175,16 +182,18 @@ def _made(step: Step, ask: Ask) -> Reply:
     text = ""
     if step.structured is not None:
         text = _structured(step.structured, ask)
-    elif step.answer is not None and "$" not in step.answer:
-        text = step.answer
     elif step.answer is not None:
         results = ask.results
         text = Template(step.answer).safe_substitute(
             message=ask.question, result=results[-1].text if results else "", turn=ask.turn
         )
+    return _reply(step, text, tuple(_call(wanted, ask) for wanted in step.calls))
+
+
+def _reply(step: Step, text: str, calls: tuple[Call, ...]) -> Reply:
     return Reply(
         text=text,
-        calls=tuple(_call(wanted, ask) for wanted in step.calls),
+        calls=calls,
         reasoning=step.reasoning,
         refusal=step.refusal,
         finish=step.finish or "stop",

@@ -21,29 +21,24 @@ class Seed:
         Args:
             occurrence: How often the same request came before.
         """
-        digest = blake2b(body, digest_size=16, key=path.encode()[:64], person=self.digest).digest()
-        return Dice(digest, occurrence)
+        salt = occurrence.to_bytes(16, "little")
+        return Dice(blake2b(body, key=path.encode()[:64], salt=salt, person=self.digest).digest())
 
 
 class Dice:
-    """Randomness that is a pure function of a key and of how often the key was used before."""
+    """Randomness that is a pure function of a key of 64 bytes."""
 
-    def __init__(self, key: bytes, occurrence: int = 0) -> None:
+    def __init__(self, key: bytes) -> None:
         self._key = key
-        self._salt = occurrence.to_bytes(8, "little")
+        self.digits = key.hex()
 
     @cached_property
     def random(self) -> random.Random:
         """A generator of its own, made on first use: most replies need none."""
-        return random.Random(self._key + self._salt)  # noqa: S311 - repeatable on purpose
-
-    @cached_property
-    def _digits(self) -> str:
-        return self._made("")
-
-    def _made(self, about: str) -> str:
-        return blake2b(about.encode(), key=self._key, salt=self._salt).hexdigest()
+        return random.Random(self._key)  # noqa: S311 - repeatable on purpose
 
     def id(self, prefix: str, about: str = "", length: int = 24) -> str:
         """`prefix` and `length` hexadecimal digits (128 at most); the same for equal dice and `about`."""
-        return prefix + (self._made(about) if about else self._digits)[:length]
+        if not about:
+            return prefix + self.digits[:length]
+        return prefix + blake2b(about.encode(), key=self._key).hexdigest()[:length]
