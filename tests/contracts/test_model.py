@@ -12,12 +12,21 @@ import pytest
 from quarterdeck.core.errors import DeadlineExceeded
 from quarterdeck.core.events import Delta
 from quarterdeck.models.base import Model
+from quarterdeck.models.breaker import Breaking
+from quarterdeck.models.budgeted import Budgeted
+from quarterdeck.models.cached import Cached, CompletionCache
+from quarterdeck.models.fallback import Fallback
 from quarterdeck.models.meter import Metered
+from quarterdeck.models.preset import Preset
 from quarterdeck.models.prices import Prices
 from quarterdeck.models.retry import Retrying
+from quarterdeck.models.router import Routing, Rule
 from quarterdeck.models.simulated import SimulatedModel
 from quarterdeck.models.structured import Structured
 from quarterdeck.net import GuardedClient
+from quarterdeck.service.budgets import BudgetLimit, Budgets
+from quarterdeck.store.breaker import MemoryBreaker
+from quarterdeck.store.memory import MemoryStore
 from tests.dialects import DIALECTS, Dialect
 from tests.provider import WEATHER, Provider, context, question
 
@@ -55,9 +64,25 @@ async def metered() -> AsyncIterator[Model]:
         yield Metered(model, Prices.bundled())
 
 
+def wrapped(wrap: Callable[[Model], Model]) -> Callable[[], AbstractAsyncContextManager[Model]]:
+    """A model inside a wrapper that has nothing to do."""
+
+    @asynccontextmanager
+    async def open_model() -> AsyncIterator[Model]:
+        async with openai() as model:
+            yield wrap(model)
+
+    return open_model
+
+
 @asynccontextmanager
 async def simulated() -> AsyncIterator[Model]:
     yield SimulatedModel()
+
+
+def _budgets() -> Budgets:
+    limit = BudgetLimit(scope="user", max_tokens=1_000_000)
+    return Budgets(MemoryStore().records, Prices.bundled(), [limit])
 
 
 MODELS: Mapping[str, Callable[[], AbstractAsyncContextManager[Model]]] = {
@@ -65,6 +90,11 @@ MODELS: Mapping[str, Callable[[], AbstractAsyncContextManager[Model]]] = {
     "structured": structured,
     "retrying": retrying,
     "metered": metered,
+    "fallback": wrapped(lambda model: Fallback([model, Preset("Later.")])),
+    "breaker": wrapped(lambda model: Breaking(model, MemoryBreaker())),
+    "router": wrapped(lambda model: Routing(model, [Rule(name="other", use="x:y", agents=("other",))], lambda name: model)),
+    "cached": wrapped(lambda model: Cached(model, CompletionCache(), with_tools=True)),
+    "budgeted": wrapped(lambda model: Budgeted(model, _budgets(), lambda name: model)),
     "simulated": simulated,
 }
 
