@@ -60,7 +60,9 @@ async def ingest(
     for collection in configuration.settings.knowledge.collections:
         path = (configuration.folder / collection.path).resolve()
         if not path.is_dir():
-            raise Misconfigured(f"knowledge.collections: {path} is not a folder")
+            raise Misconfigured(
+                f"{configuration.folder / 'quarterdeck.yaml'}: knowledge.collections: {path} is not a folder"
+            )
         reports[path] = await Ingester(index, collection.tenant).ingest_folder(
             path,
             groups=collection.groups,

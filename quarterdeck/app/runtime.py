@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -20,6 +20,7 @@ from quarterdeck.app.folder import build_tools, ingest
 from quarterdeck.app.implementations import INDEXES, STORES, resolve
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.core.errors import Misconfigured, Unavailable
+from quarterdeck.core.runs import AgentSpec
 from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.knowledge.ingest import IngestReport, Progress
 from quarterdeck.knowledge.search import Searcher
@@ -43,6 +44,8 @@ from quarterdeck.workflow.effects import Effects
 __all__ = ["Runtime", "open_budgets", "open_index", "open_store", "opened"]
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _LAST_TURNS_S = 5.0  # what running turns get once no request waits for them; then they stay checkpointed
 
@@ -101,15 +104,14 @@ async def opened(
         models = ModelShelf(configuration.settings, folder=configuration.folder, budget=budgets)
         stack.push_async_callback(models.close)
         # A missing key is a mistake now, not at the first question.
-        named = {agent.model: models.get(agent.model).name for agent in configuration.agents.values()}
+        named = dict(_of_each_agent(configuration, lambda agent: (agent.model, models.get(agent.model).name)))
         index = await open_index(configuration)
         stack.push_async_callback(index.close)
         reports = await ingest(configuration, index, progress)
         searcher = Searcher(index)
         tools = (search_tool(searcher), *build_tools(configuration.folder, configuration.data))
         registry = Registry(tools)
-        for agent in configuration.agents.values():
-            registry.only(agent.tools)
+        _of_each_agent(configuration, lambda agent: registry.only(agent.tools))
         keys = Keys(configuration.data)
         new_keys = keys.ensure(user.id for user in configuration.users if user.key == "generated")
         access = Access(configuration.users, keys.hashes(), keyless=keyless)
@@ -181,6 +183,20 @@ async def _working(
         raise
     if failure is not None:
         raise failure
+
+
+def _of_each_agent(configuration: Configuration, look: Callable[[AgentSpec], _T]) -> list[_T]:
+    """What `look` finds for each agent. Raises Misconfigured with a line for each agent of which it did."""
+    found: list[_T] = []
+    problems: list[str] = []
+    for agent in configuration.agents.values():
+        try:
+            found.append(look(agent))
+        except Misconfigured as error:
+            problems.append(f"{configuration.folder / 'agents' / agent.name}.yaml: {error}")
+    if problems:
+        raise Misconfigured("\n".join(problems))
+    return found
 
 
 async def open_index(configuration: Configuration) -> KnowledgeIndex:

@@ -15,6 +15,7 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
 )
 _NOTHING = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters by category, and drawn as nothing
 
 
 def cleaned(text: str, what: str = "message") -> str:
@@ -24,6 +25,6 @@ def cleaned(text: str, what: str = "message") -> str:
         InvalidInput: Nothing visible is left.
     """
     kept = _HIDDEN.sub("", text)
-    if all(unicodedata.category(character) in _NOTHING for character in kept):
+    if all(character in _BLANK or unicodedata.category(character) in _NOTHING for character in kept):
         raise InvalidInput(f"{what} is empty")
     return kept

@@ -92,9 +92,11 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
     if not agents and not problems:
         problems.append(f"{folder / 'agents'}: there is no agent; write agents/NAME.yaml")
     problems += _contradictions(folder, settings, agents, users)
+    policy = folder / "policy.yaml"
+    if policy.is_file():
+        _read(policy, problems)  # its own package knows what it must say; that it can be read at all is told with the rest
     if problems or settings is None:
         raise Misconfigured("\n".join(dict.fromkeys(problems)))
-    policy = folder / "policy.yaml"
     return Configuration(
         folder=folder.resolve(),
         settings=settings,
@@ -193,9 +195,11 @@ def _read(path: Path, problems: list[str]) -> YamlDocument | None:
 
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (Misconfigured, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        problems.append(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}")
+    except (Misconfigured, OSError) as error:
         problems.append(str(error))
-        return None
+    return None
 
 
 def _place(document: YamlDocument, path: Path, *prefix: str) -> Callable[[Sequence[str | int]], str]:

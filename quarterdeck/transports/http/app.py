@@ -57,6 +57,7 @@ def http_app(
         title="Quarterdeck",
         version=version,
         openapi_url=None,  # served by a route of ours, which declares who may see it
+        redirect_slashes=False,  # a redirect names scheme and host as this process sees them, which behind a proxy is wrong
         middleware=[
             Middleware(Envelope),
             Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),

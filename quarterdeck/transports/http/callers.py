@@ -33,17 +33,20 @@ class Needs:
             )
         )
         if self.scopes.isdisjoint(principal.scopes):
-            raise Forbidden(f"this needs the scope {' or '.join(sorted(self.scopes))}")
+            needed = " or ".join(sorted(self.scopes))
+            raise Forbidden(f"this needs the scope {needed}, which {principal.user} does not have")
         state.tenant = principal.tenant
         with bound(tenant=principal.tenant):
             yield principal
 
 
 def _key(request: Request) -> str | None:
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme:
-        return value.strip() if scheme.lower() == "bearer" else ""
-    return request.headers.get("x-api-key")
+    """The key as sent; empty, and so known to nobody, where a header that should hold one does not."""
+    sent = request.headers.getlist("authorization")
+    if not sent:
+        return request.headers.get("x-api-key")
+    scheme, _, value = sent[0].partition(" ")
+    return value.strip() if len(sent) == 1 and scheme.lower() == "bearer" else ""
 
 
 async def open_to_all() -> None:

@@ -27,7 +27,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 _HOST = re.compile(r"([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+# What proxies, balancers and tunnels add; they connect from this machine and bring requests from others.
+_FORWARDING = re.compile(
+    r"forwarded|via|x-real-ip|x-(forwarded|original|remote|envoy)-.+|(x-|x-cluster-|true-)?client-ip|cf-.+"
+)
 _JSON = re.compile(r"application/json\s*(;.*)?\Z", re.IGNORECASE)
 
 
@@ -122,11 +125,10 @@ class KnownNames:
         if self._hosts and host[1] not in self._hosts:
             return "unknown_host", "this server is not called by that name; see server.hosts"
         # A foreign page may make a browser fetch an address without an Origin, as an image for instance; it says so then.
-        foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        foreign = any(said not in ("none", "same-origin") for said in headers.getlist("sec-fetch-site"))
         state["known_host"] = host[1] in (self._hosts or LOOPBACK_NAMES) and not foreign
-        state["forwarded"] = any(name in headers for name in _FORWARDING)
-        origin = headers.get("origin")
-        if origin is not None and not self._may_call(origin.lower(), host[0]):
+        state["forwarded"] = any(_FORWARDING.fullmatch(name) for name in headers)
+        if not all(self._may_call(origin.lower(), host[0]) for origin in headers.getlist("origin")):
             return "foreign_origin", "pages of that origin may not call this server; see server.origins"
         return None
 

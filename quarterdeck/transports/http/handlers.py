@@ -48,7 +48,10 @@ async def on_quarterdeck_error(request: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = error.code if isinstance(error, Refused) else _BY_STATUS.get(error.status_code, "bad_request")
-    return problem(code, str(error.detail), request.state.request_id, error.headers)
+    message = str(error.detail)
+    if code == "not_found":
+        message = f"there is nothing at {request.scope['path'][:200]}; /openapi.json says what there is"
+    return problem(code, message, request.state.request_id, error.headers)
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from quarterdeck.app.folder import build_tools
+from quarterdeck.app.runtime import opened
 from quarterdeck.core.errors import Misconfigured
+from quarterdeck.settings import load
 
 TOOLS = """
 from __future__ import annotations
@@ -53,3 +55,20 @@ def test_mistake_in_the_tools_is_told_with_the_file(tmp_path: Path, source: str,
         build_tools(tmp_path, tmp_path)
 
     assert str(tmp_path / "tools.py") in str(caught.value)
+
+
+AGENT = "tools: [search_knowledge_base, {tool}]\nmodel: simulated\n"
+
+
+async def test_tools_there_are_not_are_told_for_every_agent_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "agents" / f"{name}.yaml").write_text(AGENT.format(tool=f"nothing_{name}"))
+
+    with pytest.raises(Misconfigured) as caught:
+        async with opened(load(tmp_path, {"LLM_MODE": "local"})):
+            pass
+
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{tmp_path / 'agents' / 'one.yaml'}: there is no tool 'nothing_one'")
+    assert second.startswith(f"{tmp_path / 'agents' / 'two.yaml'}: there is no tool 'nothing_two'")

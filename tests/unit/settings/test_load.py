@@ -177,3 +177,12 @@ def test_reference_page_says_what_the_schema_says() -> None:
     assert page.read_text() == reference(), (
         "quarterdeck config examples/support_desk --reference > docs/reference/configuration.md"
     )
+
+
+@pytest.mark.parametrize("name", ["quarterdeck.yaml", "agents/support.yaml", "users.yaml", "policy.yaml"])
+def test_file_that_is_no_text_or_no_yaml_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"\xff\xfe")
+    assert _problems(folder)[0].startswith(f"{folder / name}: is not UTF-8 text")
+
+    (folder / name).write_text("a: [1\nb: }\n")
+    assert _problems(folder)[0].startswith(f"{folder / name}:2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,8 +114,9 @@ class Served:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
         client: str = "127.0.0.1",
+        also: Sequence[tuple[str, str]] = (),
     ) -> Reply:
-        """One request through the ASGI application."""
+        """One request through the ASGI application; `also` are headers that may be repeated or empty."""
         content = raw if raw is not None else (json.dumps(body).encode() if body is not None else b"")
         sent = {"host": "127.0.0.1:8080", **({"content-type": "application/json"} if content else {})}
         sent |= {"authorization": f"Bearer {key}"} if key else {}
@@ -130,7 +131,10 @@ class Served:
             "path": path,
             "raw_path": path.encode(),
             "query_string": query.encode(),
-            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in sent.items() if value],
+            "headers": [
+                *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in sent.items() if value),
+                *((name.encode(), value.encode()) for name, value in also),
+            ],
             "client": (client, 50_000),
             "server": ("127.0.0.1", 8080),
             "state": {},

@@ -130,3 +130,43 @@ async def test_tenant_of_a_header_is_not_believed(served: Served, header: str) -
     reply = await served.send("GET", f"/api/v1/runs/{run}", key=KEYS["gil"], headers={header: "acme"})
 
     assert reply.status == 404
+
+
+FORWARDING = (
+    "Forwarded Via X-Real-IP X-Forwarded-Port X-Forwarded-Server X-Original-URL CF-Connecting-IP True-Client-IP X-Client-IP"
+)
+
+
+@pytest.mark.parametrize("header", FORWARDING.split())
+async def test_call_that_came_through_a_proxy_needs_a_key(served: Served, header: str) -> None:
+    reply = await served.send("POST", "/chat", {"message": "Hello"}, headers={header: "x"})
+
+    assert (reply.status, reply.code) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("sent", [["Bearer"], [""], ["Basic eA=="], [f"Bearer {KEYS['emma']}", f"Bearer {KEYS['gil']}"]])
+async def test_authorization_that_holds_no_key_is_not_taken_for_none(served: Served, sent: list[str]) -> None:
+    reply = await served.send("GET", "/api/v1/runs", also=[("authorization", value) for value in sent])
+
+    assert (reply.status, reply.code) == (401, "unauthenticated")
+
+
+async def test_second_origin_cannot_hide_behind_the_first(served: Served) -> None:
+    also = [("origin", "http://127.0.0.1:8080"), ("origin", "https://evil.example")]
+
+    reply = await served.send("POST", "/chat", {"message": "Hello"}, also=also)
+
+    assert (reply.status, reply.code) == (403, "foreign_origin")
+
+
+async def test_address_with_a_slash_too_many_is_not_redirected(served: Served) -> None:
+    reply = await served.send("POST", "/chat/", {"message": "Hello"})
+
+    assert (reply.status, reply.code) == (404, "not_found")
+    assert "/openapi.json" in reply.json["error"]["message"]
+
+
+async def test_sessions_are_found_with_and_without_the_last_slash(served: Served) -> None:
+    assert (
+        (await served.send("GET", "/api/v1/session")).status == (await served.send("GET", "/api/v1/session/")).status == 200
+    )

@@ -33,6 +33,7 @@ MEBI = 1 << 20
         pytest.param(b'{"message": ""}', 422, "invalid_input", id="12: empty"),
         pytest.param(b'{"message": " \\t\\n"}', 422, "invalid_input", id="12: spaces"),
         pytest.param('{"message": "\u200b\u2060\ufeff"}'.encode(), 422, "invalid_input", id="12: zero-width"),
+        pytest.param('{"message": "\u115f\u3164\u2800"}'.encode(), 422, "invalid_input", id="12: letters drawn as nothing"),
         pytest.param(b'{"message": "\\u0000"}', 422, "invalid_input", id="11: only NUL"),
         pytest.param(b'{"message": "hi", "admin": true}', 422, "invalid_input", id="14: unknown field"),
         pytest.param(b'{"message": "hi", "tenant": "globex"}', 422, "invalid_input", id="tenant in the body"),

@@ -20,6 +20,7 @@ router = APIRouter(route_class=ControlRoute, tags=["sessions"], responses={"4XX"
 DocumentId = Annotated[str, Path(pattern=r"^[^/\x00-\x1f\x7f]{1,256}$")]
 
 
+@router.post("/api/v1/session", status_code=201, include_in_schema=False)
 @router.post("/api/v1/session/", status_code=201)
 async def open_session(request: Request, caller: Asker, body: SessionRequest | None = None) -> Response:
     """Open a session."""
@@ -29,6 +30,7 @@ async def open_session(request: Request, caller: Asker, body: SessionRequest | N
     return Json(_body(session), status_code=201)
 
 
+@router.get("/api/v1/session", include_in_schema=False)
 @router.get("/api/v1/session/")
 async def sessions(
     request: Request,
