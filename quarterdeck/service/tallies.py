@@ -146,9 +146,10 @@ class Tallies:
     def book(self, tenant: str, accounts: Iterable[Account], model: str, usage: Usage) -> None:
         """Count a call at once; `flush` makes it durable."""
         tally = {model: Tally.of(usage)}
+        dirty = self._dirty.setdefault(tenant, set())
         for account in accounts:
             _add(self._cell(tenant, account).pending, tally)
-            self._dirty.setdefault(tenant, set()).add(account)
+            dirty.add(account)
         self._forget()
 
     async def flush(self) -> None:
@@ -202,8 +203,12 @@ class Tallies:
         self._dirty.setdefault(tenant, set()).update(cells)
 
     def _cell(self, tenant: str, account: Account) -> _Cell:
-        cell = self._cells.setdefault((tenant, account), _Cell())
-        self._cells.move_to_end((tenant, account))
+        key = (tenant, account)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = _Cell()
+        else:
+            self._cells.move_to_end(key)
         return cell
 
     async def _read(self, tenant: str, account: Account, cell: _Cell) -> None:
@@ -214,7 +219,9 @@ class Tallies:
 
     def _forget(self) -> None:
         """Drop the accounts used longest ago. Those with something to write stay, or it would be lost."""
-        for key in [*self._cells][: max(0, len(self._cells) - _KEPT)]:
+        if len(self._cells) <= _KEPT:
+            return
+        for key in [*self._cells][: len(self._cells) - _KEPT]:
             if not self._cells[key].dirty:
                 del self._cells[key]
 
