@@ -111,6 +111,7 @@ def _decide(client: Client, draft_id: str, body: dict[str, Any], json: bool) -> 
     else:
         edited = " with edited arguments" if draft["edited_args"] else ""
         console().print(f"{plain(draft['tool'])}: {draft['status']}{edited}; run {draft['run_id']} goes on.", markup=False)
+        console().print(f"What came of it: quarterdeck runs show {draft['run_id']}", style="dim", markup=False)
 
 
 def _object(text: str) -> dict[str, Any]:

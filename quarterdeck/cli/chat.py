@@ -83,8 +83,10 @@ def _streamed(client: Client, asked: dict[str, Any]) -> Any:
 
 
 def _sources(out: Any, body: Any) -> None:
-    for number, citation in enumerate(body.get("citations", ()), start=1):
-        out.print(f"[{number}] {plain(citation['title'])}  {plain(citation['uri'])}", style="cyan", markup=False)
+    for citation in body.get("citations", ()):
+        out.print(
+            f"[{plain(citation['id'])}] {plain(citation['title'])}  {plain(citation['uri'])}", style="cyan", markup=False
+        )
     if body.get("stop_reason") == "awaiting_approval":
         drafts = ", ".join(body["drafts"])
         out.print(

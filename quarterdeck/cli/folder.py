@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json as jsonlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -204,7 +205,7 @@ def _announce_json(runtime: Runtime, port: int) -> None:
         "models": _models(runtime),
         "warnings": list(runtime.warnings),
         "keys_file": str(runtime.keys.readable),
-        "new_keys": dict(runtime.new_keys),
+        "new_keys": dict(runtime.new_keys) if settings.env == "development" else {},
     }
     print(jsonlib.dumps(told, ensure_ascii=False), flush=True)
 
@@ -224,18 +225,21 @@ def _announce(runtime: Runtime, port: int) -> None:
     if keyless is not None:
         out.print(f"  calls without a key from this machine are {keyless}'s", markup=False)
     for user, key in runtime.new_keys.items():
-        out.print(f"  key of {user}: {key}", markup=False)
+        # In production standard output is somebody's log.
+        shown = key if settings.env == "development" else "made just now"
+        out.print(f"  key of {user}: {shown}", markup=False)
     if runtime.keys.readable.exists():
         out.print(f"  keys are kept in {runtime.keys.readable}", markup=False)
     out.print("Try, in another terminal:", style="dim")
     ask = """-H 'Content-Type: application/json' -d '{"message": "What can you help me with?"}'"""
     out.print(f"  curl -s {address}/chat {ask}", markup=False)
-    out.print(f"  quarterdeck chat --url {address}", markup=False)
+    program = sys.argv[0] if shutil.which("quarterdeck") is None else "quarterdeck"
+    out.print(f"  {program} chat --url {address}", markup=False)
     approver = next((user for user in runtime.configuration.users if "approvals" in user.scopes), None)
     if approver is not None:
         find = f"export QUARTERDECK_KEY=$(awk '$1 == \"{approver.id}\" {{print $2}}' {runtime.keys.readable})"
         out.print(f"  {find}", markup=False)
-        out.print(f"  quarterdeck approvals list --url {address}", markup=False)
+        out.print(f"  {program} approvals list --url {address}", markup=False)
     sys.stdout.flush()
 
 

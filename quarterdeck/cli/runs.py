@@ -31,7 +31,9 @@ def list_runs(
         as_json(rows)
     else:
         columns = {"run_id": "run", "status": "status", "agent": "agent", "user": "user", "created_at": "created"}
-        table(rows, columns, "There are no runs.")
+        table(
+            [row | {"created_at": row["created_at"][:19].replace("T", " ")} for row in rows], columns, "There are no runs."
+        )
 
 
 @app.command()
@@ -43,13 +45,16 @@ def show(run_id: RunId, url: Url = _LOCAL, key: Key = None, json: AsJson = False
         return
     out = console()
     out.print(f"[bold]{plain(run['status'])}[/] ({plain(run['stop_reason'])}), {run['latency_ms']:.0f} ms", markup=True)
-    out.print(f"question  {plain(run['question'])}", markup=False)
-    out.print(f"answer    {plain(run['answer'])}", markup=False)
+    if run["question"]:
+        out.print(f"question   {plain(run['question'])}", markup=False)
+        out.print(f"answer     {plain(run['answer'])}", markup=False)
+    else:
+        out.print(f"What was said in it is shown to {plain(run['user'])} only, who asked.", style="dim", markup=False)
     for name in ("sources", "tool_calls", "drafts", "doubts"):
         if run[name]:
-            out.print(f"{name:<10}{plain(', '.join(run[name]))}", markup=False)
+            out.print(f"{name:<11}{plain(', '.join(run[name]))}", markup=False)
     if run["error"]:
-        out.print(f"error     {plain(run['error']['code'])}: {plain(run['error']['message'])}", style="red", markup=False)
+        out.print(f"error      {plain(run['error']['code'])}: {plain(run['error']['message'])}", style="red", markup=False)
 
 
 @app.command()

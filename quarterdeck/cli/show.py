@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -16,12 +17,13 @@ __all__ = ["AsJson", "as_json", "console", "plain", "table"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
+_PIPE_WIDTH = 200
 _ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def console() -> Console:
-    """Standard output, with colours where they can be seen."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output, with colours where they can be seen; a file or a pipe is wide enough for whole lines."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def as_json(value: Any) -> None:
@@ -40,8 +42,8 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: 
         console().print(empty, style="dim")
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns.values():
-        shown.add_column(heading, overflow="fold")
+    for place, heading in enumerate(columns.values()):
+        shown.add_column(heading, overflow="fold", no_wrap=place == 0)  # first comes the id, which is there to be copied
     for row in rows:
         shown.add_row(*(Text(plain(row.get(key, ""))) for key in columns))
     console().print(shown)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,26 @@ def test_lists_are_readable_for_people(server: Server) -> None:
     assert "emma" in shown.stdout
     assert "rejected" in rejected.stdout
     assert asked["run_id"] in runs.stdout
+
+
+def test_ids_in_lists_are_whole_and_words_of_somebody_else_are_said_to_be_withheld(server: Server) -> None:
+    run = _json("chat", "How do I reset my password?", QUARTERDECK_URL=server.url)["run_id"]
+    omar = {"QUARTERDECK_URL": server.url, "QUARTERDECK_KEY": server.key("omar")}
+
+    listed, shown = _run("runs", "list", **omar).stdout, _run("runs", "show", run, **omar).stdout
+
+    assert run in listed
+    assert "is shown to emma only" in shown
+    assert "tool_calls search_knowledge_base" in shown
+
+
+def test_library_alone_says_what_its_command_line_needs() -> None:
+    hidden = "import sys; sys.modules['typer'] = None; from quarterdeck.cli import main; main()"
+
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, env=environment(), timeout=60)
+
+    assert done.returncode == 1
+    assert done.stderr == "error: the command line needs typer: pip install 'quarterdeck[server]'\n"
 
 
 def test_chat_streams_the_answer_and_names_its_sources(server: Server) -> None:
