@@ -31,6 +31,7 @@ def _json(*words: str, **environ: str) -> Any:
         ("ingest",),
         ("migrate",),
         ("config",),
+        ("simulate",),
         ("runs", "list"),
         ("runs", "show"),
         ("runs", "cancel"),
@@ -111,7 +112,7 @@ def test_chat_streams_the_answer_and_names_its_sources(server: Server) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "Report phish" in done.stdout
-    assert "[1] Report phishing" in done.stdout
+    assert "[1] [phishing-2] Report phishing" in done.stdout
     assert "simulated" in done.stdout
 
 
