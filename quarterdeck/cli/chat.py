@@ -83,10 +83,10 @@ def _streamed(client: Client, asked: dict[str, Any]) -> Any:
 
 
 def _sources(out: Any, body: Any) -> None:
-    for citation in body.get("citations", ()):
-        out.print(
-            f"[{plain(citation['id'])}] {plain(citation['title'])}  {plain(citation['uri'])}", style="cyan", markup=False
-        )
+    for number, citation in enumerate(body.get("citations", ()), start=1):
+        # Both marks: the model writes the id while it answers, the settled answer has the number.
+        marks = f"[{number}] [{plain(citation['id'])}]"
+        out.print(f"{marks} {plain(citation['title'])}  {plain(citation['uri'])}", style="cyan", markup=False)
     if body.get("stop_reason") == "awaiting_approval":
         drafts = ", ".join(body["drafts"])
         out.print(
