@@ -37,6 +37,7 @@ async def serve(kind: str) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 bare, host="127.0.0.1", port=port, ws="none", lifespan="off", access_log=False, log_config=None,
+                proxy_headers=False,
                 server_header=False, date_header=False,
             )
         )  # fmt: skip

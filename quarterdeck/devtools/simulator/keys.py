@@ -11,6 +11,8 @@ __all__ = ["check_key"]
 
 def check_key(headers: Mapping[bytes, bytes], dialect: Dialect, accepted: Sequence[str]) -> None:
     """Refuse a request without a key, and one whose key is not among the accepted, if any are named."""
+    if not accepted and dialect == "openai" and headers.get(b"authorization", b"").strip()[:7] == b"Bearer ":
+        return
     bearer = headers.get(b"authorization", b"").decode("latin-1")
     key = headers.get(b"x-api-key") if dialect == "anthropic" else headers.get(b"api-key")
     given = key.decode("latin-1") if key is not None else bearer[7:].strip() if bearer[:7].lower() == "bearer " else ""

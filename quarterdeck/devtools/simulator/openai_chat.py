@@ -55,9 +55,10 @@ class ChatCompletions:
         body = incoming.object("openai")
         if self._strict:
             known_only(body, _PARAMETERS)
-        for name in _BOUNDS.keys() & body.keys():
-            low, high, kind = _BOUNDS[name]
-            check_number(body, name, low, high, kind=kind)
+        for name in body:
+            if name in _BOUNDS:
+                low, high, kind = _BOUNDS[name]
+                check_number(body, name, low, high, kind=kind)
         model = body.get("model") or incoming.deployment
         if not model:
             raise Refusal(400, "you must provide a model parameter")
