@@ -205,7 +205,7 @@ async def open_index(configuration: Configuration) -> KnowledgeIndex:
     given = url.get_secret_value() if url else f"sqlite:///{configuration.data / 'knowledge.db'}"
     scheme, path = _url(given, configuration.folder)
     kind = resolve(INDEXES, scheme, "knowledge index")
-    configuration.data.mkdir(parents=True, exist_ok=True)
+    configuration.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # documents of every group will lie in it
     index: KnowledgeIndex = await kind.open(path)
     return index
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
 
 from quarterdeck.core.events import Delta, FinalAnswer, RunCancelled, RunFailed
 from quarterdeck.service.streams import Reader, Rested, Signal
 from quarterdeck.store.base import Entry, Journal
 
 __all__ = ["Follow"]
+
+_PAGE = 100
 
 
 class Follow:
@@ -54,6 +59,8 @@ class Follow:
         Cancelling it, by a time-out for a heartbeat for instance, loses nothing.
         """
         while True:
+            if self._pending and not isinstance(self._pending[0], Rested):
+                return self._pending.popleft()
             if self._behind:
                 await self._catch_up()
             if self._pending:
@@ -74,13 +81,18 @@ class Follow:
                     self._behind = True
 
     async def _catch_up(self) -> None:
-        found = [entry async for entry in self._journal.read(self._tenant, self._run_id, self._seen)]
+        """Take the next stored events, a page at a time: a slow reader of a long run must not hold the whole of it."""
         rests = list(self._pending)
         self._pending.clear()
-        for entry in found:
-            self._take(entry)
-        self._pending.extend(rests)
         self._behind = False
+        reading = self._journal.read(self._tenant, self._run_id, self._seen)
+        async with aclosing(cast(AsyncGenerator[Entry, None], reading)) as stored:
+            async for entry in stored:
+                if len(self._pending) == _PAGE:
+                    self._behind = True
+                    break
+                self._take(entry)
+        self._pending.extend(rests)
 
     def _take(self, entry: Entry) -> None:
         self._pending.append(entry)

@@ -17,7 +17,7 @@ from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.store.base import Entry
 
-__all__ = ["Failure", "RunView", "view_of", "without_words"]
+__all__ = ["Failure", "RunView", "view_of", "view_of_state", "without_words"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,11 @@ def view_of(run_id: str, entries: Iterable[Entry], status: RunStatus | None = No
     Args:
         status: The store's; None to tell it from the events.
     """
-    state = fold(entries)
+    return view_of_state(run_id, fold(entries), status)
+
+
+def view_of_state(run_id: str, state: RunState, status: RunStatus | None = None) -> RunView:
+    """The view of a run whose events have been folded already."""
     started, began, last = state.started, state.started_at, state.updated_at
     if started is None or began is None or last is None:
         raise ValueError(f"run {run_id} has no first event")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from quarterdeck.agent.fold import fold
+from quarterdeck.agent.state import RunState
 from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, ToolReturned
 from quarterdeck.service.streams import Rested, Signal
-from quarterdeck.service.views import RunView, view_of
+from quarterdeck.service.views import RunView, view_of_state
 from quarterdeck.store.base import Entry
 from quarterdeck.transports.http.shapes import chat_answer
 from quarterdeck.transports.http.sse import frame, full_frames
@@ -20,7 +22,7 @@ class SimpleFrames:
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
-        self._entries: list[Entry] = []
+        self._state = RunState()  # folded as events come: each is looked at once, however long the run
         self._shown = ""
 
     @property
@@ -34,7 +36,7 @@ class SimpleFrames:
                 self._shown += text
                 yield frame("text", dump({"text": text}))
             case Entry(event=event):
-                self._entries.append(signal)
+                self._state = fold([signal], self._state)
                 yield from self._told(event)
             case Rested() if self.rests and not self._view().status.ended:
                 yield self._done()
@@ -58,11 +60,11 @@ class SimpleFrames:
                 if not self._shown:  # nobody streamed it: the model cannot, or it was settled without one
                     yield frame("text", dump({"text": answer.text}))
                 yield self._done()
-            case _ if self._view().status.ended:
+            case _ if self._state.ended is not None:
                 yield self._done()
 
     def _done(self) -> bytes:
         return frame("done", dump(chat_answer(self._view())))
 
     def _view(self) -> RunView:
-        return view_of(self._run_id, self._entries)
+        return view_of_state(self._run_id, self._state)

@@ -95,6 +95,24 @@ async def test_events_that_were_announced_and_read_come_once() -> None:
     assert _seqs(signals) == [1, 2]
 
 
+async def test_reader_of_a_long_run_holds_no_more_than_a_page_of_it() -> None:
+    store, hub = MemoryStore(), Hub()
+    await store.journal.create("acme", RUN, Entry(event=STARTED))
+    for number in range(350):
+        await store.journal.post("acme", RUN, Entry(event=CancelRequested(by=f"u{number}"), key=f"k{number}"))
+
+    with hub.reader(RUN, deltas=True) as reader:
+        follow = Follow(store.journal, "acme", RUN, reader)
+        hub.rested(RUN)
+        found, held = [], 0
+        for _ in range(352):
+            found.append(await follow.receive())
+            held = max(held, len(follow._pending))
+
+    assert _seqs([signal for signal in found if signal is not None]) == [*range(1, 352), "Rested"]
+    assert held <= 100
+
+
 async def test_rest_is_told_after_the_events_that_led_to_it() -> None:
     store, hub = MemoryStore(), Hub()
     await store.journal.create("acme", RUN, Entry(event=STARTED))
