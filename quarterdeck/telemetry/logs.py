@@ -10,6 +10,8 @@ import contextlib
 import contextvars
 import logging
 import logging.config
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -63,6 +65,15 @@ def configure(level: str = "info") -> None:
             "loggers": {"uvicorn": {"level": "WARNING"}},  # its notes on starting and stopping are ours to say
         }
     )
+    _log_uncaught()
+
+
+def _log_uncaught() -> None:
+    """What nobody caught, in a thread or at the end, becomes a line like every other."""
+    log = logging.getLogger("quarterdeck")
+    threading.excepthook = lambda told: log.critical("a thread ended by an error", exc_info=told.exc_value or True)
+    sys.excepthook = lambda kind, error, trace: log.critical("the process ends by an error", exc_info=(kind, error, trace))
+    logging.captureWarnings(capture=True)
 
 
 def _add_ids(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Forbidden
@@ -15,13 +16,17 @@ from quarterdeck.telemetry import bound
 __all__ = ["Approver", "Asker", "Needs", "Operator", "Public", "Reader", "Stopper", "open_to_all"]
 
 
+# Only for the description of the interface: which key counts is decided by `_key` and `Access`.
+_DESCRIBED = Security(HTTPBearer(auto_error=False, scheme_name="key", description="An API key: `qd_...`"))
+
+
 class Needs:
     """A dependency that gives the principal, who holds one of `scopes`."""
 
     def __init__(self, *scopes: str) -> None:
         self.scopes = frozenset(scopes)
 
-    async def __call__(self, request: Request) -> AsyncIterator[Principal]:
+    async def __call__(self, request: Request, _: Annotated[object, _DESCRIBED] = None) -> AsyncIterator[Principal]:
         access: Access = request.app.state.access
         state = request.state
         principal = access.admit(

@@ -50,3 +50,20 @@ def test_ids_hold_inside_the_block_and_add_up() -> None:
     assert inside == {"tenant": "acme", "run_id": "r1"}
     assert after == {"tenant": "acme"}
     assert dict(bound_ids()) == {}
+
+
+def test_what_nobody_catches_and_warnings_are_lines_too() -> None:
+    program = """
+import threading, warnings
+def broken(): raise KeyError("in a thread")
+thread = threading.Thread(target=broken); thread.start(); thread.join()
+warnings.simplefilter("always")
+warnings.warn("look out")
+import sys; sys.excepthook(*[(type(e), e, None) for e in [ValueError("at the end")]][0])
+"""
+
+    thread, warning, end = _lines(program)
+
+    assert "in a thread" in thread["exception"]
+    assert (warning["logger"], "look out" in warning["message"]) == ("py.warnings", True)
+    assert "at the end" in end["exception"]

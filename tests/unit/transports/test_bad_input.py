@@ -207,5 +207,13 @@ async def test_interface_is_described_as_openapi(served: Served) -> None:
     assert "message" in document["components"]["schemas"]["ChatRequest"]["properties"]
 
 
+async def test_description_says_which_routes_want_a_key(served: Served) -> None:
+    paths = (await served.send("GET", "/openapi.json")).json["paths"]
+
+    open_to_all = {path for path, methods in paths.items() for told in methods.values() if "security" not in told}
+
+    assert open_to_all == {"/health", "/ready", "/openapi.json"}
+
+
 async def _unreachable(scope: Any, receive: Any, send: Any) -> None:
     raise AssertionError("the application was reached")
