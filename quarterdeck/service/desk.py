@@ -117,16 +117,19 @@ class Desk:
         key = question.idempotency_key
         run_id = new_id() if key is None else hashed_id(principal.tenant, principal.user, key)
         with self._hub.reader(run_id, deltas=deltas) as reader:
-            asked, beside = await self._started(run_id, principal, question)
-            if await self._journal.create(principal.tenant, run_id, Entry(event=asked), beside=beside):
-                await self._dispatcher.wake(principal.tenant, run_id)
-                first = Entry(event=asked, seq=1, at=datetime.now(UTC))
-                follow = Follow(self._journal, principal.tenant, run_id, reader, first=first)
-            else:
-                asked = await self._repeated(run_id, principal, question, asked)
-                follow = Follow(self._journal, principal.tenant, run_id, reader)
-                if (await self._row(principal, run_id)).status in _RESTING:
-                    reader.offer(Rested())
+            # Looked for first: a question that was asked already is answered again, though its session is closed by now.
+            asked = None if key is None else await self._repeated(run_id, principal, question)
+            begun: Entry | None = None
+            if asked is None:
+                asked, beside = await self._started(run_id, principal, question)
+                if await self._journal.create(principal.tenant, run_id, Entry(event=asked), beside=beside):
+                    await self._dispatcher.wake(principal.tenant, run_id)
+                    begun = Entry(event=asked, seq=1, at=datetime.now(UTC))
+                else:
+                    asked = await self._repeated(run_id, principal, question) or asked
+            follow = Follow(self._journal, principal.tenant, run_id, reader, first=begun)
+            if begun is None and (await self._row(principal, run_id)).status in _RESTING:
+                reader.offer(Rested())
             yield Followed(run_id=run_id, session_id=asked.session_id, signals=follow)
 
     @contextlib.asynccontextmanager
@@ -221,17 +224,21 @@ class Desk:
         )
         return started, beside
 
-    async def _repeated(self, run_id: str, principal: Principal, question: Question, asked: RunStarted) -> RunStarted:
-        """The run an idempotency key already stands for. Raises Conflict if it was for another question."""
-        first = (await self._read(principal.tenant, run_id))[0].event
-        same_session = question.session_id is None or (
-            isinstance(first, RunStarted) and first.session_id == question.session_id
-        )
+    async def _repeated(self, run_id: str, principal: Principal, question: Question) -> RunStarted | None:
+        """How the run began that this idempotency key stands for, None if it stands for none yet.
+
+        Raises:
+            Conflict: It was used for another question.
+        """
+        entries = await self._read(principal.tenant, run_id)
+        if not entries:
+            return None
+        first = entries[0].event
         if (
             not isinstance(first, RunStarted)
-            or first.input.text != asked.input.text
-            or first.agent != asked.agent
-            or not same_session
+            or first.input.text != cleaned(question.text)
+            or question.agent not in (None, first.agent)
+            or question.session_id not in (None, first.session_id)
         ):
             raise Conflict("this Idempotency-Key was used for another question; take a new one")
         return first

@@ -191,6 +191,20 @@ async def test_readiness_names_the_part_that_fails_while_liveness_stays(served: 
     assert alive.json == {"status": "ok"}
 
 
+async def test_repeated_question_is_answered_again_after_its_session_was_closed(served: Served) -> None:
+    key = {"idempotency-key": "k1"}
+    session = (await served.send("POST", "/api/v1/session/", {})).json["id"]
+    asked = {"message": "Hello", "session_id": session}
+    first = (await served.send("POST", "/chat", asked, headers=key)).json
+    await served.send("DELETE", f"/api/v1/session/{session}")
+
+    again = await served.send("POST", "/chat", asked, headers=key)
+    other = await served.send("POST", "/chat", {**asked, "message": "Bye"}, headers=key)
+
+    assert (again.status, again.json["run_id"]) == (200, first["run_id"])
+    assert (other.status, other.code) == (409, "conflict")
+
+
 @pytest.mark.row("S12", part="parallel")
 async def test_many_at_once_with_one_key_are_one_run_and_equal_answers(served: Served) -> None:
     bodies: list[bytes] = []
