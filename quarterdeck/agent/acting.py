@@ -28,10 +28,6 @@ from quarterdeck.tools.executor import Executor, Job
 
 __all__ = ["Acting"]
 
-# How long a reply may wait for the results of its reads before it is appended without them. One append less per turn is a
-# fifth of the CPU of a turn; what a crash within this time costs is one model call more.
-_COMPANY_S = 0.01
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
@@ -97,7 +93,7 @@ class Acting:
         async def done(result: ToolResult) -> None:
             self.ledger.stage(ToolReturned(result=result))
 
-        early = self.ledger.commit_after(_COMPANY_S)
+        early = self.ledger.commit_in_time()
         try:
             await self.executor.run_all(jobs, parallel=self.parallel, done=done)
         finally:

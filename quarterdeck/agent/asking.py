@@ -43,14 +43,20 @@ async def ask(
     ctx: Context,
     audience: Audience,
     label: Label,
+    seen: int,
 ) -> ModelReply:
-    """Ask for the next turn, streaming to whoever watches; `label` is that of what the model writes. Raises as it does."""
+    """Ask for the next turn, streaming to whoever watches. Raises what the model raises.
+
+    Args:
+        label: Of what the model writes.
+        seen: Seq of the last stored event that `state` knows of.
+    """
     turn = state.turn + 1
     emit = _emitter(audience, ctx, turn) if audience.watched(ctx.run_id) else None
     completion = await model.complete(request_for(state, spec, tools), ctx, emit)
     if completion.finish_reason == "length" and completion.tool_calls:
         raise Truncated(f"{completion.model or model.name} reached its token limit inside a tool call")
-    return _reply(completion, state, turn, label)
+    return _reply(completion, state, turn, label, seen)
 
 
 def _emitter(audience: Audience, ctx: Context, turn: int) -> Emit:
@@ -60,7 +66,7 @@ def _emitter(audience: Audience, ctx: Context, turn: int) -> Emit:
     return emit
 
 
-def _reply(completion: Completion, state: RunState, turn: int, label: Label) -> ModelReply:
+def _reply(completion: Completion, state: RunState, turn: int, label: Label, seen: int) -> ModelReply:
     """Calls get our own ids: a provider's may be missing, repeated or not fit for a key."""
     calls = () if state.closing is not None else completion.tool_calls
     text = Text(text=completion.text, label=label)
@@ -76,6 +82,7 @@ def _reply(completion: Completion, state: RunState, turn: int, label: Label) -> 
         finish_reason=completion.finish_reason,
         route=completion.route,
         attempts=completion.attempts,
+        seen=seen,
     )
 
 

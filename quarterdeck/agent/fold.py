@@ -83,10 +83,8 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case ContextCompacted():
             messages = (*event.replaced, *state.messages[event.dropped :])
             return {"messages": messages, "tokens": sum(map(cost_of, messages))}
-        case Steer() if state.calls:
-            return {"steers": (*state.steers, event.message)}
         case Steer():
-            return _heard(state, event.message)
+            return _steered(state, event.message, entry.seq)
         case GuardrailFired(layer="limits", action="close"):
             known = event.rule in StopReason.__members__.values()
             return {"closing": StopReason(event.rule) if known else StopReason.FAILED}
@@ -109,17 +107,29 @@ def _begin(state: RunState, event: RunStarted, entry: Entry) -> _Changes:
     label = join_all(message.label for message in event.history).join(state.label)
     before = state.changed({"label": label, **_said(state, *event.history)})
     started = {"started": event, "started_at": entry.at, "status": RunStatus.RUNNING}
-    return {"messages": before.messages, "tokens": before.tokens, "label": label, **_heard(before, event.input), **started}
+    return {
+        "messages": before.messages,
+        "tokens": before.tokens,
+        "label": label,
+        **_heard(before, event.input),
+        **_said(before, event.input),
+        **started,
+    }
 
 
-def _heard(state: RunState, *messages: Message) -> _Changes:
-    """Take in people's messages: typed parts are words, the rest is context like any other."""
-    words, label = state.words, state.label
-    for message in messages:
-        typed = tuple(part for part in message.parts if part.label.integrity is Integrity.TRUSTED)
-        words = (*words, "".join(part.text for part in typed)) if typed else words
-        label = join_all((label, *(part.label for part in message.parts if part not in typed)))
-    return {**_said(state, *messages), "words": words, "label": label}
+def _heard(state: RunState, message: Message) -> _Changes:
+    """Take in what a person says: typed parts are words, the rest is context like any other."""
+    typed = tuple(part for part in message.parts if part.label.integrity is Integrity.TRUSTED)
+    rest = (part.label for part in message.parts if part not in typed)
+    words = (*state.words, "".join(part.text for part in typed if isinstance(part, Text))) if typed else state.words
+    return {"words": words, "label": join_all((state.label, *rest))}
+
+
+def _steered(state: RunState, message: Message, seq: int) -> _Changes:
+    """A message into a running run: behind open calls it waits until they have results."""
+    if state.calls:
+        return {**_heard(state, message), "steers": (*state.steers, (seq, message))}
+    return {**_heard(state, message), **_said(state, message), "tail": (*state.tail, seq)}
 
 
 def _said(state: RunState, *messages: Message) -> _Changes:
@@ -144,11 +154,20 @@ def _rejection(event: AnswerRejected, rejected: Label) -> Message:
 
 
 def _reply(state: RunState, event: ModelReply) -> _Changes:
+    # What people said and the model had not seen follows its reply; behind calls, it waits until they have results.
+    unseen = sum(event.seen is not None and seq > event.seen for seq in state.tail)
+    cut = len(state.messages) - unseen
+    late = state.messages[cut:]
+    calls = tuple(CallState(call=call) for call in event.message.tool_calls)
+    queued = tuple(zip(state.tail[len(state.tail) - unseen :], late, strict=True)) if calls else ()
     return {
-        **_said(state, event.message),
+        "messages": (*state.messages[:cut], event.message, *(() if calls else late)),
+        "tokens": state.tokens + cost_of(event.message) - sum(cost_of(message) for _, message in queued),
+        "steers": (*state.steers, *queued),
+        "tail": () if calls else state.tail[len(state.tail) - unseen :],
         "turn": event.turn,
         "revisions": 0,
-        "calls": tuple(CallState(call=call) for call in event.message.tool_calls),
+        "calls": calls,
         "usage": state.usage + event.usage,
         "worked_s": state.worked_s + event.usage.seconds,
         "model": event.model,
@@ -217,8 +236,10 @@ def _turn_closed(state: RunState, calls: tuple[CallState, ...], label: Label) ->
         "unknown_tools": state.unknown_tools + 1 if all(result.error == "unknown_tool" for result in results) else 0,
     }
     if state.steers:
-        after = state.changed({"label": label, "messages": changes["messages"], "tokens": changes["tokens"]})
-        changes |= {"steers": (), **_heard(after, *state.steers)}
+        said = changes["messages"], changes["tokens"]
+        messages = tuple(message for _, message in state.steers)
+        changes["messages"], changes["tokens"] = (*said[0], *messages), said[1] + sum(map(cost_of, messages))
+        changes |= {"steers": (), "tail": tuple(seq for seq, _ in state.steers)}
     return changes
 
 

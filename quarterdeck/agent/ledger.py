@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum, auto
@@ -18,6 +19,10 @@ from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.base import Beside, Claim, Entry, Journal
 
 __all__ = ["Commit", "EarlyCommit", "Ledger"]
+
+# How long replies, decisions and results of reads may wait for others before they are appended. Fewer appends are a third of
+# the CPU of a turn; what a crash within this time costs is that a model is asked, and reads are made, once more.
+_COMPANY_S = 0.01
 
 
 class Commit(Enum):
@@ -36,7 +41,7 @@ class EarlyCommit:
     """A commit that begins by itself after a while. Whoever asked for it says when it is over, and hears how it went."""
 
     def __init__(self, ledger: Ledger, seconds: float) -> None:
-        # A timer, not a task group: nearly always it is over before anything was started.
+        # A timer, not a task group: often it is over before anything was started.
         self._task: asyncio.Task[Commit] | None = None
         self._ledger = ledger
         self._timer = asyncio.get_running_loop().call_later(seconds, self._begin)
@@ -44,12 +49,14 @@ class EarlyCommit:
     def _begin(self) -> None:
         self._task = asyncio.ensure_future(self._ledger.commit())  # owned here and awaited in `over`
 
-    async def over(self) -> None:
+    async def over(self) -> Commit:
         """No commit any more, or the end of the one that has begun. Raises what it raised."""
         self._timer.cancel()
-        if self._task is not None:
-            with anyio.CancelScope(shield=True):  # what left the staging must arrive
-                await self._task
+        if self._task is None:
+            return Commit.ALONE
+        with anyio.CancelScope(shield=True):  # what left the staging must arrive
+            await self._task
+        return self._task.result()
 
 
 class Ledger:
@@ -69,11 +76,19 @@ class Ledger:
         self._now = now
         self._durable = self.state
         self._staged: list[Entry] = []
+        self._oldest = 0.0  # when the first of them was staged, monotonic
         self._beside: list[Beside] = []
         self._committing = asyncio.Lock()  # parallel tools commit their results as they come
 
+    @property
+    def durable(self) -> int:
+        """Seq of the last stored event that `state` knows of."""
+        return self._durable.seq
+
     def stage(self, *events: Event, beside: Sequence[Beside] = ()) -> None:
         """Fold `events` now; they become durable with the next commit, together with the rows beside them."""
+        if not self._staged:
+            self._oldest = time.monotonic()
         at = self._now()
         entries = [Entry(event=event, seq=self.state.seq + i, at=at) for i, event in enumerate(events, 1)]
         self.state = fold(entries, self.state)
@@ -97,7 +112,9 @@ class Ledger:
                     self._claim, entries, folded=self._durable.seq, status=status, wake_at=wake_at, beside=beside
                 )
             except Conflict:
-                self._staged, self._beside = [], []  # what came meanwhile rests on what was dropped
+                # If only the end came too early, what led to it stays; else all is dropped, with what rests on it.
+                self._staged = entries[:-1] if status is RunStatus.DONE else []
+                self._beside = list(beside) if self._staged else []
                 await self._refold()
                 return Commit.DROPPED
             await self._audience.stored(self.tenant, self.run_id, appended.entries)
@@ -107,9 +124,10 @@ class Ledger:
             self._durable = fold(appended.entries, self._durable) if self._staged else self.state
             return Commit.ALONE
 
-    def commit_after(self, seconds: float) -> EarlyCommit:
-        """Commit what is staged in `seconds`, unless it is over before: for events that may wait a moment for company."""
-        return EarlyCommit(self, seconds)
+    def commit_in_time(self) -> EarlyCommit:
+        """Commit what is staged before it has waited longer than it may: for events that are harmless to lose and repeat."""
+        waited = time.monotonic() - self._oldest if self._staged else 0.0
+        return EarlyCommit(self, max(0.0, _COMPANY_S - waited))
 
     async def _refold(self) -> None:
         """Take in what others wrote. Events staged meanwhile stay staged, after it."""

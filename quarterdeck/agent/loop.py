@@ -1,8 +1,8 @@
 """The loop: fold the events, take the next step, perform it, append what came of it, until the run ends or waits.
 
 There is one loop for every way of running an agent. What a step gives is staged and folded at once, and made durable before
-the next act that reaches outside: a model call, a tool, the end, a rest. So one append carries a reply together with the
-decisions about its calls and the starts of its writes, and nothing happens outside that the journal does not know of.
+anything happens that must not be repeated or forgotten: a write, a call out of the house, the end, a rest. Replies and results
+of reads, which a crash may cost once more, wait at most 10 ms for company, also while the model is asked.
 """
 
 from __future__ import annotations
@@ -331,17 +331,22 @@ class _Advance:
                 await self._cancel()
 
     async def _ask(self) -> None:
-        if await self.ledger.commit() is not Commit.ALONE:
-            return
         model = self.loop.models.get(self.spec.model)
         state = self.ledger.state
+        early = self.ledger.commit_in_time()
+        dropped = False
         try:
-            reply = await ask(model, state, self.spec, self.tool_specs, self.context, self.loop.audience, self._seen)
+            reply = await ask(
+                model, state, self.spec, self.tool_specs, self.context, self.loop.audience, self._seen, self.ledger.durable
+            )
         except tuple(_STOPS) as error:
             reason = _STOPS[type(error)]
             await self._finish(partial(state, reason), reason)
             return
-        self.ledger.stage(reply)
+        finally:
+            dropped = await early.over() is Commit.DROPPED
+        if not dropped:  # else the reply answers what the journal does not hold
+            self.ledger.stage(reply)
 
     def _decide(self, calls: Sequence[CallState]) -> None:
         deciding = Deciding(

@@ -100,7 +100,8 @@ class RunState(_Folded):
         turn: Number of model replies so far.
         messages: The conversation without the system message: history, question, replies, results.
         calls: The calls of the present turn, until all have a result and become messages.
-        steers: Messages that came in while calls were open; they join the conversation after them.
+        steers: Messages that came in while calls were open, with their seqs; they join the conversation after them.
+        tail: Seqs of the messages people sent since the last reply: the newest messages, as many as these.
         words: What the user typed, message by message: the only text that grounds by itself.
         label: Join of everything the model has seen except those words.
         passages: Everything retrieved in this run, by id: the only citable sources.
@@ -122,7 +123,8 @@ class RunState(_Folded):
     turn: int = 0
     messages: tuple[Message, ...] = ()
     calls: tuple[CallState, ...] = ()
-    steers: tuple[Message, ...] = ()
+    steers: tuple[tuple[int, Message], ...] = ()
+    tail: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
     label: Label = field(default=Label(integrity=Integrity.TRUSTED, readers=PUBLIC))
     passages: Mapping[str, Passage] = field(default_factory=dict)

@@ -108,6 +108,7 @@ class ModelReply:
         message: With its tool calls, already numbered ``t{turn}c{i}``.
         route: How the model was chosen, empty when there was no choice.
         attempts: HTTP attempts it took.
+        seen: Seq of the last stored event it was made with; messages that people stored after that one follow it. None: all.
     """
 
     kind: ClassVar[str] = "model_reply"
@@ -118,6 +119,7 @@ class ModelReply:
     finish_reason: str = "stop"
     route: str = ""
     attempts: int = 1
+    seen: int | None = None
     v: int = 1
 
     @property

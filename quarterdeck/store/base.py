@@ -160,13 +160,15 @@ class Journal(Protocol):
         """Append a worker's events in one transaction, with the rows beside them. Durable when it returns.
 
         Args:
-            folded: The last seq the worker has folded. A `waiting` or `paused` over unseen events becomes `ready`.
+            folded: The last seq the worker has folded. A `waiting` or `paused` over unseen events becomes `ready`; a `done`
+                over them is refused.
             status: New status, None to keep it.
             wake_at: New wake-up time; None clears it.
 
         Raises:
             Fenced: The run was claimed by another since.
-            Conflict: A `Put` beside it expected another version. Nothing is written.
+            Conflict: A `Put` beside it expected another version, or a `done` would pass over unseen events. Nothing is
+                written.
         """
         ...
 

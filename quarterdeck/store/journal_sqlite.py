@@ -18,7 +18,7 @@ from quarterdeck.store.codec import decode
 from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
 from quarterdeck.store.records_sqlite import prepare, write_rows
 from quarterdeck.store.sqlite import SqliteDatabase
-from quarterdeck.store.standing import ENDED, after_append, after_post, claimable
+from quarterdeck.store.standing import ENDED, after_append, after_post, check_end, claimable
 
 __all__ = ["SqliteJournal"]
 
@@ -150,12 +150,13 @@ class SqliteJournal:
             if standing is None or standing[2] != claim.epoch:
                 raise Fenced(f"run {run_id} was claimed by another worker after epoch {claim.epoch}, or deleted")
             no, before, _, _, present, waking = standing
+            foreign = before != folded
+            check_end(run_id, status, foreign=foreign)
             now, head, kept = self._now(), before, []
             for place, event in enumerate(packed):
                 if _insert(connection, tenant, no, head + 1, event, now):
                     head += 1
                     kept.append(place)
-            foreign = before != folded
             then = after_append(present, status, foreign=foreign)
             alarm = wake if then == (status or present) else None
             if then == present and alarm == waking:

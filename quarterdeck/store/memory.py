@@ -24,7 +24,7 @@ from quarterdeck.store.blobs import BLOB_GRACE
 from quarterdeck.store.codec import json_text
 from quarterdeck.store.instants import Clock, utc_now
 from quarterdeck.store.keyvalue import MemoryKeyValue
-from quarterdeck.store.standing import ENDED, after_append, after_post, claimable
+from quarterdeck.store.standing import ENDED, after_append, after_post, check_end, claimable
 
 __all__ = ["MemoryJournal", "MemoryRecords", "MemoryStore"]
 
@@ -242,6 +242,7 @@ class MemoryJournal:
         if beside:
             self._records.check(claim.tenant, beside)
         now, foreign = self._clock(), len(run.entries) != folded
+        check_end(claim.run_id, status, foreign=foreign)
         stored = [new for entry in entries if (new := run.add(entry, now)) is not None]
         then = after_append(run.status, status, foreign=foreign)
         run.wake_at = wake_at if then == (status or run.status) else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from quarterdeck.core.errors import Conflict
 from quarterdeck.core.events import CancelRequested, Event, ResumeRequested
 from quarterdeck.core.runs import RunStatus
 
-__all__ = ["ENDED", "after_append", "after_post", "claimable"]
+__all__ = ["ENDED", "after_append", "after_post", "check_end", "claimable"]
 
 # Sets of strings, so that the text of a row can be looked up as it is.
 ENDED: frozenset[str] = frozenset({RunStatus.DONE, RunStatus.FAILED, RunStatus.CANCELLED})
@@ -15,6 +16,16 @@ _RESTING: frozenset[str] = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
 def claimable(present: str) -> bool:
     """True if a worker may take the run. A running one may be taken over; a paused one rests until somebody resumes it."""
     return present not in ENDED and present != RunStatus.PAUSED
+
+
+def check_end(run_id: str, wanted: RunStatus | None, *, foreign: bool) -> None:
+    """Refuse an answer that was made without what came in meanwhile: a person's message must not be passed over.
+
+    Raises:
+        Conflict: The run would be done over events its worker has not folded.
+    """
+    if foreign and wanted is RunStatus.DONE:
+        raise Conflict(f"run {run_id} cannot end yet: events came in that its worker has not seen")
 
 
 def after_append(present: str, wanted: RunStatus | None, *, foreign: bool) -> str:

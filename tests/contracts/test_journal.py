@@ -558,3 +558,17 @@ async def test_time_of_events_is_the_stores_and_never_orders_them(store: Store, 
     entries = await history(store.journal)
     assert [entry.seq for entry in entries] == [1, 2]
     assert all(later.at < earlier.at for earlier, later in pairwise(entries) if earlier.at and later.at)
+
+
+async def test_a_run_is_not_done_over_events_its_worker_has_not_seen(store: Store) -> None:
+    journal = store.journal
+    await journal.create("acme", "run-1", started())
+    claim = await journal.claim("acme", "run-1")
+    assert claim is not None
+    await journal.post("acme", "run-1", Entry(event=PauseRequested(by="anna")))
+
+    with pytest.raises(Conflict):
+        await journal.append(claim, [Entry(event=CancelRequested(by="x"))], folded=claim.head, status=RunStatus.DONE)
+
+    kinds = [entry.event.kind async for entry in journal.read("acme", "run-1")]
+    assert kinds == ["run_started", "pause_requested"]

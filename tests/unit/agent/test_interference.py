@@ -187,7 +187,11 @@ async def test_a_message_just_before_a_compaction_separates_no_call_from_its_res
         return f"page {page} " * 400
 
     scene = Scene(
-        *[calls(("read", {"page": n})) for n in range(5)], says("Read."), tools=[read], limits=Limits(context_window=4000)
+        *[calls(("read", {"page": n})) for n in range(5)],
+        says("Read."),
+        says("With margins."),
+        tools=[read],
+        limits=Limits(context_window=4000),
     )
 
     def compacting(entries: Sequence[Entry]) -> bool:
@@ -399,3 +403,23 @@ async def test_a_resolver_grounds_only_what_it_was_asked_in_the_users_words(aske
     decision = [e.event.decisions[0] for e in await scene.entries() if e.event.kind == "decided"][-1]
     assert (decision.verdict is Verdict.ALLOW) is grounded, decision
     assert bool(sent) is grounded
+
+
+@pytest.mark.row("R10", part="steer")
+async def test_a_message_that_comes_with_the_last_reply_is_answered_before_the_run_ends() -> None:
+    scene = Scene()
+
+    class Interrupted(Scripted):
+        async def complete(self, request: Any, ctx: Any, emit: Any = None) -> Completion:
+            if not self.requests:
+                await scene.post(steering("And in French?"))
+            return await super().complete(request, ctx, emit)
+
+    scene.model = Interrupted(says("Hello."), says("Bonjour."))
+    scene.loop = scene.new_loop()
+
+    state = await scene.ask("Greet me.")
+
+    assert state.stop_reason is StopReason.COMPLETED
+    assert state.messages[-1].text == "Bonjour."
+    assert scene.model.requests[-1].messages[-1].text == "And in French?"

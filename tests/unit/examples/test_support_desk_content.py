@@ -163,7 +163,8 @@ def test_people_have_the_roles_and_groups_of_the_example() -> None:
 
 
 def test_no_key_and_no_hash_is_committed() -> None:
-    committed = [path for path in FOLDER.rglob("*") if path.is_file() and not {".quarterdeck", "__pycache__"} & {*path.parts}]
+    made = {".quarterdeck", "__pycache__"}
+    committed = [path for path in FOLDER.rglob("*") if path.is_file() and made.isdisjoint(path.parts)]
 
     users = settings.load(FOLDER, {}).users
 
