@@ -123,7 +123,7 @@ async def opened(
             specs=specs,
             models=models,
             toolbox=registry,
-            policy=load_policy(configuration.policy, str(configuration.folder / "policy.yaml"), tools),
+            policy=load_policy(configuration.policy or "policy: v1", str(configuration.folder / "policy.yaml"), tools),
             directory=access,
             audience=hub,
             retriever=searcher,

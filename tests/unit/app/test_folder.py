@@ -72,3 +72,11 @@ async def test_tools_there_are_not_are_told_for_every_agent_with_its_file(tmp_pa
     first, second = str(caught.value).splitlines()
     assert first.startswith(f"{tmp_path / 'agents' / 'one.yaml'}: there is no tool 'nothing_one'")
     assert second.startswith(f"{tmp_path / 'agents' / 'two.yaml'}: there is no tool 'nothing_two'")
+
+
+async def test_folder_without_a_policy_is_served_by_the_tools_own_declarations(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "one.yaml").write_text("tools: [search_knowledge_base]\n")
+
+    async with opened(load(tmp_path, {"LLM_MODE": "local"})) as runtime:
+        assert list(runtime.desk.agents) == ["one"]
