@@ -1,5 +1,7 @@
 """CPU per model call over HTTP in a loop of ten turns, durable on SQLite, against a hand-written aiohttp loop.
 
+The work is that of the journal's line: 1 kB of instructions, and 1 kB that the tool gives in each turn.
+
 Both talk to the same little server in a process of its own, whose CPU does not count; the journal's threads do.
 """
 
@@ -14,6 +16,7 @@ from bench.host import host, wire_model
 from bench.measure import Measure, interleaved, relative
 from bench.reference import raw_loop
 from bench.reference.chat_server import chat_server
+from bench.reference.turns import KILOBYTE
 from quarterdeck import tool
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.sqlite_store import open_sqlite
@@ -22,7 +25,7 @@ MODEL_CALLS = 10
 ALONE, TOGETHER = 10, 50  # runs one after the other, and at the same time
 REPETITIONS = 7
 BUDGET_ALONE, BUDGET_TOGETHER = 3.5, 4.0
-INSTRUCTIONS = "You look values up. Answer when you have them all."
+INSTRUCTIONS = f"You look values up. Answer when you have them all. {KILOBYTE}"
 QUESTION = "What are the values of the first nine numbers?"
 
 
@@ -33,11 +36,11 @@ async def look_up(number: int) -> str:
     Args:
         number: Which one.
     """
-    return f"The value of number {number} is {number * 17 + 4}."
+    return f"The value of number {number} is {number * 17 + 4}. {KILOBYTE}"
 
 
 async def plain_look_up(number: int) -> str:
-    return f"The value of number {number} is {number * 17 + 4}."
+    return f"The value of number {number} is {number * 17 + 4}. {KILOBYTE}"
 
 
 async def measure() -> list[Measure]:
