@@ -31,7 +31,11 @@ __all__ = ["Acting"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
-    """The tools of one advance."""
+    """The tools of one advance.
+
+    Attributes:
+        writing: The shields of writes in flight, for whoever has to end the process.
+    """
 
     ledger: Ledger
     toolbox: Toolbox
@@ -42,6 +46,7 @@ class Acting:
     agent: str
     parallel: int
     doubt_grace_s: float
+    writing: set[anyio.CancelScope]
 
     async def run(self, calls: Sequence[CallState], label: Label) -> None:
         """Execute `calls` side by side; their results are staged in the order in which they come.
@@ -58,8 +63,12 @@ class Acting:
         writes = {call_id for call_id, tool in tools.items() if tool is not None and not tool.is_read}
         if writes:
             # A write that began is left to end: cutting it would leave it in doubt.
-            with anyio.CancelScope(shield=True):
-                await self._write(jobs, [call for call in calls if call.call.id in writes], label)
+            with anyio.CancelScope(shield=True) as scope:
+                self.writing.add(scope)
+                try:
+                    await self._write(jobs, [call for call in calls if call.call.id in writes], label)
+                finally:
+                    self.writing.discard(scope)
         elif all(tool is None or tool.effect is Effect.READ for tool in tools.values()):
             await self._read(jobs)
         else:  # a read that goes out of the house is known of before it goes
@@ -93,6 +102,8 @@ class Acting:
         async def done(result: ToolResult) -> None:
             self.ledger.stage(ToolReturned(result=result))
 
+        if self.audience.watched(self.ledger.run_id):
+            await self.ledger.commit()
         early = self.ledger.commit_in_time()
         try:
             await self.executor.run_all(jobs, parallel=self.parallel, done=done)

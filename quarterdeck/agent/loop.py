@@ -1,8 +1,8 @@
 """The loop: fold the events, take the next step, perform it, append what came of it, until the run ends or waits.
 
 There is one loop for every way of running an agent. What a step gives is staged and folded at once, and made durable before
-anything happens that must not be repeated or forgotten: a write, a call out of the house, the end, a rest. Replies and results
-of reads, which a crash may cost once more, wait at most 10 ms for company, also while the model is asked.
+anything happens that must not be repeated or forgotten: a write, a call out of the house, the end, a rest. Replies, decisions
+and results of reads, which a crash may cost once more, wait at most 10 ms for company, also during a model call.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ class Loop:
         self.now = now
         self.doubt_grace_s = doubt_grace_s
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self.writing: set[anyio.CancelScope] = set()
 
     async def advance(self, tenant: str, run_id: str) -> RunState | None:
         """Take the run as far as it goes: until it ends, waits, or another worker takes it.
@@ -185,6 +186,11 @@ class Loop:
         scope = self._scopes.get(run_id)
         if scope is not None:
             scope.cancel()
+
+    def let_go(self) -> None:
+        """Shield writes in flight no longer: the process has to end, and what is cut is repeated by its key or in doubt."""
+        for scope in self.writing:
+            scope.shield = False
 
     async def _begin(self, ledger: Ledger, claim: Claim) -> _Advance | None:
         started = ledger.state.started
@@ -268,6 +274,7 @@ class _Advance:
             agent=spec.name,
             parallel=spec.limits.parallel_tool_calls,
             doubt_grace_s=loop.doubt_grace_s,
+            writing=loop.writing,
         )
 
     @property
@@ -332,6 +339,8 @@ class _Advance:
 
     async def _ask(self) -> None:
         model = self.loop.models.get(self.spec.model)
+        if self.loop.audience.watched(self.ledger.run_id):
+            await self.ledger.commit()  # who watches hears of what was before the pieces of what comes
         state = self.ledger.state
         early = self.ledger.commit_in_time()
         dropped = False

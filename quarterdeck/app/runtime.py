@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_LAST_TURNS_S = 5.0  # what running turns get once no request waits for them; then they stay checkpointed
+_LAST_TURNS_S = 3.0  # what running turns get once no request waits for them; then they stay checkpointed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ async def opened(
         stopping = anyio.Event()
         advance = Announced(loop.advance, store.journal, hub)
         concurrency = configuration.settings.worker.concurrency
-        await stack.enter_async_context(_working(dispatcher, advance, concurrency, budgets))
+        await stack.enter_async_context(_working(loop, dispatcher, advance, concurrency, budgets))
         yield Runtime(
             configuration=configuration,
             desk=Desk(
@@ -163,7 +163,7 @@ async def opened(
 
 @contextlib.asynccontextmanager
 async def _working(
-    dispatcher: LocalDispatcher, advance: Announced, concurrency: int, budgets: Budgets
+    loop: Loop, dispatcher: LocalDispatcher, advance: Announced, concurrency: int, budgets: Budgets
 ) -> AsyncIterator[None]:
     """Advance runs and write down what they spend while the block lasts. An error comes out as it is, in no group."""
     failure: Exception | None = None
@@ -176,6 +176,7 @@ async def _working(
             except Exception as error:  # noqa: BLE001 - raised again below, outside the group
                 failure = error
             await dispatcher.stop(_LAST_TURNS_S)
+            loop.let_go()
             budgets.stop()
     except BaseExceptionGroup as group:
         if len(group.exceptions) == 1:
@@ -234,6 +235,7 @@ def _url(url: str, folder: Path) -> tuple[str, Path]:
 def _checks(store: Any, index: KnowledgeIndex, stopping: anyio.Event) -> Mapping[str, Callable[[], Awaitable[None]]]:
     async def journal() -> None:
         await store.journal.find("health", "health")
+        await store.journal.probe()
 
     async def knowledge() -> None:
         await index.stats("health")

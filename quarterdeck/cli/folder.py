@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,15 @@ def serve(
     configure(configuration.settings.log.level)
     announce = _announce_json if json else _announce
     anyio.run(partial(serve_app, configuration, on_ready=announce), backend_options={"use_uvloop": True})
+    _leave_threads()
+
+
+def _leave_threads() -> None:
+    """A tool that blocks its thread cannot be stopped; the process does not wait for it. Everything is closed by now."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def ingest(folder: Folder, data: Data = None, json: AsJson = False) -> None:

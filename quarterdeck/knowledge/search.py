@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import anyio
 
@@ -86,8 +87,13 @@ def _relevant(passages: Sequence[Passage], topic: Sequence[str]) -> list[Passage
     return [replace(p, score=round(share, 3)) for p, share in zip(passages, shares, strict=True) if share >= BESIDE * best]
 
 
+@lru_cache(maxsize=1024)  # the candidates of one question are those of the next; about 10 kB each
+def _vocabulary(text: str) -> Vocabulary:
+    return Vocabulary(text)
+
+
 def _held(passage: Passage, topic: Sequence[str]) -> frozenset[str]:
-    words = Vocabulary("\n".join((passage.title, *passage.heading_path, passage.text)))
+    words = _vocabulary("\n".join((passage.title, *passage.heading_path, passage.text)))
     return frozenset(term for term in topic if term in words)
 
 

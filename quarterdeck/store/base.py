@@ -220,6 +220,10 @@ class Journal(Protocol):
         """Delete ended runs last touched before an instant, and blobs nothing refers to. Returns the number of runs."""
         ...
 
+    async def probe(self) -> None:
+        """Raises StoreUnavailable if events cannot be stored now. Costs nothing while they can."""
+        ...
+
     async def close(self) -> None:
         """Finish what is queued and let go of the files."""
         ...

@@ -267,6 +267,10 @@ class SqliteJournal:
         await self._database.write(lambda c: c.execute(_SWEEP_BLOBS, (stale,)).rowcount)
         return count
 
+    async def probe(self) -> None:
+        """See `Journal.probe`."""
+        await self._database.probe()
+
     async def close(self) -> None:
         """Finish what is queued and let go of the files."""
         await self._database.close()

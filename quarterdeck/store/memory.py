@@ -344,6 +344,9 @@ class MemoryJournal:
         self._blobs = {key: blob for key, blob in self._blobs.items() if key in used or blob[1] >= stale}
         return len(gone)
 
+    async def probe(self) -> None:
+        """Memory is always there."""
+
     async def close(self) -> None:
         """Nothing to let go of."""
 

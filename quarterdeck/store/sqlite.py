@@ -32,7 +32,7 @@ OLDEST_SQLITE = (3, 35, 0)  # RETURNING, generated columns, upsert with a partia
 _BUSY_S = 30.0  # how long another process (a command that approves) may hold the write lock
 
 _PRAGMAS = (
-    # A turn of 1 kB messages fills three quarters of a page of 4 kB, and the next row does not fit: a quarter would lie idle.
+    # A turn of 1 kB messages fills three quarters of a page of 4 kB, and the next row does not fit in the rest.
     "PRAGMA page_size = 8192",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # NORMAL survives kill -9 but not power loss; "started" must be on disk before the effect
@@ -42,6 +42,8 @@ _PRAGMAS = (
     "PRAGMA wal_autocheckpoint = 500",  # pages
     "PRAGMA journal_size_limit = 16777216",  # bytes the WAL is cut back to after a burst
 )
+
+_PROBE = "REPLACE INTO keyvalue (tenant, key, bytes, updated_at) VALUES ('health', 'probe', x'', 0)"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -154,6 +156,8 @@ class _Reader(_Lane):
 
 
 class _Writer(_Lane):
+    failed = False  # the last transaction, or a unit of it, could not be written
+
     def _run(self, batch: Sequence[_Job]) -> None:
         connection = self._connection
         try:
@@ -168,7 +172,9 @@ class _Writer(_Lane):
                 for job in batch:
                     self._guarded(job)
             connection.execute("COMMIT")
+            self.failed = any(isinstance(job.error, StoreUnavailable) for job in batch)
         except sqlite3.Error as error:
+            self.failed = True
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")  # a full disk has rolled back already
             for job in batch:
@@ -226,7 +232,7 @@ def _settle(jobs: Sequence[_Job]) -> None:
 class SqliteDatabase:
     """A database file, open. Safe to use from many tasks and loops; a unit never runs in the caller's thread."""
 
-    def __init__(self, writer: _Lane, reader: _Lane) -> None:
+    def __init__(self, writer: _Writer, reader: _Lane) -> None:
         self._writer = writer
         self._reader = reader
 
@@ -260,6 +266,11 @@ class SqliteDatabase:
             StoreUnavailable: The database is closed, locked, full or damaged.
         """
         return await self._writer.submit(unit)
+
+    async def probe(self) -> None:
+        """Raises StoreUnavailable if writing failed last time and fails still: a full disk is read without complaint."""
+        if self._writer.failed:
+            await self.write(lambda connection: connection.execute(_PROBE))
 
     async def read(self, query: Unit[T]) -> T:
         """Run a query in the reader's thread. It sees everything written before it was asked.

@@ -20,6 +20,7 @@ from quarterdeck.workflow.base import Dispatcher
 __all__ = ["Approvals"]
 
 _HIGH_RISK = 3
+_PAGE = 100  # rows read at once; those the principal has no part in are passed over
 
 
 class Approvals:
@@ -50,8 +51,14 @@ class Approvals:
         limit: int = 100,
     ) -> Sequence[Draft]:
         """Drafts the principal may see, newest first; `before` is a draft id to go on from."""
-        rows = await self._records.find(principal.tenant, KIND, status=status, ref=run_id, before=before, limit=limit)
-        return [draft for draft in map(from_record, rows) if _sees(principal, draft)]
+        found: list[Draft] = []
+        while len(found) < limit:
+            rows = await self._records.find(principal.tenant, KIND, status=status, ref=run_id, before=before, limit=_PAGE)
+            found += [draft for draft in map(from_record, rows) if _sees(principal, draft)]
+            if len(rows) < _PAGE:
+                break
+            before = rows[-1].id
+        return found[:limit]
 
     async def get(self, principal: Principal, draft_id: str) -> Draft:
         """One draft. Raises NotFound for one of another tenant, and for one the principal has no part in."""

@@ -423,3 +423,30 @@ async def test_a_message_that_comes_with_the_last_reply_is_answered_before_the_r
     assert state.stop_reason is StopReason.COMPLETED
     assert state.messages[-1].text == "Bonjour."
     assert scene.model.requests[-1].messages[-1].text == "And in French?"
+
+
+@pytest.mark.row("S13", part="write at the stop")
+async def test_a_write_in_flight_outlives_the_stop_until_the_process_has_to_end() -> None:
+    began = anyio.Event()
+
+    @tool(effect="write")
+    async def pay(amount: int) -> str:
+        """Pay somebody."""
+        began.set()
+        await anyio.sleep_forever()
+        return "never"
+
+    scene = Scene(calls(("pay", {"amount": 1})), tools=[pay])
+    await scene.begin()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.go_on)
+            await began.wait()
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.02)
+                held = bool(scene.loop.writing)
+            scene.loop.let_go()
+
+    assert held
+    assert (await scene.kinds())[-1] == "tool_started"

@@ -242,3 +242,22 @@ def test_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         SqliteDatabase.open(path)
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         SqliteDatabase.open(path / "below" / "test.db")
+
+
+@pytest.mark.row("S1", part="full disk")
+async def test_a_store_that_could_not_write_tries_again_when_asked_whether_it_is_well(database: SqliteDatabase) -> None:
+    await database.probe()
+    assert await database.read(lambda c: c.execute("SELECT count(*) FROM keyvalue").fetchone()) == (
+        0,
+    )  # nothing was written
+    full = "CREATE TEMP TRIGGER full BEFORE INSERT ON keyvalue BEGIN SELECT RAISE(FAIL, 'disk is full'); END"
+    await database.write(lambda c: c.execute(full))
+
+    with pytest.raises(StoreUnavailable):
+        await database.write(lambda c: c.execute(INSERT, ("k",)))
+    with pytest.raises(StoreUnavailable):
+        await database.probe()
+    await database.write(lambda c: c.execute("DROP TRIGGER full"))
+    await database.write(lambda c: c.execute(INSERT, ("k",)))
+
+    await database.probe()
