@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Cassette:
             secrets: Values to remove beside what looks like a secret. The same for recording and replay.
         """
         self.path = path
-        self._secrets = tuple(secrets)
+        self._secrets = tuple(sorted(secrets, key=len, reverse=True))  # one may begin like another
         self._lock = threading.Lock()
 
     def asked(self, model: str, request: ModelRequest) -> Mapping[str, Any]:
@@ -77,14 +78,29 @@ class Cassette:
         for message in data["messages"]:
             for part in message.get("parts", ()):
                 part["label"].pop("sources", None)
-        cleaned: Mapping[str, Any] = without_secrets({"model": model, **data}, self._secrets)
+        # Through its text, so that it is compared as it will be read: what no file can hold is cleaned here as there.
+        cleaned: Mapping[str, Any] = json.loads(json_text(without_secrets({"model": model, **data}, self._secrets)))
         return cleaned
 
     async def write(self, asked: Mapping[str, Any], outcome: Mapping[str, Any], deltas: Sequence[Delta]) -> None:
         """Append a call. On disk when it returns, except for a crash of the machine."""
-        said = without_secrets({**outcome, "deltas": [to_json(delta) for delta in deltas]}, self._secrets)
+        said = without_secrets(outcome, self._secrets)
+        said["deltas"] = [to_json(delta) for delta in self._pieces(deltas)]
         line = json_text({"v": _FORMAT, "key": content_hash(asked), "asked": asked, **said})
         await to_thread.run_sync(self._append, line)
+
+    def _pieces(self, deltas: Sequence[Delta]) -> list[Delta]:
+        """`deltas` without secrets. Where one was cut by the pieces, what was said of its kind stands in the first of them."""
+        kept = list(deltas)
+        for kind in ("text", "reasoning"):
+            places = [place for place, delta in enumerate(deltas) if delta.kind == kind]
+            whole = "".join(deltas[place].text for place in places)
+            clean = without_secrets(whole, self._secrets)
+            if clean != whole:
+                kept[places[0]] = replace(deltas[places[0]], text=clean)
+                for place in places[1:]:
+                    kept[place] = replace(deltas[place], text="")
+        return [replace(delta, text=without_secrets(delta.text, self._secrets)) for delta in kept if delta.text]
 
     def _append(self, line: str) -> None:
         with self._lock:
@@ -102,7 +118,7 @@ class Cassette:
             Misconfigured: There is no such file, or a line of it is no call of this version.
         """
         try:
-            lines = self.path.read_text("utf-8").splitlines()
+            lines = self.path.read_text("utf-8").split("\n")  # `splitlines` would also cut at separators within a text
         except OSError as error:
             raise Misconfigured(f"the cassette {self.path} cannot be read: {error.strerror}") from error
         return [self._entry(number, line) for number, line in enumerate(lines, 1) if line.strip()]

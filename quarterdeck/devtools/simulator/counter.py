@@ -48,8 +48,10 @@ class Counter:
             cached: Tokens of the prompt the provider has read before.
             prompt: All tokens of the prompt.
         """
-        reasoning = self(reply.reasoning)
-        completion = self(reply.text) + self(reply.refusal) + reasoning
+        reasoning = self(reply.reasoning) if reply.reasoning else 0
+        completion = self(reply.text) + reasoning
+        if reply.refusal:
+            completion += self(reply.refusal)
         for name, arguments, _ in reply.calls:
             completion += _PER_MESSAGE + self(name) + self(arguments)
         told = reply.usage

@@ -11,7 +11,7 @@ import orjson
 from quarterdeck.devtools.simulator.base import Ask, Call, Reply, Turn
 from quarterdeck.devtools.simulator.checks import check_number, known_only, missing, one_of, typed
 from quarterdeck.devtools.simulator.exchange import Incoming
-from quarterdeck.devtools.simulator.openai_tools import Declared, ToolTable, check_output_schema, choice_of
+from quarterdeck.devtools.simulator.openai_tools import ToolTable, check_output_schema, choice_of
 from quarterdeck.devtools.simulator.refusals import Refusal
 from quarterdeck.devtools.simulator.shape import Counts, pieces
 
@@ -25,6 +25,7 @@ _PARAMETERS = frozenset(
     "prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier stop store stream "
     "stream_options temperature tool_choice tools top_logprobs top_p user verbosity web_search_options".split()
 )
+_USUAL = frozenset({"messages", "model", "stream", "temperature"})  # requests of these alone are read without the rest
 _BOUNDS: Mapping[str, tuple[float, float, type]] = MappingProxyType(
     {
         "temperature": (0, 2, float),
@@ -38,7 +39,6 @@ _BOUNDS: Mapping[str, tuple[float, float, type]] = MappingProxyType(
     }
 )
 _PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
-_NO_TOOLS: Declared = ((), 0)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -53,7 +53,8 @@ class ChatCompletions:
     def read(self, incoming: Incoming) -> Ask:
         """The question in a request. Raises Refusal as OpenAI would."""
         body = incoming.object("openai")
-        if self._strict:
+        is_usual = _USUAL.issuperset(body)
+        if self._strict and not is_usual:
             known_only(body, _PARAMETERS)
         for name in body:
             if name in _BOUNDS:
@@ -65,7 +66,23 @@ class ChatCompletions:
         typed(model, str, "model")
         if "messages" not in body:
             raise missing("messages")
-        turns = _turns(typed(body["messages"], list, "messages"))
+        ask = Ask(
+            api="chat",
+            model=model,
+            turns=_turns(typed(body["messages"], list, "messages")),
+            dice=incoming.dice,
+            stream=bool(body.get("stream")),
+            headers=incoming.headers,
+            number=incoming.number,
+            memory=incoming.world.memory,
+            body=body,
+        )
+        if not is_usual:
+            self._read_rest(ask, body)
+        return ask
+
+    def _read_rest(self, ask: Ask, body: Mapping[str, Any]) -> None:
+        """Read into `ask` what most requests do without."""
         if body.get("functions") is not None or body.get("function_call") is not None:
             raise Refusal(
                 400,
@@ -73,32 +90,19 @@ class ChatCompletions:
                 param="functions",
                 code="unsupported_parameter",
             )
-        tools, tool_tokens = self._tools.read(body["tools"]) if body.get("tools") else _NO_TOOLS
-        if not tools and body.get("tool_choice") not in (None, "none") and not body.get("tools"):
+        if body.get("tools"):
+            ask.tools, ask.tool_tokens = self._tools.read(body["tools"])
+        elif body.get("tool_choice") not in (None, "none"):
             message = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
             raise Refusal(400, message, param="tool_choice")
-        stream = bool(body.get("stream"))
-        if body.get("stream_options") is not None and not stream:
+        if body.get("stream_options") is not None and not ask.stream:
             message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
             raise Refusal(400, message, param="stream_options")
-        return Ask(
-            api="chat",
-            model=model,
-            turns=turns,
-            dice=incoming.dice,
-            tools=tools,
-            tool_tokens=tool_tokens,
-            tool_choice=choice_of(body.get("tool_choice"), tools, nested=True),
-            parallel=body.get("parallel_tool_calls") is not False,
-            schema=_schema(body, turns),
-            max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
-            stop=_stop(body.get("stop")),
-            stream=stream,
-            headers=incoming.headers,
-            number=incoming.number,
-            memory=incoming.world.memory,
-            body=body,
-        )
+        ask.tool_choice = choice_of(body.get("tool_choice"), ask.tools, nested=True)
+        ask.parallel = body.get("parallel_tool_calls") is not False
+        ask.schema = _schema(body, ask.turns)
+        ask.max_tokens = body.get("max_completion_tokens") or body.get("max_tokens")
+        ask.stop = _stop(body.get("stop"))
 
     def whole(self, ask: Ask, reply: Reply, counts: Counts) -> bytes:
         """The reply in one piece."""
