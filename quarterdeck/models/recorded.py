@@ -90,7 +90,7 @@ class Cassette:
         await to_thread.run_sync(self._append, line)
 
     def _pieces(self, deltas: Sequence[Delta]) -> list[Delta]:
-        """`deltas` without secrets. Where one was cut by the pieces, what was said of its kind stands in the first of them."""
+        """`deltas` without secrets. Where the pieces cut one in two, all that was said of that kind stands in the first."""
         kept = list(deltas)
         for kind in ("text", "reasoning"):
             places = [place for place, delta in enumerate(deltas) if delta.kind == kind]

@@ -20,6 +20,7 @@ __all__ = ["Admin"]
 
 _FAULT = TypeAdapter(Fault)
 _EXPECTED = TypeAdapter(Expected)
+_LONGEST_S = 1e9
 Told = tuple[int, Any]
 
 
@@ -51,7 +52,7 @@ class Admin:
 
     def answer(self, method: str, path: str, query: str, body: bytes, trace: str) -> Told:
         """Status and body of the reply."""
-        wanted = dict(parse_qsl(query))
+        wanted: dict[str, Any] = dict(parse_qsl(query))
         trace = wanted.pop("trace", trace)
         try:
             match method, path.removeprefix("/__sim").strip("/"):
@@ -97,6 +98,8 @@ class Admin:
 
     def _expect(self, told: dict[str, Any], trace: str) -> Told:
         times = told.pop("times", None)
+        if times is not None and type(times) is not int:
+            raise InvalidInput("times is a whole number")
         if trace:
             told.setdefault("trace", trace)
         try:
@@ -108,7 +111,10 @@ class Admin:
     def _advance(self, told: dict[str, Any]) -> Told:
         if not isinstance(self._clock, VirtualClock):
             raise InvalidInput("the clock is real; start the simulator with a virtual one to move it")
-        self._clock.advance(float(told.get("advance_s", 0)))
+        seconds = told.get("advance_s")
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_S:
+            raise InvalidInput(f"advance_s is a number of seconds from 0 to {_LONGEST_S:.0f}")
+        self._clock.advance(seconds)
         return 200, {"now_s": self._clock.now()}
 
 

@@ -124,7 +124,7 @@ class SimulatorApp:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         trace, path, deployment = route(scope["path"], headers)
         if path.startswith("/__sim"):
-            status, value = self._admin.answer(scope["method"], path, scope["query_string"].decode(), body, trace)
+            status, value = self._admin.answer(scope["method"], path, scope["query_string"].decode("latin-1"), body, trace)
             answer = replace(whole(value), status=status)
             await deliver(answer, answer.acts, [], self.options.clock, scope, receive, send)
             return
@@ -184,6 +184,9 @@ class SimulatorApp:
             if error.code == "unmatched":
                 entry.unmatched = str(error)
             answer, timing = _refused(error, dialect, request_id), Timing()
+        except Exception as error:  # noqa: BLE001 - a script's own, or a schema no value fits: told like a provider's failure
+            text = f"The simulator failed: {type(error).__name__}: {error}"
+            answer, timing = _refused(Refusal(500, text, kind="simulator_error"), dialect, request_id), Timing()
         entry.status = answer.status
         entry.fault = fault.kind if fault is not None else ""
         acts = timed(answer, timing, incoming.dice)

@@ -9,8 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
+from pydantic import with_config
 
 from quarterdeck.devtools.simulator.exchange import Act
+from quarterdeck.devtools.simulator.strict import STRICT
 
 __all__ = ["Entry", "Expected", "Journal"]
 
@@ -90,6 +92,7 @@ class Entry:
         }
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """Which requests are meant; what is not given does not matter.
@@ -121,13 +124,20 @@ class Expected:
 
 
 class Journal:
-    """The requests so far, oldest first; a bounded number of them is kept."""
+    """The requests so far, oldest first; of them a bounded number is kept, and of their bodies a bounded size."""
 
-    def __init__(self, *, keep: int) -> None:
-        self._entries: deque[Entry] = deque(maxlen=keep)
+    def __init__(self, *, keep: int, keep_bytes: int = 256 << 20) -> None:
+        self._entries: deque[Entry] = deque()
+        self._keep = keep
+        self._keep_bytes = keep_bytes
+        self._size = 0
 
     def add(self, entry: Entry) -> None:
-        self._entries.append(entry)
+        entries = self._entries
+        entries.append(entry)
+        self._size += len(entry.body)
+        while len(entries) > self._keep or (self._size > self._keep_bytes and len(entries) > 1):
+            self._size -= len(entries.popleft().body)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries))
@@ -162,8 +172,8 @@ class Journal:
 
     def clear(self, trace: str | None = None) -> None:
         kept = [entry for entry in self._entries if trace is not None and entry.trace != trace]
-        self._entries.clear()
-        self._entries.extend(kept)
+        self._entries = deque(kept)
+        self._size = sum(len(entry.body) for entry in kept)
 
 
 def _texts(value: Any) -> Iterator[str]:

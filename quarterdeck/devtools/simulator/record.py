@@ -63,11 +63,7 @@ class Recorder:
                 body = await reply.read()
         except QuarterdeckError as error:
             raise Refusal(502, f"The provider could not be reached: {error}", kind="simulator_error") from error
-        keys = [
-            value.removeprefix("Bearer ")
-            for name, value in headers.items()
-            if name in ("authorization", "x-api-key", "api-key")
-        ]
+        keys = _keys(incoming)
         line = {
             "request": {"method": incoming.method, "path": incoming.path, "body": _clean(_value(incoming.body), keys)},
             "response": {"status": status, "headers": kept, "body": _clean(body.decode("utf-8", "replace"), keys)},
@@ -92,7 +88,7 @@ class Player:
             raise Misconfigured(f"{path} is no cassette: {error}") from error
 
     async def answer(self, incoming: Incoming) -> Answer:
-        body = _clean(_value(incoming.body), ())
+        body = _clean(_value(incoming.body), _keys(incoming))
         key = _key({"method": incoming.method, "path": incoming.path, "body": body})
         recorded = self._known.get(key)
         if recorded is None:
@@ -125,12 +121,17 @@ def _value(body: bytes) -> Any:
         return body.decode("utf-8", "replace")
 
 
-def _clean(value: Any, secrets: list[str] | tuple[str, ...]) -> Any:
+def _keys(incoming: Incoming) -> list[str]:
+    """The credentials a request bears."""
+    borne = (incoming.headers.get(name, b"").decode("latin-1") for name in (b"authorization", b"x-api-key", b"api-key"))
+    return [key for value in borne if (key := re.sub("^bearer ", "", value, flags=re.IGNORECASE).strip())]
+
+
+def _clean(value: Any, secrets: list[str]) -> Any:
     """`value` with credentials masked in every text: those the request bore, and what looks like one."""
     if isinstance(value, str):
         for secret in secrets:
-            if secret:
-                value = value.replace(secret, _MASK)
+            value = value.replace(secret, _MASK)
         return _SECRETS.sub(_MASK, value)
     if isinstance(value, list):
         return [_clean(item, secrets) for item in value]

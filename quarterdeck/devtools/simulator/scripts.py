@@ -163,7 +163,8 @@ class Scripted:
 
     def _left(self, index: int, times: int, ask: Ask) -> bool:
         """Use a step that may be used only so often; False when it is used up."""
-        used: dict[int, int] = ask.memory.setdefault(f"script-{id(self)}", {})
+        # The script is kept beside its counts: another one made later could bear the id of one that is gone.
+        _, used = ask.memory.setdefault(f"script-{id(self)}", (self, {}))
         if used.get(index, 0) >= times:
             return False
         used[index] = used.get(index, 0) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from pydantic import with_config
@@ -30,7 +31,11 @@ class Timing:
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.ttft_s < 0 or not 0 <= self.jitter <= 1 or (self.tokens_per_s is not None and self.tokens_per_s <= 0):
+        if (
+            not 0 <= self.ttft_s < inf
+            or not 0 <= self.jitter <= 1
+            or (self.tokens_per_s is not None and not self.tokens_per_s > 0)
+        ):
             raise InvalidInput(f"no such timing: {self}; ttft_s is at least 0, tokens_per_s above 0, jitter within 0 and 1")
 
     @property

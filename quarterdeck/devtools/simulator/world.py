@@ -98,6 +98,7 @@ class Worlds:
         """The world of a trace, and whether it was made just now."""
         world = self._worlds.get(trace)
         if world is not None:
+            self._worlds.move_to_end(trace)
             return world, False
         world = self._worlds[trace] = World()
         if len(self._worlds) > _WORLDS_KEPT:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,36 @@ def test_a_cassette_that_cannot_be_played_says_why(tmp_path: Path, content: str 
 
     with pytest.raises(Misconfigured, match=said):
         Playback(Cassette(path))
+
+
+@pytest.mark.parametrize("text", ["line\u2028separator", "next\x85line", "nothing\x00", "form\x0cfeed"])
+async def test_text_with_any_character_plays_again(tmp_path: Path, text: str) -> None:
+    await record(tmp_path / "c.jsonl", [text], replace(HELLO, text=text))
+
+    reply = await replay(tmp_path / "c.jsonl").complete(question(text), context())
+
+    assert reply.text == text.replace("\x00", "")
+
+
+@pytest.mark.row("O4", part="recording")
+@pytest.mark.parametrize("kind", ["text", "reasoning"])
+async def test_a_secret_cut_in_two_by_the_stream_does_not_reach_the_file(tmp_path: Path, kind: Any) -> None:
+    pieces = [
+        Delta(kind=kind, text="It is sk-abcdefgh"),
+        Delta(kind=kind, text="ijklmnopqrst", n=1),
+        Delta(kind=kind, text="."),
+    ]
+    cassette = Cassette(tmp_path / "c.jsonl")
+
+    await cassette.write({}, {"said": {}}, pieces)
+
+    [entry] = cassette.read()
+    assert "".join(delta["text"] for delta in entry["deltas"]) == "It is [secret]."
+
+
+async def test_a_secret_that_begins_like_another_is_removed_whole(tmp_path: Path) -> None:
+    cassette = Cassette(tmp_path / "c.jsonl", secrets=["hunter2", "hunter2-production"])
+
+    asked = cassette.asked("test:m", question("It is hunter2-production."))
+
+    assert "production" not in json.dumps(asked)
