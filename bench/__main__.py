@@ -12,7 +12,10 @@ from pathlib import Path
 from bench.measure import Measure
 
 ROOT = Path(__file__).parents[1]
-MEASURES = ("packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "retrieval", "simulator")
+MEASURES = (
+    "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "retrieval", "simulator",
+    "model_client", "tokens",
+)  # fmt: skip
 TIME_LIMIT_S = 600
 
 

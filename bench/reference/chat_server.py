@@ -1,7 +1,8 @@
 """A small chat-completions server in a process of its own: asks for a tool some times, then answers.
 
 It counts the tool results in each request, so it keeps no state and any client can share it. Arguments are filled from the
-schema of the first tool it is given: whole numbers count up, text is a sentence, so no two calls are equal.
+schema of the first tool it is given: whole numbers count up, text is a sentence, so no two calls are equal. Whoever asks for
+a stream and brings no tools gets a longer answer in pieces, `PIECES_PER_WRITE` of them in each write.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+PIECES = 200  # of a streamed answer
+PIECES_PER_WRITE = 20
 FINAL_TEXT = "The look-ups are complete and every value was found."
 
 
@@ -38,6 +41,27 @@ def reply(request: dict[str, Any], tool_turns: int) -> dict[str, Any]:
     }
 
 
+def streamed_text() -> str:
+    return "".join(f"word {number} " for number in range(PIECES))
+
+
+def writes(request: dict[str, Any]) -> list[bytes]:
+    """What is written for a stream: its pieces, the reason it ends, usage, and the mark of the end."""
+    head = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": request["model"]}
+
+    def event(**fields: Any) -> bytes:
+        return b"data: " + orjson.dumps(head | fields) + b"\n\n"
+
+    events = [
+        event(choices=[{"index": 0, "delta": {"content": f"word {number} "}, "finish_reason": None}])
+        for number in range(PIECES)
+    ]
+    together = [b"".join(events[start : start + PIECES_PER_WRITE]) for start in range(0, PIECES, PIECES_PER_WRITE)]
+    usage = {"prompt_tokens": 40, "completion_tokens": 3 * PIECES, "total_tokens": 40 + 3 * PIECES}
+    last = event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]) + event(choices=[], usage=usage)
+    return [*together, last + b"data: [DONE]\n\n"]
+
+
 def fill(schema: dict[str, Any], count: int) -> dict[str, Any]:
     """Arguments for the required properties of a schema."""
     required = schema.get("required", ())
@@ -47,9 +71,19 @@ def fill(schema: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def application(tool_turns: int) -> web.Application:
-    async def complete(request: web.Request) -> web.Response:
-        body = orjson.dumps(reply(orjson.loads(await request.read()), tool_turns))
-        return web.Response(body=body, content_type="application/json")
+    async def complete(request: web.Request) -> web.StreamResponse:
+        asked = orjson.loads(await request.read())
+        if asked.get("stream") and not asked.get("tools"):
+            return await stream(request, asked)
+        return web.Response(body=orjson.dumps(reply(asked, tool_turns)), content_type="application/json")
+
+    async def stream(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in writes(asked):
+            await response.write(piece)
+            await asyncio.sleep(0)  # each write by itself, and other streams between them
+        return response
 
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_post("/v1/chat/completions", complete)
