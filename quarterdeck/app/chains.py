@@ -7,9 +7,11 @@ stands inside the router, so that its key need not know what rules look at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from quarterdeck.app.implementations import BREAKERS, resolve
 from quarterdeck.core.labels import Integrity
 from quarterdeck.models.base import Budget, Model
 from quarterdeck.models.breaker import Breaking
@@ -22,10 +24,11 @@ from quarterdeck.models.prices import Price, Prices
 from quarterdeck.models.recorded import Cassette, Playback, Recording, Replaying
 from quarterdeck.models.retry import Exponential, RetryBudget, Retrying
 from quarterdeck.models.router import Classifier, Routing, Rule
+from quarterdeck.settings import Settings
 from quarterdeck.settings.schema import ModelSettings, RouteFile
 from quarterdeck.store.breaker import BreakerRule, BreakerState, MemoryBreaker
 
-__all__ = ["Chains", "prices"]
+__all__ = ["Chains", "circuits", "prices"]
 
 _PRESET = "preset"
 _UNROUTED = ("retrieval_model", "router_model")  # roles that are a choice of model already
@@ -144,6 +147,26 @@ class Chains:
 def prices(settings: ModelSettings) -> Prices:
     """The price list, with the configured ones in front."""
     return Prices.bundled({model: Price(**price.model_dump()) for model, price in settings.prices.items()})
+
+
+@asynccontextmanager
+async def circuits(settings: Settings) -> AsyncIterator[BreakerState]:
+    """Circuits as configured: of all replicas where a Redis is named, else of this process.
+
+    Raises Misconfigured if the URL is none, or the client of Redis is not installed.
+    """
+    rule = breaker_rule(settings.models)
+    url = settings.store.redis_url
+    if not url:
+        yield MemoryBreaker(rule)
+        return
+    # What follows the scheme may hold a password.
+    scheme = url.get_secret_value().partition("://")[0] if "://" in url.get_secret_value() else ""
+    shared = resolve(BREAKERS, scheme, "place for circuits")(url.get_secret_value(), rule)
+    try:
+        yield shared
+    finally:
+        await shared.close()
 
 
 def breaker_rule(settings: ModelSettings) -> BreakerRule:

@@ -8,10 +8,12 @@ from typing import Any
 
 from quarterdeck.core.errors import Misconfigured
 
-__all__ = ["INDEXES", "PROVIDERS", "STORES", "resolve"]
+__all__ = ["BREAKERS", "INDEXES", "PROVIDERS", "STORES", "resolve"]
 
 STORES: Mapping[str, str] = {"sqlite": "quarterdeck.store.sqlite_store:open_sqlite"}
 INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
+_REDIS_BREAKER = "quarterdeck.store.breaker_redis:RedisBreaker"
+BREAKERS: Mapping[str, str] = {"redis": _REDIS_BREAKER, "rediss": _REDIS_BREAKER, "unix": _REDIS_BREAKER}
 # By dialect; which provider speaks which is told in `providers`.
 PROVIDERS: Mapping[str, str] = {
     "openai": "quarterdeck.models.openai:OpenAIModel",

@@ -18,6 +18,7 @@ from quarterdeck.net.client import GuardedClient
 from quarterdeck.settings import Settings, environment_only
 from quarterdeck.settings.load import CUSTOMARY, PREFIX
 from quarterdeck.settings.schema import ModelSettings, Provider
+from quarterdeck.store.breaker import BreakerState
 
 __all__ = ["ModelShelf", "library_models"]
 
@@ -31,17 +32,25 @@ class ModelShelf:
         warnings: What a person should know of the models given out so far.
     """
 
-    def __init__(self, settings: Settings, *, folder: Path = Path(), budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        folder: Path = Path(),
+        budget: Budget | None = None,
+        breakers: BreakerState | None = None,
+    ) -> None:
         """
         Args:
             folder: Which paths in the settings are relative to.
             budget: None where nothing is counted.
+            breakers: Closed by whoever opened it; None for circuits of this process.
         """
         self.warnings: list[str] = []
         self._settings = settings
         self._made: dict[str, Model] = {}
         self._client: GuardedClient | None = None
-        self._chains = Chains(settings.models, self._make, folder=folder, budget=budget)
+        self._chains = Chains(settings.models, self._make, folder=folder, budget=budget, breakers=breakers)
 
     def get(self, name: str) -> Model:
         """The model under ``provider:name`` or a role. Raises Misconfigured for an unknown provider or a missing key."""

@@ -15,7 +15,7 @@ import anyio
 
 from quarterdeck.agent.answer import unfenced
 from quarterdeck.agent.loop import Loop
-from quarterdeck.app.chains import prices
+from quarterdeck.app.chains import circuits, prices
 from quarterdeck.app.folder import build_tools, ingest
 from quarterdeck.app.implementations import INDEXES, STORES, resolve
 from quarterdeck.app.models import ModelShelf
@@ -101,7 +101,8 @@ async def opened(
         store = open_store(configuration)
         stack.push_async_callback(store.close)
         budgets = open_budgets(configuration.settings, store.records)
-        models = ModelShelf(configuration.settings, folder=configuration.folder, budget=budgets)
+        breakers = await stack.enter_async_context(circuits(configuration.settings))
+        models = ModelShelf(configuration.settings, folder=configuration.folder, budget=budgets, breakers=breakers)
         stack.push_async_callback(models.close)
         # A missing key is a mistake now, not at the first question.
         named = dict(_of_each_agent(configuration, lambda agent: (agent.model, models.get(agent.model).name)))
@@ -156,7 +157,7 @@ async def opened(
             keys=keys,
             new_keys=new_keys,
             ingested=reports,
-            warnings=(*models.warnings, *_warnings(configuration, reports)),
+            warnings=(*models.warnings, *_warnings(reports)),
             _stopping=stopping,
         )
 
@@ -247,13 +248,10 @@ def _checks(store: Any, index: KnowledgeIndex, stopping: anyio.Event) -> Mapping
     return {"journal": journal, "knowledge": knowledge, "worker": worker}
 
 
-def _warnings(configuration: Configuration, reports: Mapping[Path, IngestReport]) -> list[str]:
-    found = [
+def _warnings(reports: Mapping[Path, IngestReport]) -> list[str]:
+    return [
         f"{path}: {name}: {text}" for path, report in reports.items() for name, text in (*report.refused, *report.warnings)
     ]
-    if configuration.settings.store.redis_url:
-        found.append("REDIS_URL is set and not used: streams of a single server need no Redis")
-    return found
 
 
 def _read_json(text: str) -> Any:

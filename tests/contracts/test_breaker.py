@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.breaker import Breaking
 from quarterdeck.models.fallback import Fallback
 from quarterdeck.store.breaker import BreakerRule, BreakerState, Circuit, MemoryBreaker, Outcome
+from quarterdeck.store.breaker_redis import RedisBreaker
 from tests.provider import context, question
 
 RULE = BreakerRule(share=0.5, minimum=4, window_s=10.0, open_s=5.0, probe_s=60.0)
@@ -32,11 +34,23 @@ class Time:
         return self.now
 
 
-def memory(rule: BreakerRule, clock: Callable[[], float]) -> BreakerState:
-    return MemoryBreaker(rule, clock=clock)
+Opening = Callable[[pytest.FixtureRequest, Time], AbstractAsyncContextManager[BreakerState]]
 
 
-STATES: Mapping[str, Callable[[BreakerRule, Callable[[], float]], BreakerState]] = {"memory": memory}
+@asynccontextmanager
+async def memory(request: pytest.FixtureRequest, clock: Time) -> AsyncIterator[BreakerState]:
+    yield MemoryBreaker(RULE, clock=clock)
+
+
+@asynccontextmanager
+async def redis(request: pytest.FixtureRequest, clock: Time) -> AsyncIterator[BreakerState]:
+    state = RedisBreaker(request.getfixturevalue("redis_url"), RULE, timeout_s=5.0, clock=clock)
+    yield state
+    assert (state.outages, state.alone) == (0, 0)
+    await state.close()
+
+
+STATES: Mapping[str, Opening] = {"memory": memory, "redis": redis}
 
 
 @pytest.fixture
@@ -45,8 +59,9 @@ def clock() -> Time:
 
 
 @pytest.fixture(params=STATES)
-def state(request: pytest.FixtureRequest, clock: Time) -> BreakerState:
-    return STATES[request.param](RULE, clock)
+async def state(request: pytest.FixtureRequest, clock: Time) -> AsyncIterator[BreakerState]:
+    async with STATES[request.param](request, clock) as opened:
+        yield opened
 
 
 async def end(state: BreakerState, *outcomes: Outcome, name: str = "x") -> None:
@@ -177,17 +192,18 @@ async def test_calls_from_before_it_opened_count_no_more(state: BreakerState, cl
 
 
 class Switched:
-    """A model that answers or fails as it is told, after giving others a turn."""
+    """A model that answers or fails as it is told, after giving others a turn, or when it is let go."""
 
     name = "test:m"
 
     def __init__(self) -> None:
         self.error: QuarterdeckError | None = None
+        self.held: anyio.Event | None = None
         self.calls = 0
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
         self.calls += 1
-        await anyio.sleep(0)
+        await (anyio.sleep(0) if self.held is None else self.held.wait())
         if self.error is not None:
             raise self.error
         return Completion(text="Hi.", model=self.name)
@@ -205,9 +221,14 @@ async def test_of_fifty_callers_of_a_model_one_is_the_probe(state: BreakerState,
     model.error = DOWN
     await ask(breaking, 4)
     clock.now += RULE.open_s
-    model.error, model.calls = None, 0
+    model.error, model.calls, model.held = None, 0, anyio.Event()
 
-    replies = await ask(breaking, 50)
+    asking = [asyncio.ensure_future(breaking.complete(question(), context())) for _ in range(50)]
+    with anyio.fail_after(30):
+        while sum(each.done() for each in asking) < 49:
+            await anyio.sleep(0)
+    model.held.set()
+    replies = await asyncio.gather(*asking, return_exceptions=True)
 
     assert model.calls == 1
     answered = [reply for reply in replies if isinstance(reply, Completion)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from quarterdeck.app.implementations import INDEXES, PROVIDERS, STORES, resolve
+from quarterdeck.app.implementations import BREAKERS, INDEXES, PROVIDERS, STORES, resolve
 from quarterdeck.app.models import ModelShelf, library_models
 from quarterdeck.core.errors import DeadlineExceeded, Misconfigured
 from quarterdeck.settings import Settings
@@ -16,7 +16,7 @@ def _shelf(**settings: Any) -> ModelShelf:
     return ModelShelf(Settings.model_validate(settings))
 
 
-@pytest.mark.parametrize("name", [*STORES.items(), *INDEXES.items(), *PROVIDERS.items()], ids=str)
+@pytest.mark.parametrize("name", [*STORES.items(), *INDEXES.items(), *BREAKERS.items(), *PROVIDERS.items()], ids=str)
 def test_every_implementation_that_is_named_exists(name: tuple[str, str]) -> None:
     assert callable(resolve(dict([name]), name[0], "implementation"))
 
