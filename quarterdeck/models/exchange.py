@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import Forbidden, ModelUnavailable, TooLarge, Unavailable
+from quarterdeck.core.errors import Forbidden, ModelUnavailable, QuarterdeckError, TooLarge, Unavailable
 from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.endpoint import Endpoint
 from quarterdeck.models.listener import Listener
@@ -97,8 +97,10 @@ class WireModel(ABC):
         try:
             while not await self._asked(request, ctx, listener):
                 attempts += 1
-        except (Forbidden, TooLarge, Unavailable) as error:
-            told = self._endpoint.told(error, ctx)
+        except QuarterdeckError as error:
+            told = self._endpoint.told(error, ctx) if isinstance(error, Forbidden | TooLarge | Unavailable) else error
+            if told.usage is None:
+                told.usage = listener.consumed(request, seconds=time.monotonic() - started)
             if isinstance(told, ModelUnavailable):
                 told.delivered = listener.delivered
             if told is error:
@@ -158,4 +160,5 @@ class WireModel(ABC):
         if fault is not None:
             numeric = int(fault.code) if fault.code.isdecimal() and len(fault.code) == 3 else None
             raise failure(self._name, self.statuses.get(fault.code, numeric), reply.headers, fault)
+        listener.heard = True
         await listener.add(decoded)

@@ -17,8 +17,8 @@ from quarterdeck.core.messages import Opaque, ToolCall
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.assemble import Assembler
 from quarterdeck.models.base import Completion, Emit, ModelRequest
-from quarterdeck.models.tokens import count_tokens, part_tokens
-from quarterdeck.models.wire import encode
+from quarterdeck.models.estimate import prompt_tokens
+from quarterdeck.models.tokens import count_tokens
 
 __all__ = ["Counts", "Finish", "Listener", "count", "safe_name"]
 
@@ -52,6 +52,7 @@ class Listener(ABC):
     Attributes:
         finish: The provider's finish reason, None while there was none.
         ended: True once the provider said that nothing more comes.
+        heard: True once a piece of it arrived, from when on it is billed.
         delivered: True once a part was passed on to whoever watches.
         paused: True if the provider wants to be asked for the rest.
     """
@@ -61,6 +62,7 @@ class Listener(ABC):
     def __init__(self, model: str, emit: Emit | None) -> None:
         self.finish: str | None = None
         self.ended = False
+        self.heard = False
         self.delivered = False
         self.paused = False
         self.assembler = Assembler()
@@ -134,6 +136,7 @@ class Listener(ABC):
         """
         usage = self._usage(request, seconds)
         if not self.ended and self.finish is None:
+            usage = self.consumed(request, seconds=seconds) or usage
             raise ModelInvalid(f"{self._model}: the stream ended before the reply did", usage=usage)
         finish = self.finishes.get(self.finish or "", "stop")
         if finish == "length" and self.assembler:
@@ -165,6 +168,19 @@ class Listener(ABC):
             call if (name := names.get(call.name, call.name)) == call.name else replace(call, name=name) for call in calls
         )
 
+    def consumed(self, request: ModelRequest, *, seconds: float) -> Usage | None:
+        """What a reply that broke off consumed: what was reported, and at least what arrived; None if nothing did."""
+        if not self.heard:
+            return None
+        usage, arrived = self._usage(request, seconds), self._arrived()
+        if arrived <= usage.completion_tokens:
+            return usage
+        return replace(usage, completion_tokens=arrived, estimated=True)  # what was reported was the beginning
+
+    def _arrived(self) -> int:
+        """About how many tokens of the reply there are."""
+        return count_tokens("".join(self._text)) + count_tokens("".join(self._reasoning)) + self.assembler.tokens()
+
     def _usage(self, request: ModelRequest, seconds: float) -> Usage:
         """What the provider reported, or our estimate, marked, where it reported nothing or nonsense; without a price."""
         said = self.counts()
@@ -174,9 +190,9 @@ class Listener(ABC):
             _log.warning("%s reported an impossible usage, which is replaced by an estimate", self._model)
         estimated = prompt is None or completion is None
         if prompt is None:
-            prompt = _prompt_tokens(request)
+            prompt = prompt_tokens(request)
         if completion is None:
-            completion = sum(map(count_tokens, ("".join(self._text), "".join(self._reasoning)))) + self.assembler.tokens()
+            completion = self._arrived()
         cached = min(prompt, counts.cached)
         return Usage(
             prompt_tokens=prompt,
@@ -199,14 +215,3 @@ def safe_name(name: str) -> str:
 def count(value: Any) -> int | None:
     """A number of tokens, None for what cannot be one."""
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
-
-
-def _prompt_tokens(request: ModelRequest) -> int:
-    tokens = 0
-    for message in request.messages:
-        tokens += 4 + sum(map(part_tokens, message.parts))
-        for call in message.tool_calls:
-            tokens += count_tokens(call.name) + count_tokens(encode(call.args).decode())
-    for tool in request.tools:
-        tokens += count_tokens(tool.description) + count_tokens(encode(tool.input_schema).decode())
-    return tokens

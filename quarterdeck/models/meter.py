@@ -8,15 +8,20 @@ import anyio
 
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.core.events import Delta
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Budget, Completion, Emit, Model, ModelRequest
+from quarterdeck.models.estimate import prompt_tokens
 from quarterdeck.models.prices import Prices
+from quarterdeck.models.tokens import count_tokens
 
 __all__ = ["Metered"]
 
 
 class Metered:
     """Tells a budget what each call consumed, in tokens and money, also of calls that were billed and failed.
+
+    Of a call whose caller left nobody knows what was billed, so it is estimated by the prompt and what was passed on.
 
     It stands next to the provider, inside retries and fallbacks, so that each attempt is booked at its own model's price.
     """
@@ -31,8 +36,20 @@ class Metered:
         return self._model.name
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        heard: list[str] = []
+
+        async def hear(delta: Delta) -> None:
+            heard.append(delta.text)
+            if emit is not None:
+                await emit(delta)
+
         try:
-            completion = await self._model.complete(request, ctx, emit)
+            completion = await self._model.complete(request, ctx, None if emit is None else hear)
+        except anyio.get_cancelled_exc_class():
+            said = count_tokens("".join(heard))
+            usage = Usage(prompt_tokens=prompt_tokens(request), completion_tokens=said, estimated=True)
+            await self._spend(ctx, self.name, usage)
+            raise
         except QuarterdeckError as error:
             if error.usage is not None:
                 error.usage = await self._spend(ctx, self.name, error.usage)
@@ -42,7 +59,7 @@ class Metered:
     async def _spend(self, ctx: Context, model: str, usage: Usage) -> Usage:
         usage = replace(usage, cost_usd=self._prices.cost_usd(model, usage))
         if self._budget is not None:
-            # The provider bills a call whose caller has gone, so the budget hears of it as well.
+            # The provider bills a call whose caller has gone, so the budget hears of it whatever happens.
             with anyio.CancelScope(shield=True):
                 await self._budget.spend(ctx, model, usage)
         return usage

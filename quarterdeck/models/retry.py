@@ -197,7 +197,7 @@ class Retrying:
 
     def _wait_s(self, error: QuarterdeckError, attempt: int) -> float:
         asked = error.retry_after_s if isinstance(error, ModelUnavailable) else None
-        if asked is not None:
+        if asked:  # a wish not to wait at all is none: everybody would be back at once
             return asked * (1 + self._rng() / 4)  # never early; a little late, so that clients do not return all at once
         # Full jitter: from nothing to twice the backoff, which keeps its mean. Drawing from nothing to once the backoff
         # would put a tenth of 1,000 clients that failed together into each 100 ms of the first second.

@@ -15,6 +15,7 @@ from quarterdeck.core.context import Context
 from quarterdeck.core.errors import BudgetExceeded, Misconfigured
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Allowance, ModelRequest
+from quarterdeck.models.estimate import prompt_tokens
 from quarterdeck.models.prices import Prices
 from quarterdeck.service.tallies import KIND, Account, Scope, Tallies, Tally, read_tallies
 from quarterdeck.store.base import Records
@@ -22,7 +23,8 @@ from quarterdeck.store.base import Records
 __all__ = ["BudgetLimit", "Budgets", "Cost"]
 
 _COMPLETION_TOKENS = 4096  # held back for a reply whose length nobody limited, until a longer one was seen
-_BYTES_PER_TOKEN = 2  # fewer than any text has, so that what is held back is rather too much
+_BYTES_PER_TOKEN = 2  # of text, held back beside the estimate of the whole prompt: rather too much than too little
+_AROUND = 16  # tokens a provider adds to a prompt of its own
 _PAGE = 500
 _WARNED_KEPT = 10_000
 _log = logging.getLogger(__name__)
@@ -248,9 +250,8 @@ class Budgets:
     def _worst(self, model: str, request: ModelRequest, purses: Sequence[_Purse]) -> Tally:
         """What a call may cost at most."""
         read = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
-        read += sum(len(tool.description) + len(str(tool.input_schema)) for tool in request.tools)
         usage = Usage(
-            prompt_tokens=read // _BYTES_PER_TOKEN,
+            prompt_tokens=_AROUND + read // _BYTES_PER_TOKEN + prompt_tokens(request),
             completion_tokens=request.max_tokens or max(_COMPLETION_TOKENS, self._longest.get(model, 0)),
         )
         cost_usd = self._prices.cost_usd(model, usage)
@@ -265,11 +266,12 @@ class Budgets:
         """
         while True:
             purses = self._purses(ctx, model)
-            for purse in purses:
+            cheaper = {limit.downgrade_to for limit in self._limits if limit.downgrade_to}
+            for purse in (*purses, *(purse for name in cheaper for purse in self._purses(ctx, name))):
                 await self._tallies.load(purse.tenant, purse.accounts)
             allowance = self._allowance(purses)
             if allowance.model is not None:
-                purses = self._purses(ctx, allowance.model)  # spent from the same accounts, but for another model's budget
+                purses = self._purses(ctx, allowance.model)  # which may have a budget of its own
             worst = self._worst(allowance.model or model, request, purses)
             if self._has_room(purses, worst):
                 return allowance, purses, worst

@@ -52,15 +52,15 @@ class Tally:
 
     @classmethod
     def of(cls, usage: Usage) -> Tally:
-        """One call."""
+        """One call. It consumed nothing where it claims to have given something back."""
         return cls(
             calls=1,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            cost_usd=usage.cost_usd or 0.0,
+            prompt_tokens=max(0, usage.prompt_tokens),
+            completion_tokens=max(0, usage.completion_tokens),
+            cached_tokens=max(0, usage.cached_tokens),
+            cache_write_tokens=max(0, usage.cache_write_tokens),
+            reasoning_tokens=max(0, usage.reasoning_tokens),
+            cost_usd=max(0.0, usage.cost_usd or 0.0),
             unpriced=int(usage.cost_usd is None),
             estimated=int(usage.estimated),
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import ModelInvalid
+from quarterdeck.core.events import Delta
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Allowance, Completion, Emit, ModelRequest
 from quarterdeck.models.meter import Metered
@@ -111,3 +113,34 @@ def test_own_prices_stand_in_front() -> None:
     prices = Prices.bundled({"openai:gpt-4o": Price(input_usd=1.0, output_usd=1.0)})
 
     assert prices.cost_usd("openai:gpt-4o", USAGE) == pytest.approx(0.0011)
+
+
+class Talking:
+    """Says what it has to say, and never comes to an end."""
+
+    name = "test:m"
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        if emit is not None:
+            await emit(Delta(kind="text", text="word " * 40))
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+@pytest.mark.row("G9", part="metering")
+async def test_a_call_whose_caller_left_is_booked_by_what_was_asked_and_passed_on() -> None:
+    books, passed_on = Books(), anyio.Event()
+
+    async def watch(delta: Delta) -> None:
+        passed_on.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Metered(Talking(), PRICES, books).complete, question("word " * 100), context(), watch)
+        await passed_on.wait()
+        tasks.cancel_scope.cancel()
+
+    [(model, usage)] = books.spent
+    assert (model, usage.estimated) == ("test:m", True)
+    assert 90 <= usage.prompt_tokens <= 130
+    assert 35 <= usage.completion_tokens <= 50
+    assert usage.cost_usd == pytest.approx((usage.prompt_tokens * 2.0 + usage.completion_tokens * 10.0) / 1e6)

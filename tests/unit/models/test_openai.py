@@ -633,3 +633,20 @@ async def _until(condition: Callable[[], bool], within_s: float = 2.0) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+@pytest.mark.row("G9", part="metering")
+@pytest.mark.parametrize("end", [{"cut": True}, {"stall_s": 30.0}, {}], ids=["cut", "stalled", "ended"])
+async def test_a_stream_that_broke_off_tells_what_it_consumed(
+    provider: Provider, make_model: MakeModel, end: dict[str, Any]
+) -> None:
+    provider.script.append(streams(chunk({"content": "word " * 40}), **end))
+
+    with pytest.raises((ModelUnavailable, ModelInvalid)) as failed:
+        await make_model(idle_timeout_s=0.1).complete(question("word " * 100), context(), Watcher())
+
+    usage = failed.value.usage
+    assert usage is not None
+    assert (usage.estimated, usage.cost_usd) == (True, None)
+    assert 90 <= usage.prompt_tokens <= 130
+    assert 35 <= usage.completion_tokens <= 50

@@ -296,3 +296,13 @@ async def test_over_http_a_cut_stream_is_repeated_only_while_nothing_was_shown(
         await patient.complete(question(), context(), ignore)
 
     assert unseen.attempts == 2
+
+
+async def test_a_wish_not_to_wait_is_not_honoured() -> None:
+    time = Time()
+    model = Failing(*[ModelUnavailable("busy", status=429, retry_after_s=0.0)] * 4)
+
+    with pytest.raises(ModelUnavailable):
+        await retrying(model, time).complete(question(), until(2000.0))
+
+    assert time.slept == [1.0, 2.0, 4.0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -363,3 +364,43 @@ async def test_a_store_that_is_away_loses_nothing(store: Any, caplog: pytest.Log
     assert reply.text == "ok"
     assert sums(costs).tokens == 110
     assert "kept for later" in caplog.text
+
+
+async def test_of_two_hundred_short_calls_side_by_side_only_one_goes_over(store: Any) -> None:
+    # More tokens than the question has bytes: what a provider puts around a message is held back too.
+    usage = Usage(prompt_tokens=15, completion_tokens=5, cost_usd=None)
+    budgets = Budgets(store.records, PRICES, [BudgetLimit(scope="user", max_tokens=390)])
+    answers = Answers(usage=usage)
+    model = bounded(budgets, answers)
+
+    async def ask() -> None:
+        with suppress(BudgetExceeded):
+            await model.complete(question("hi", max_tokens=5), by())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(ask)
+
+    assert answers.calls == 20
+
+
+async def test_the_budget_of_the_cheaper_model_is_known_after_a_restart(store: Any) -> None:
+    limits = [
+        BudgetLimit(scope="run", max_tokens=10**6, downgrade_at=0.0, downgrade_to="test:small"),
+        BudgetLimit(scope="model", names=("test:small",), max_tokens=200),
+    ]
+    for _ in range(2):
+        await bounded(Budgets(store.records, PRICES, limits)).complete(SHORT, by())
+
+    with pytest.raises(BudgetExceeded, match="model test:small"):
+        await bounded(Budgets(store.records, PRICES, limits)).complete(SHORT, by())
+
+
+async def test_usage_below_nothing_gives_nothing_back(store: Any) -> None:
+    budgets = Budgets(store.records, PRICES, [BudgetLimit(scope="user", max_tokens=100)])
+    await bounded(budgets).complete(SHORT, by())
+
+    await budgets.spend(by("ann"), "test:big", Usage(prompt_tokens=-1000, completion_tokens=-1000, cost_usd=-5.0))
+
+    with pytest.raises(BudgetExceeded):
+        await bounded(budgets).complete(SHORT, by())
