@@ -161,8 +161,8 @@ async def circuits(settings: Settings) -> AsyncIterator[BreakerState]:
         yield MemoryBreaker(rule)
         return
     # What follows the scheme may hold a password.
-    scheme = url.get_secret_value().partition("://")[0] if "://" in url.get_secret_value() else ""
-    shared = resolve(BREAKERS, scheme, "place for circuits")(url.get_secret_value(), rule)
+    scheme, separator, _ = url.get_secret_value().partition("://")
+    shared = resolve(BREAKERS, scheme if separator else "", "place for circuits")(url.get_secret_value(), rule)
     try:
         yield shared
     finally:

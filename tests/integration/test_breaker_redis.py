@@ -163,7 +163,7 @@ async def test_replicas_share_again_once_redis_is_back(own_redis: RedisServer, o
 async def test_a_frozen_redis_holds_up_one_caller_at_a_time_and_none_for_long(
     own_redis: RedisServer, opened: Opened
 ) -> None:
-    state = opened(own_redis.url, timeout_s=0.2, alone_s=60.0)
+    state = opened(own_redis.url, timeout_s=0.5, alone_s=60.0)
     await state.admit("x")
     own_redis.freeze()
 
@@ -173,15 +173,15 @@ async def test_a_frozen_redis_holds_up_one_caller_at_a_time_and_none_for_long(
     rest = [await state.admit("x") for _ in range(1000)]
 
     assert {admission.circuit for admission in (first, *rest)} == {Circuit.CLOSED}
-    assert 0.15 < waited_s < 2
-    assert time.monotonic() - began - waited_s < 0.2
+    assert 0.4 < waited_s < 5
+    assert time.monotonic() - began - waited_s < 2
     assert (state.outages, state.alone) == (1, 1001)
 
 
 @pytest.mark.row("R4", part="redis breaker")
 async def test_a_probe_whose_answer_was_lost_is_given_back(own_redis: RedisServer, opened: Opened) -> None:
     clock = Time()
-    state = opened(own_redis.url, timeout_s=0.2, alone_s=0.0, clock=clock)
+    state = opened(own_redis.url, timeout_s=0.5, alone_s=0.0, clock=clock)
     await end(state, *[BAD] * 4)
     clock.now += RULE.open_s
     own_redis.freeze()
@@ -196,7 +196,7 @@ async def test_a_probe_whose_answer_was_lost_is_given_back(own_redis: RedisServe
 @pytest.mark.row("R4", part="redis breaker")
 async def test_how_a_probe_ended_is_told_when_redis_is_back(own_redis: RedisServer, opened: Opened) -> None:
     clock = Time()
-    state = opened(own_redis.url, timeout_s=0.2, alone_s=0.0, clock=clock)
+    state = opened(own_redis.url, timeout_s=0.5, alone_s=0.0, clock=clock)
     await end(state, *[BAD] * 4)
     clock.now += RULE.open_s
     probe = await state.admit("x")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -24,6 +25,14 @@ def test_every_implementation_that_is_named_exists(name: tuple[str, str]) -> Non
 def test_unknown_implementation_is_told_with_those_there_are() -> None:
     with pytest.raises(Misconfigured, match="there is no store 'oracle' in this version; there are: sqlite"):
         resolve(STORES, "oracle", "store")
+
+
+def test_engine_whose_client_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "quarterdeck.store.breaker_redis", raising=False)
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+
+    with pytest.raises(Misconfigured, match=r"install quarterdeck\[redis\]"):
+        resolve(BREAKERS, "redis", "place for circuits")
 
 
 def test_model_without_a_key_is_simulated_in_development_with_a_warning() -> None:
