@@ -82,7 +82,7 @@ async def measure() -> list[Measure]:
         ),
         absolute(
             f"model client: memory of {STREAMS} streams", growth, "MiB",
-            note=f"growth of the process until its highest point, the first time; raw aiohttp before it {raw_growth:.1f} MiB",
+            note=f"growth of the process until its highest point, once; raw aiohttp before it {raw_growth:.1f} MiB",
         ),
     ]  # fmt: skip
 

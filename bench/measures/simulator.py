@@ -1,8 +1,8 @@
 """How many requests the simulated provider answers per second of its CPU, against bare ASGI applications.
 
-The budget is held against the bare chat application of `bench.reference.bare_asgi`, which decodes each request and encodes
-each reply as any simulator must; the one that sends fixed bytes is told beside it. Each server has a process of its own; only its CPU counts. The requests are those of a client of OpenAI's API: a system
-message and a question, all different.
+The budget is held against the bare chat application of `bench.reference.bare_asgi`, which decodes each request and
+encodes each reply as any simulator must; the one that sends fixed bytes is told beside it. Each server has a process of its
+own; only its CPU counts. The requests are those of a client of OpenAI's API: a system message and a question, all different.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ async def measure() -> list[Measure]:
     return [
         at_least(
             "simulator: replies of a script", whole / plain, "x bare", budget=BUDGET,
-            note=f"requests per second of CPU: {whole:.0f}; a bare ASGI app that reads the body, decodes the JSON and encodes "
-            f"a completion, both with orjson, and checks nothing: {plain:.0f}",
+            note=f"requests per second of CPU: {whole:.0f}; a bare ASGI app that reads the body, decodes the JSON and "
+            f"encodes a completion, both with orjson, and checks nothing: {plain:.0f}",
         ),
         at_least(
             "simulator: replies of a script, fixed bytes", whole / bytes_only, "x bare",

@@ -84,7 +84,8 @@ def _error(kind: str, windows: list[str], real: Count) -> Measure:
     """The mean error of the windows, above 0 where the estimate is too high."""
     errors = sorted((count_tokens(window) / real(window) - 1) * 100 for window in windows)
     within = sorted(map(abs, errors))[max(0, round(len(errors) * PERCENTILE / 100) - 1)]
-    note = f"{VOCABULARY}; {PERCENTILE} % of {len(errors)} windows within {within:.1f} %, all {errors[0]:+.1f} to {errors[-1]:+.1f} %"
+    spread = f"within {within:.1f} %, all {errors[0]:+.1f} to {errors[-1]:+.1f} %"
+    note = f"{VOCABULARY}; {PERCENTILE} % of {len(errors)} windows {spread}"
     return absolute(f"tokens: mean error of the estimate, {kind}", statistics.fmean(errors), "%", note=note)
 
 
