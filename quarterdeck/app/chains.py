@@ -1,8 +1,9 @@
 """What is wrapped around models: the one place that puts the wrappers together.
 
-A call passes, outside in: recording → budget → router → cache → fallback → breaker → retry → meter → provider. The meter is
+A call passes, outside in: recording → router → budget → cache → fallback → breaker → retry → meter → provider. The meter is
 innermost, so that every attempt is booked at the price of the model that made it, whoever answers in the end. The cache
-stands inside the router, so that its key need not know what rules look at.
+stands inside the router, so that its key need not know what rules look at; so does the budget, so that what it holds back is
+the price of the model that was chosen, and a budget of that model holds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from quarterdeck.settings import Settings
 from quarterdeck.settings.schema import ModelSettings, RouteFile
 from quarterdeck.store.breaker import BreakerRule, BreakerState, MemoryBreaker
 
-__all__ = ["Chains", "circuits", "prices"]
+__all__ = ["Chains", "by_role", "circuits", "prices"]
 
 _PRESET = "preset"
 _UNROUTED = ("retrieval_model", "router_model")  # roles that are a choice of model already
@@ -72,20 +73,22 @@ class Chains:
         """Everything, for whoever asks a model by its name or role."""
         if self._playback is not None:
             return Replaying(name, self._playback)
-        model = self.chain(name) if name in _UNROUTED else self._routed(name)
-        if self._budget is not None:
-            model = Budgeted(model, self._budget, self.chain)
+        model = self._budgeted(name) if name in _UNROUTED else self._routed(name)
         return model if self._cassette is None else Recording(model, self._cassette, name=name)
 
     def chain(self, name: str) -> Model:
         """A model with its fallbacks and the cache, neither routed nor held to a budget."""
-        name = self._by_role(name)
+        name = by_role(self._settings, name)
         if name not in self._chains:
             self._chains[name] = self._chain(name)
         return self._chains[name]
 
+    def _budgeted(self, name: str) -> Model:
+        chain = self.chain(name)
+        return chain if self._budget is None else Budgeted(chain, self._budget, self.chain)
+
     def _routed(self, name: str) -> Model:
-        router, model = self._settings.router, self.chain(name)
+        router, model = self._settings.router, self._budgeted(name)
         if not router.rules and not router.classes:
             return model
         for use in (*(rule.use for rule in router.rules), *(known.use for known in router.classes.values())):
@@ -93,7 +96,7 @@ class Chains:
         return Routing(
             model,
             [_rule(rule) for rule in router.rules],
-            self.chain,
+            self._budgeted,
             classifier=self._classifier() if router.classes else None,
             by_class={label: known.use for label, known in router.classes.items()},
         )
@@ -101,7 +104,7 @@ class Chains:
     def _classifier(self) -> Classifier:
         router = self._settings.router
         return Classifier(
-            self.chain("router_model"),
+            self._budgeted("router_model"),
             {label: known.meaning for label, known in router.classes.items()},
             default=router.default_class or next(iter(router.classes)),
             timeout_s=router.timeout_s,
@@ -109,7 +112,7 @@ class Chains:
 
     def _chain(self, name: str) -> Model:
         fallbacks = self._settings.fallbacks.get(name, self._settings.fallbacks.get("*", ()))
-        links = [self._link(link) for link in dict.fromkeys((name, *map(self._by_role, fallbacks)))]
+        links = [self._link(link) for link in dict.fromkeys((name, *(by_role(self._settings, link) for link in fallbacks)))]
         model = links[0] if len(links) == 1 else Fallback(links, reasons=self._settings.fallback_on)
         if not self._settings.cache.enabled:
             return model
@@ -135,13 +138,15 @@ class Chains:
         )
         return Breaking(retrying, self._breakers)
 
-    def _by_role(self, name: str) -> str:
-        roles: Mapping[str, str] = {
-            "generation_model": self._settings.generation_model,
-            "retrieval_model": self._settings.retrieval_model,
-            "router_model": self._settings.router_model,
-        }
-        return roles[name] or self._settings.default if name in roles else name
+
+def by_role(settings: ModelSettings, name: str) -> str:
+    """The model behind the name of a role; any other name is that of a model."""
+    roles: Mapping[str, str] = {
+        "generation_model": settings.generation_model,
+        "retrieval_model": settings.retrieval_model,
+        "router_model": settings.router_model,
+    }
+    return roles[name] or settings.default if name in roles else name
 
 
 def prices(settings: ModelSettings) -> Prices:

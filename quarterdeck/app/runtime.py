@@ -15,7 +15,7 @@ import anyio
 
 from quarterdeck.agent.answer import unfenced
 from quarterdeck.agent.loop import Loop
-from quarterdeck.app.chains import circuits, prices
+from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.folder import build_tools, ingest
 from quarterdeck.app.implementations import INDEXES, STORES, resolve
 from quarterdeck.app.models import ModelShelf
@@ -221,7 +221,10 @@ def open_store(configuration: Configuration) -> Any:
 
 def open_budgets(settings: Settings, records: Records) -> Budgets:
     """What may be spent and what was; its `serve` writes it down."""
-    limits = [BudgetLimit(**limit.model_dump()) for limit in settings.budgets]
+    limits = [
+        BudgetLimit(**{**limit.model_dump(), "downgrade_to": by_role(settings.models, limit.downgrade_to)})
+        for limit in settings.budgets
+    ]
     return Budgets(records, prices(settings.models), limits)
 
 

@@ -9,10 +9,12 @@ import pytest
 from pydantic import ValidationError
 
 from quarterdeck.app.chains import Chains
-from quarterdeck.core.errors import Misconfigured, ModelRefused, ModelUnavailable
+from quarterdeck.app.runtime import open_budgets
+from quarterdeck.core.errors import BudgetExceeded, Misconfigured, ModelRefused, ModelUnavailable
+from quarterdeck.core.usage import Usage
 from quarterdeck.devtools.fakes import FakeModel, Step
 from quarterdeck.models.base import Completion, Model
-from quarterdeck.models.prices import Prices
+from quarterdeck.models.prices import Price, Prices
 from quarterdeck.service.budgets import BudgetLimit, Budgets
 from quarterdeck.settings import Settings
 from quarterdeck.settings.schema import ModelSettings
@@ -115,14 +117,55 @@ async def test_each_model_is_made_once_whoever_asks_for_it() -> None:
     assert providers.made == ["a:m", "b:m"]
 
 
-async def test_a_budget_sends_a_call_to_the_cheaper_model_past_the_router() -> None:
+async def test_a_budget_sends_a_call_to_the_cheaper_model_whatever_the_router_chose() -> None:
     limit = BudgetLimit(scope="user", max_tokens=100, downgrade_at=0.0, downgrade_to="tiny:m")
     budgets = Budgets(MemoryStore().records, Prices.bundled(), [limit])
     made = chains(Providers(), budget=budgets, router={"rules": [{"name": "all", "use": "big:m"}]})
 
     reply = await made.whole("a:m").complete(question(), context())
 
-    assert (reply.model, reply.route) == ("tiny:m", "budget: user ann this day at 0% -> tiny:m")
+    assert (reply.model, reply.route) == (
+        "tiny:m",
+        "router: rule all -> big:m; budget: user ann this day at 0% -> tiny:m",
+    )
+
+
+@pytest.mark.row("G9", part="budget exact to one call")
+async def test_the_budget_of_a_model_holds_for_calls_the_router_sends_there() -> None:
+    limit = BudgetLimit(scope="model", names=("big:m",), max_tokens=1)
+    budgets = Budgets(MemoryStore().records, Prices.bundled(), [limit])
+    big = Completion(text="ok", usage=Usage(prompt_tokens=5, cost_usd=None), model="big:m")
+    made = chains(Providers(big=big), budget=budgets, router={"rules": [{"name": "all", "use": "big:m"}]})
+    await made.whole("a:m").complete(question(), context())
+
+    with pytest.raises(BudgetExceeded, match="model big:m"):
+        await made.whole("a:m").complete(question(), context())
+
+
+@pytest.mark.row("G9", part="budget exact to one call")
+async def test_a_router_does_not_lead_to_a_model_without_a_price_past_a_limit_in_money() -> None:
+    budgets = Budgets(
+        MemoryStore().records, Prices({"a:m": Price(input_usd=1, output_usd=1)}), [BudgetLimit(scope="user", max_usd=1.0)]
+    )
+    made = chains(Providers(), budget=budgets, router={"rules": [{"name": "all", "use": "big:m"}]})
+
+    with pytest.raises(Misconfigured, match="big:m has no known price"):
+        await made.whole("a:m").complete(question(), context())
+
+
+async def test_a_spent_budget_stops_the_classifier_too() -> None:
+    budgets = Budgets(MemoryStore().records, Prices.bundled(), [BudgetLimit(scope="user", max_tokens=1)])
+    providers = Providers(small=Completion(text="easy", usage=Usage(prompt_tokens=5, cost_usd=None), model="small:m"))
+    router = {"classes": {"easy": {"meaning": "greetings", "use": "tiny:m"}}}
+    made = chains(providers, budget=budgets, router=router, router_model="small:m")
+    with pytest.raises(BudgetExceeded):
+        await made.whole("a:m").complete(question("one"), context())
+
+    with pytest.raises(BudgetExceeded):
+        await made.whole("a:m").complete(question("two"), context())
+
+    [cost] = await budgets.costs("acme", "user")
+    assert (cost.model, cost.tally.calls) == ("small:m", 1)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +182,17 @@ async def test_a_budget_sends_a_call_to_the_cheaper_model_past_the_router() -> N
 def test_mistakes_in_the_configuration_are_told(given: Any, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Settings.model_validate(given)
+
+
+async def test_a_budget_may_name_the_cheaper_model_by_its_role() -> None:
+    limit = {"scope": "user", "max_usd": 1, "downgrade_at": 0.0, "downgrade_to": "router_model"}
+    settings = Settings(
+        models=ModelSettings(retries=0, router_model="tiny:m", prices={"tiny:m": {"input_usd": 1, "output_usd": 1}}),
+        budgets=[limit],
+    )
+    budgets = open_budgets(settings, MemoryStore().records)
+    made = Chains(settings.models, Providers(), folder=Path(), budget=budgets)
+
+    reply = await made.whole("a:m").complete(question(), context())
+
+    assert reply.model == "tiny:m"
