@@ -19,11 +19,41 @@ _MAX_NAME = 128  # longer than any tool's, so what is cut names none
 
 
 @dataclass(slots=True)
+class _Nesting:
+    """How deep in braces and brackets a JSON text is that comes in pieces.
+
+    Attributes:
+        is_closed: What was opened is closed again.
+    """
+
+    depth: int = 0
+    is_closed: bool = False
+    in_text: bool = False
+    escaped: bool = False
+
+    def add(self, piece: str) -> None:
+        for char in piece:
+            if self.escaped:
+                self.escaped = False
+            elif self.in_text:
+                self.escaped = char == "\\"
+                self.in_text = char != '"'
+            elif char == '"':
+                self.in_text = True
+            elif char in "{[":
+                self.depth += 1
+            elif char in "}]":
+                self.depth -= 1
+                self.is_closed |= self.depth <= 0
+
+
+@dataclass(slots=True)
 class _Slot:
     """A call while it is being sent.
 
     Attributes:
-        closed: The last thing of its arguments that is not blank is a brace, so that they may be whole.
+        scanned: Pieces whose nesting was looked at.
+        whole: Whether its arguments were usable once they were closed; None while they are open.
     """
 
     place: int
@@ -31,7 +61,9 @@ class _Slot:
     name: str = ""
     pieces: list[str] = field(default_factory=list)
     size: int = 0
-    closed: bool = False
+    nesting: _Nesting = field(default_factory=_Nesting)
+    scanned: int = 0
+    whole: bool | None = None
 
     def name_with(self, piece: str) -> None:
         # Some servers repeat the name with every piece, some send it growing, some in parts.
@@ -43,8 +75,6 @@ class _Slot:
 
     def append(self, piece: str) -> None:
         self.size += len(piece)
-        if end := piece.rstrip():
-            self.closed = end.endswith("}")
         if self.size <= MAX_ARGUMENTS:
             self.pieces.append(piece)
         else:
@@ -52,15 +82,26 @@ class _Slot:
 
     @property
     def complete(self) -> bool:
-        """True when its arguments are a JSON object already, so that another name begins another call."""
-        return self.closed and tool_call(self.id, self.name, "".join(self.pieces)).malformed is None
+        """True when its arguments are a JSON object already, so that another name begins another call.
+
+        Asked with every fragment by some servers: each piece is looked at once, and all of them are decoded once at most.
+        """
+        if self.whole is None:
+            for piece in self.pieces[self.scanned :]:
+                self.nesting.add(piece)
+            self.scanned = len(self.pieces)
+            if self.nesting.is_closed:
+                self.whole = tool_call(self.id, self.name, "".join(self.pieces)).malformed is None
+        return bool(self.whole)
 
 
 class Assembler:
     """Collects fragments ``{index?, id?, function: {name?, arguments?}}`` of the calls of one reply.
 
     A fragment belongs to the call of its index; without an index to that of its id; without both to the latest call, unless
-    that is complete and a name is given. Pieces of one call must come in their order; calls may interleave.
+    that is complete and a name is given. Whatever it belongs to by index or id, another name with arguments begins another
+    call where those of the call are complete: some servers give all calls one index, or one id. Pieces of one call must come
+    in their order; calls may interleave.
     """
 
     def __init__(self) -> None:
@@ -77,9 +118,9 @@ class Assembler:
         if not isinstance(function, Mapping):
             function = {}
         call_id, name, arguments = _text(fragment.get("id")), _text(function.get("name")), function.get("arguments")
-        slot = self._slot(fragment.get("index"), call_id, name)
+        slot = self._slot(fragment.get("index"), call_id, name, begins=bool(name and arguments))
         slot.id = slot.id or call_id
-        self._by_id.setdefault(slot.id, slot)
+        self._by_id[slot.id] = slot
         unnamed = not slot.name
         if name:
             slot.name_with(name)
@@ -108,16 +149,17 @@ class Assembler:
         """About how many tokens the calls took so far."""
         return sum(count_tokens(slot.name) + count_tokens("".join(slot.pieces)) for slot in self._slots)
 
-    def _slot(self, index: Any, id: str, name: str) -> _Slot:
+    def _slot(self, index: Any, id: str, name: str, *, begins: bool) -> _Slot:
         if isinstance(index, int):
             slot = self._by_index.get(index)
             # Some servers give every call the index 0; then a new id with a name begins a new call.
-            if slot is None or (name and id and slot.id and id != slot.id):
+            if slot is None or (name and id and slot.id and id != slot.id) or (begins and slot.complete):
                 slot = self._by_index[index] = self._begin(index)
             return slot
         latest = self._slots[-1] if self._slots else None
         if id:
-            return self._by_id.get(id) or self._begin()
+            slot = self._by_id.get(id)
+            return self._begin() if slot is None or (begins and slot.complete) else slot
         if latest is None or (name and latest.name and latest.complete):
             return self._begin()
         return latest

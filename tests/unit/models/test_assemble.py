@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -189,3 +190,32 @@ def test_whatever_the_arguments_are_the_call_is_well_formed_or_says_why(text: st
     call = tool_call("1", "look", text)
 
     assert call.malformed is not None or isinstance(call.args, dict)
+
+
+@pytest.mark.row("R3")
+@pytest.mark.parametrize("same", [{"index": 0}, {"index": 0, "id": ""}, {"id": "call_1"}, {"index": 0, "id": "call_1"}])
+def test_whole_calls_that_share_their_index_or_id_stay_apart(same: dict[str, Any]) -> None:
+    assembler = Assembler()
+
+    for name, city in (("get_weather", "Oslo"), ("get_weather", "Rome"), ("get_time", "{Lima}")):
+        assembler.add({**same, "function": {"name": name, "arguments": json.dumps({"city": city})}})
+
+    assert [(call.name, call.args) for call in assembler.calls()] == [
+        ("get_weather", {"city": "Oslo"}),
+        ("get_weather", {"city": "Rome"}),
+        ("get_time", {"city": "{Lima}"}),
+    ]
+
+
+@pytest.mark.row("R3")
+@pytest.mark.parametrize("beginning", ['{"a":[{}', '{"a":1,}'], ids=["open", "closed and invalid"])
+def test_a_name_with_every_piece_is_read_in_time_that_grows_with_the_length(beginning: str) -> None:
+    assembler = Assembler()
+    started = time.process_time()
+
+    assembler.add({"function": {"name": "f", "arguments": beginning}})
+    for _ in range(80_000):
+        assembler.add({"function": {"name": "f", "arguments": ",{}"}})
+
+    assert len(assembler.calls()) == 1
+    assert time.process_time() - started < 3.0
