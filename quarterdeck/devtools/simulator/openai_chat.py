@@ -71,7 +71,7 @@ class ChatCompletions:
             model=model,
             turns=_turns(typed(body["messages"], list, "messages")),
             dice=incoming.dice,
-            stream=bool(body.get("stream")),
+            stream=typed(body.get("stream") or False, bool, "stream"),
             headers=incoming.headers,
             number=incoming.number,
             memory=incoming.world.memory,
@@ -98,6 +98,8 @@ class ChatCompletions:
         if body.get("stream_options") is not None and not ask.stream:
             message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
             raise Refusal(400, message, param="stream_options")
+        if body.get("stream_options") is not None:
+            typed(body["stream_options"], dict, "stream_options")
         ask.tool_choice = choice_of(body.get("tool_choice"), ask.tools, nested=True)
         ask.parallel = body.get("parallel_tool_calls") is not False
         ask.schema = _schema(body, ask.turns)

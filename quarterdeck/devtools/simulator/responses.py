@@ -64,7 +64,7 @@ class Responses:
             parallel=body.get("parallel_tool_calls") is not False,
             schema=_schema(body),
             max_tokens=body.get("max_output_tokens"),
-            stream=bool(body.get("stream")),
+            stream=typed(body.get("stream") or False, bool, "stream"),
             headers=incoming.headers,
             number=incoming.number,
             memory=incoming.world.memory,

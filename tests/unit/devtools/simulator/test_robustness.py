@@ -43,6 +43,21 @@ async def test_mistakes_in_control_requests_are_told(path: str, body: Any) -> No
     assert (heard.status, bool(heard.json["error"])) == (400, True)
 
 
+@pytest.mark.row("D1", part="validation")
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHAT, chat(stream="yes"), "stream"),
+        (CHAT, chat(stream=True, stream_options=5), "stream_options"),
+        ("/v1/responses", {"model": "gpt-5", "input": "Hello.", "stream": 1}, "stream"),
+    ],
+)
+async def test_switches_are_true_or_false(path: str, body: Any, param: str) -> None:
+    heard = await send(simulator(), path, body)
+
+    assert (heard.status, heard.error["param"], heard.error["code"]) == (400, param, "invalid_type")
+
+
 @pytest.mark.parametrize("told", ["ttft_s=nan", "ttft_s=inf", "tokens_per_s=nan", "jitter=nan"])
 async def test_no_timing_is_endless(told: str) -> None:
     heard = await send(simulator(), CHAT, chat(), x_sim_timing=told)
@@ -143,7 +158,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.row("D1", part="determinism")
+@pytest.mark.row("D1", part="deterministic")
 def test_every_process_gives_the_same_transcript_whatever_its_hashes() -> None:
     def transcript(hashes: str) -> str:
         return subprocess.run(
