@@ -342,6 +342,7 @@ async def test_traffic_is_recorded_without_secrets_and_played_again(
     assert "sk-mine" not in text
     assert "authorization" not in text.lower()
     assert len(text.splitlines()) == 2
+    assert cassette.stat().st_mode & 0o777 == 0o600
     assert lost.value.code == "unmatched"
 
 

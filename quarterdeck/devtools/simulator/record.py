@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,9 +69,13 @@ class Recorder:
             "request": {"method": incoming.method, "path": incoming.path, "body": _clean(_value(incoming.body), keys)},
             "response": {"status": status, "headers": kept, "body": _clean(body.decode("utf-8", "replace"), keys)},
         }
-        with self._path.open("ab") as cassette:
+        with open(self._path, "ab", opener=_for_the_owner) as cassette:
             cassette.write(orjson.dumps(line) + b"\n")
         return _answer(status, kept, body)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # what was asked is nobody else's business
 
 
 class Player:
