@@ -69,9 +69,13 @@ class Recorder:
             "request": {"method": incoming.method, "path": incoming.path, "body": _clean(_value(incoming.body), keys)},
             "response": {"status": status, "headers": kept, "body": _clean(body.decode("utf-8", "replace"), keys)},
         }
-        with open(self._path, "ab", opener=_for_the_owner) as cassette:
-            cassette.write(orjson.dumps(line) + b"\n")
+        _append(self._path, orjson.dumps(line) + b"\n")
         return _answer(status, kept, body)
+
+
+def _append(path: Path, line: bytes) -> None:
+    with open(path, "ab", opener=_for_the_owner) as cassette:
+        cassette.write(line)
 
 
 def _for_the_owner(path: str, flags: int) -> int:
