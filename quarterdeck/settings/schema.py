@@ -254,7 +254,9 @@ class StoreSettings(_Section):
         Path(".quarterdeck"), description="Folder of databases and keys, relative to the configuration folder."
     )
     database_url: SecretStr | None = Field(None, description="sqlite:///FOLDER of the journal; None for `data`.")
-    redis_url: SecretStr | None = Field(None, description="redis://HOST:PORT/DATABASE; replicas share circuits there. None: each its own.")
+    redis_url: SecretStr | None = Field(
+        None, description="redis://HOST:PORT/DATABASE; replicas share circuits there. None: each its own."
+    )
 
 
 class Collection(_Section):
