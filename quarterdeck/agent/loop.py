@@ -1,8 +1,8 @@
 """The loop: fold the events, take the next step, perform it, append what came of it, until the run ends or waits.
 
-There is one loop for every way of running an agent. What a step gives is staged and folded at once, and made durable before
-anything happens that must not be repeated or forgotten: a write, a call out of the house, the end, a rest. Replies, decisions
-and results of reads, which a crash may cost once more, wait at most 10 ms for company, also during a model call.
+There is one loop for every way of running an agent. What a step gives is staged and folded at once, and made durable
+before anything happens that must not be repeated or forgotten: a write, a call out of the house, the end, a rest. Replies,
+decisions and results of reads, which a crash may cost once more, wait at most 10 ms for company, also during a model call.
 """
 
 from __future__ import annotations
