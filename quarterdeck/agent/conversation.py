@@ -10,12 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from quarterdeck.core.labels import PUBLIC, Integrity, Label, join_all
-from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.core.messages import Message, Part, Role, Text
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.models.tokens import count_tokens, part_tokens
 
 __all__ = ["Compaction", "compact", "cost_of", "orphans", "system_message"]
 
+_SAMPLE = 256  # characters at either end of a long text
 _OVERHEAD = 4  # tokens a message costs beside its text: role and separators
 _TRIMMED_TO = 600  # characters left of a tool result that is trimmed
 _BLOCKS_UNTOUCHED = 2  # newest blocks that are never trimmed
@@ -39,10 +40,18 @@ def system_message(spec: AgentSpec, *, citing: bool, closing: bool) -> Message:
 
 def cost_of(message: Message) -> int:
     """Estimated tokens of one message."""
-    tokens = _OVERHEAD + sum(map(part_tokens, message.parts))
+    tokens = _OVERHEAD + sum(map(_cost_of_part, message.parts))
     for call in message.tool_calls:
         tokens += _OVERHEAD + count_tokens(call.name) + count_tokens(str(call.args))
     return tokens
+
+
+def _cost_of_part(part: Part) -> int:
+    """Of a long text its beginning and end are counted, and stand for the rest: messages are counted with every turn."""
+    if not isinstance(part, Text) or len(part.text) <= 2 * _SAMPLE:
+        return part_tokens(part)
+    sample = part.text[:_SAMPLE] + part.text[-_SAMPLE:]
+    return count_tokens(sample) * len(part.text) // (2 * _SAMPLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Deciding:
         grounds = self._grounds()
         writes: set[str] = set()
         for call in calls:
-            prepared = self._prepared(call, writes)
+            prepared, args_hash = self._prepared(call, writes)
             if isinstance(prepared, ToolResult):
                 if call.started is None:  # else it may have happened, whatever became of its tool since
                     after.append(ToolReturned(result=prepared))
@@ -68,42 +68,46 @@ class Deciding:
             decisions.append(decision)
             if decision.verdict is not Verdict.DENY:
                 self._made[prepared.name] += 1  # the next call of this turn is one more
-            self._audit(prepared, decision)
-            after += self._consequence(call, prepared, tool, decision)
+            self._audit(prepared, decision, args_hash)
+            after += self._consequence(call, prepared, args_hash, tool, decision)
         if decisions:
             self.events.append(Decided(turn=self.state.turn, decisions=tuple(decisions), revision=self.state.revisions))
         self.events.extend(after)
 
-    def _prepared(self, call: CallState, writes: set[str]) -> ToolCall | ToolResult:
-        """The call with validated arguments, or an error: unknown, malformed, one too many, a write that stands twice."""
+    def _prepared(self, call: CallState, writes: set[str]) -> tuple[ToolCall | ToolResult, str]:
+        """The call with validated arguments, and their hash; or an error: unknown, malformed, one too many, doubled."""
         position = next(i for i, other in enumerate(self.state.calls) if other.call.id == call.call.id)
         if position >= self.max_calls:
             why = f"only the first {self.max_calls} calls of a turn are executed; ask for this one again in the next turn"
-            return _error(call.call, "too_many_calls", why, self.label)
+            return _error(call.call, "too_many_calls", why, self.label), ""
         prepared = self.executor.prepare(call.call, self.label)
         if isinstance(prepared, ToolResult):
-            return prepared
+            return prepared, ""
         try:
-            identity = f"{prepared.name}:{content_hash(prepared.args)}"
+            args_hash = content_hash(prepared.args)
         except ValueError:
-            return _error(call.call, "invalid_arguments", "the arguments hold a number that JSON does not know", self.label)
+            why = "the arguments hold a number that JSON does not know"
+            return _error(call.call, "invalid_arguments", why, self.label), ""
         tool = self.toolbox.get(prepared.name)
         if tool is None or tool.is_read or call.approved is not None:
-            return prepared
+            return prepared, args_hash
+        identity = f"{prepared.name}:{args_hash}"
         if identity in writes:
             why = "the same call stands in this turn already and is executed once"
-            return _error(call.call, "duplicate", why, self.label)
+            return _error(call.call, "duplicate", why, self.label), ""
         writes.add(identity)
-        return prepared
+        return prepared, args_hash
 
-    def _consequence(self, call: CallState, prepared: ToolCall, tool: Tool | None, decision: Decision) -> list[Event]:
+    def _consequence(
+        self, call: CallState, prepared: ToolCall, args_hash: str, tool: Tool | None, decision: Decision
+    ) -> list[Event]:
         """What follows at once: a refusal, or a draft. Nothing for a call that may run, or that has been started."""
         if call.started is not None:
             return []
         if decision.verdict is Verdict.DENY:
             return [ToolReturned(result=refusal(prepared, "denied", "; ".join(decision.reasons), self.label))]
         approved = call.approved
-        if approved is not None and approved.edited_args is None and approved.args_hash != content_hash(prepared.args):
+        if approved is not None and approved.edited_args is None and approved.args_hash != args_hash:
             why = "the arguments are no longer those that were approved"
             return [ToolReturned(result=refusal(prepared, "changed", why, self.label))]
         if decision.verdict is not Verdict.APPROVE or tool is None or (approved is not None and _covers(approved, decision)):
@@ -144,7 +148,7 @@ class Deciding:
             )
         )
 
-    def _audit(self, call: ToolCall, decision: Decision) -> None:
+    def _audit(self, call: ToolCall, decision: Decision, args_hash: str) -> None:
         agent = self.state.started.agent if self.state.started else ""
         self.beside.append(
             Audit(
@@ -153,7 +157,7 @@ class Deciding:
                 action="decision",
                 object=f"{self.run_id}:{call.id}:{call.name}",
                 decision=f"{decision.verdict}:{decision.rule}",
-                args_hash=content_hash(call.args),
+                args_hash=args_hash,
             )
         )
 
