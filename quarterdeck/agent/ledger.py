@@ -22,7 +22,7 @@ __all__ = ["Commit", "EarlyCommit", "Ledger"]
 
 # How long replies, decisions and results of reads may wait for others before they are appended. Fewer appends are a third of
 # the CPU of a turn; what a crash within this time costs is that a model is asked, and reads are made, once more.
-_COMPANY_S = 0.01
+_COMPANY_S = 0.05
 
 
 class Commit(Enum):

@@ -2,7 +2,7 @@
 
 There is one loop for every way of running an agent. What a step gives is staged and folded at once, and made durable
 before anything happens that must not be repeated or forgotten: a write, a call out of the house, the end, a rest. Replies,
-decisions and results of reads, which a crash may cost once more, wait at most 10 ms for company, also during a model call.
+decisions and results of reads, which a crash may cost once more, wait at most 50 ms for company, also during a model call.
 """
 
 from __future__ import annotations
