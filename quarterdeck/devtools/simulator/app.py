@@ -14,7 +14,7 @@ from quarterdeck.devtools.simulator.base import Ask, Brain, Call, Reply
 from quarterdeck.devtools.simulator.brains import Brains
 from quarterdeck.devtools.simulator.clock import Clock, VirtualClock
 from quarterdeck.devtools.simulator.counter import Counter
-from quarterdeck.devtools.simulator.deliver import Cut, Receive, Scope, Send, deliver
+from quarterdeck.devtools.simulator.deliver import Cut, Receive, Scope, Send, deliver, joined
 from quarterdeck.devtools.simulator.embeddings import embeddings
 from quarterdeck.devtools.simulator.exchange import STREAM, Answer, Incoming, whole
 from quarterdeck.devtools.simulator.faults import Fault, broken, failed, parse_fault
@@ -111,6 +111,7 @@ class SimulatorApp:
         self._seed = Seed(next((script.seed for script in options.scripts if script.seed is not None), options.seed))
         self._timing = next((script.timing for script in options.scripts if script.timing is not None), options.timing)
         self._count = Counter()
+        self._never_waits = tape is None and not options.brains and options.on_done is None and self._timing.is_instant
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -128,15 +129,38 @@ class SimulatorApp:
             answer = replace(whole(value), status=status)
             await deliver(answer, answer.acts, [], self.options.clock, scope, receive, send)
             return
-        world = self.world(trace)
-        incoming = self._incoming(scope, path, deployment, headers, body, world)
-        clock = self.options.clock
-        entry = Entry(
-            number=incoming.number, trace=trace, method=incoming.method, path=scope["path"], raw_headers=headers,
-            body=body, started_s=clock.now(),
-        )  # fmt: skip
-        self.journal.add(entry)
-        await self._exchange(incoming, entry, scope, receive, send)
+        query = scope["query_string"].decode("latin-1")
+        incoming = self._incoming(scope["method"], path, query, deployment, headers, body, self.world(trace))
+        await self._exchange(incoming, self._entered(incoming, trace, scope["path"]), scope, receive, send)
+
+    def at_once(self, path: str, headers: Mapping[bytes, bytes], body: bytes) -> tuple[Answer, Headers, bytes] | None:
+        """The answer to a POST: itself, the headers beside its own, its body.
+
+        None, and nothing has happened, if it might have to wait or to break: then the application is to be called.
+        """
+        trace, routed, deployment = route(path, headers)
+        if (
+            not self._never_waits
+            or (routed not in self._conversing and routed not in self._posts)
+            or b"x-sim-fault" in headers
+            or b"x-sim-timing" in headers
+            or (world := self.world(trace)).has_faults
+        ):
+            return None
+        incoming = self._incoming("POST", routed, "", deployment, headers, body, world)
+        entry = self._entered(incoming, trace, path)
+        deciding = self._decide(incoming, entry)
+        try:
+            deciding.send(None)
+        except StopIteration as decided:
+            answer, more = decided.value
+        else:
+            deciding.close()
+            raise RuntimeError("a brain of the simulator's own waits for something")
+        whole_body = joined(entry.response)
+        assert whole_body is not None  # without a fault or a delay there is nothing between the pieces
+        entry.ended, entry.elapsed_s = "complete", self.options.clock.now() - entry.started_s
+        return answer, more, whole_body
 
     def world(self, trace: str) -> World:
         """What is remembered of a trace, made with the faults and limits of the options."""
@@ -149,10 +173,16 @@ class SimulatorApp:
         return world
 
     def _incoming(
-        self, scope: Scope, path: str, deployment: str, headers: Mapping[bytes, bytes], body: bytes, world: World
+        self,
+        method: str,
+        path: str,
+        query: str,
+        deployment: str,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        world: World,
     ) -> Incoming:
         world.requests += 1
-        method, query = scope["method"], scope["query_string"].decode("latin-1")
         seed = headers.get(b"x-sim-seed")
         if seed is not None:
             dice = Seed(seed.decode("latin-1")).dice(path, body)
@@ -163,12 +193,20 @@ class SimulatorApp:
             number=world.requests, pure=seed is not None, deployment=deployment,
         )  # fmt: skip
 
-    async def _exchange(self, incoming: Incoming, entry: Entry, scope: Scope, receive: Receive, send: Send) -> None:
+    def _entered(self, incoming: Incoming, trace: str, path: str) -> Entry:
+        entry = Entry(
+            number=incoming.number, trace=trace, method=incoming.method, path=path, raw_headers=incoming.headers,
+            body=incoming.body, started_s=self.options.clock.now(),
+        )  # fmt: skip
+        self.journal.add(entry)
+        return entry
+
+    async def _decide(self, incoming: Incoming, entry: Entry) -> tuple[Answer, Headers]:
+        """The answer and the headers beside its own; `entry` tells it too."""
         dialect: Dialect = (
             "anthropic" if b"anthropic-version" in incoming.headers or "/messages" in incoming.path else "openai"
         )
         request_id = f"req_{incoming.dice.digits[-24:]}"
-        clock, options = self.options.clock, self.options
         fault: Fault | None = None
         try:
             fault = self._fault(incoming, entry)
@@ -189,12 +227,14 @@ class SimulatorApp:
             answer, timing = _refused(Refusal(500, text, kind="simulator_error"), dialect, request_id), Timing()
         entry.status = answer.status
         entry.fault = fault.kind if fault is not None else ""
-        acts = timed(answer, timing, incoming.dice)
-        entry.response = acts
+        entry.response = timed(answer, timing, incoming.dice)
+        return answer, self._headers(incoming, dialect, request_id)
+
+    async def _exchange(self, incoming: Incoming, entry: Entry, scope: Scope, receive: Receive, send: Send) -> None:
+        clock, options = self.options.clock, self.options
+        answer, headers = await self._decide(incoming, entry)
         try:
-            entry.ended = await deliver(
-                answer, acts, self._headers(incoming, dialect, request_id), clock, scope, receive, send
-            )
+            entry.ended = await deliver(answer, entry.response, headers, clock, scope, receive, send)
         except Cut:
             entry.ended = "cut"
             raise

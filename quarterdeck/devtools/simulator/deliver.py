@@ -10,7 +10,7 @@ from quarterdeck.devtools.simulator.clock import Clock
 from quarterdeck.devtools.simulator.exchange import Act, Answer, Break, Pause
 from quarterdeck.devtools.simulator.limits import Headers
 
-__all__ = ["CONNECTION", "Cut", "Receive", "Scope", "Send", "deliver"]
+__all__ = ["CONNECTION", "Cut", "Receive", "Scope", "Send", "deliver", "joined"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -30,7 +30,7 @@ async def deliver(
     """Send `answer` with `acts` in place of its own. Gives how it ended: ``complete``, ``cut``, ``stalled``, ``left``."""
     head: Headers = [*answer.headers, *headers]
     start = {"type": "http.response.start", "status": answer.status, "headers": head}
-    body = _joined(acts)
+    body = joined(acts)
     if body is not None:
         if not answer.streamed:
             head.append((b"content-length", b"%d" % len(body)))
@@ -40,7 +40,7 @@ async def deliver(
     return await _Slowly(start, clock, scope, receive, send).perform(acts)
 
 
-def _joined(acts: Sequence[Act]) -> bytes | None:
+def joined(acts: Sequence[Act]) -> bytes | None:
     """All of it at once; None if anything has to happen in between."""
     try:
         return b"".join(acts)  # type: ignore[arg-type]  # what is not bytes is what we ask for

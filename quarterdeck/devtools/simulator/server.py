@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from contextlib import AsyncExitStack
@@ -19,21 +20,94 @@ from quarterdeck.net.client import GuardedClient
 
 try:
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+    from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 except ImportError as error:
     raise Misconfigured("the simulator's server needs uvicorn: pip install 'quarterdeck[server]'") from error
 
 __all__ = ["Simulator"]
 
 HOST = "127.0.0.1"
+_PLAIN_PATH = re.compile(rb"/[\w./-]+").fullmatch
 
 
 class _Protocol(HttpToolsProtocol):
-    """Hands the transport on, so that a connection can be cut in the middle of an answer."""
+    """Answers what needs no waiting at once, and hands the transport on, so that an answer can be cut in its middle.
+
+    uvicorn makes a task, an event and a cycle of coroutines for every request, which costs more than all the simulator does
+    to answer one: without them it answers about 1.2 times the requests. All else takes uvicorn's way.
+    """
+
+    _collected: list[bytes] | None = None  # the body so far of a request that may be answered at once
+    _named: dict[bytes, bytes]  # and its headers
+
+    def on_message_begin(self) -> None:
+        # The scope is made when it is known to be needed.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
+        if self._is_plain():
+            self._collected = []
+        else:
+            self._on_request()
+
+    def on_body(self, body: bytes) -> None:
+        if self._collected is not None:
+            self._collected.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        parts, self._collected = self._collected, None
+        if parts is not None:
+            body = b"".join(parts)
+            if self._answered(body):
+                return
+            self._on_request()
+            super().on_body(body)
+        super().on_message_complete()
+
+    def _on_request(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # in place: the scope holds this list
         super().on_headers_complete()
         self.scope["extensions"] = {CONNECTION: {"transport": self.transport}}
+
+    def _is_plain(self) -> bool:
+        """True for a short POST that nothing is in front of, on a connection that stays and takes what is written."""
+        parser, cycle = self.parser, self.cycle
+        if not (
+            parser.get_method() == b"POST"
+            and (cycle is None or cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.expect_100_continue
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and _PLAIN_PATH(self.url)
+        ):
+            return False
+        self._named = dict(self.headers)
+        length = self._named.get(b"content-length")
+        return length is not None and int(length) <= HIGH_WATER_LIMIT
+
+    def _answered(self, body: bytes) -> bool:
+        """Answer with one write, if the application can; False if it wants to be called."""
+        app = self.app
+        made = app.at_once(self.url.decode("ascii"), self._named, body) if isinstance(app, SimulatorApp) else None
+        if made is None:
+            return False
+        answer, more, content = made
+        lines = [b"%b: %b\r\n" % header for header in (*answer.headers, *more)]
+        if answer.streamed:
+            form = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+        else:
+            form = b"content-length: %d\r\n\r\n%b"
+        self.transport.write(b"%b%b%b" % (STATUS_LINE[answer.status], b"".join(lines), form % (len(content), content)))
+        self.on_response_complete()
+        return True
 
 
 class Simulator:
