@@ -37,8 +37,8 @@ def test_released_folder_can_be_taken_again(tmp_path: Path) -> None:
     lock.release()
     lock.release()
 
-    with FolderLock(tmp_path):
-        pass
+    with FolderLock(tmp_path), pytest.raises(Misconfigured):  # it is held, so nobody else gets it
+        FolderLock(tmp_path).acquire()
 
 
 def test_killed_server_holds_nothing(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_comment_in_a_migration_may_be_mended(connection: sqlite3.Connection) ->
 
     migrate(connection, [SHIPPED[0], commented, SHIPPED[2]])
 
+    assert set(applied(connection)) == {1, 2, 3}
+
 
 def test_missing_version_is_refused(connection: sqlite3.Connection) -> None:
     migrate(connection, SHIPPED)
