@@ -76,6 +76,8 @@ class Ledger:
         self._now = now
         self._durable = self.state
         self._staged: list[Entry] = []
+        # A run that lost its worker before any append shows at once that it gets on: lost thrice, it would count as poison.
+        self._company_s = _COMPANY_S if claim.attempts <= 1 else 0.0
         self._oldest = 0.0  # when the first of them was staged, monotonic
         self._beside: list[Beside] = []
         self._committing = asyncio.Lock()  # parallel tools commit their results as they come
@@ -127,7 +129,7 @@ class Ledger:
     def commit_in_time(self) -> EarlyCommit:
         """Commit what is staged before it has waited longer than it may: for events that are harmless to lose and repeat."""
         waited = time.monotonic() - self._oldest if self._staged else 0.0
-        return EarlyCommit(self, max(0.0, _COMPANY_S - waited))
+        return EarlyCommit(self, max(0.0, self._company_s - waited))
 
     async def _refold(self) -> None:
         """Take in what others wrote. Events staged meanwhile stay staged, after it."""
