@@ -62,7 +62,7 @@ lock: ## renew the lock files with uv; versions younger than seven days wait
 		--quiet --upgrade --exclude-newer "$$week_ago" "$$@"; }; \
 	compile --extra server --group build -o requirements.lock && \
 	compile --all-extras --group dev -o requirements-dev.lock && \
-	compile --all-extras --group bench -o requirements-bench.lock
+	compile --all-extras --group bench --constraint requirements-dev.lock -o requirements-bench.lock
 	@$(MAKE) --no-print-directory locks
 
 clean: ## remove the virtual environment, caches and reports

@@ -306,7 +306,7 @@ class _Watcher:
     def __init__(self, send: MemoryObjectSendStream[Event | Delta]) -> None:
         self._send = send
 
-    def watched(self, run_id: str) -> bool:
+    async def watched(self, tenant: str, run_id: str) -> bool:
         return True
 
     async def stored(self, tenant: str, run_id: str, entries: Sequence[Entry]) -> None:

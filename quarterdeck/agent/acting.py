@@ -102,7 +102,7 @@ class Acting:
         async def done(result: ToolResult) -> None:
             self.ledger.stage(ToolReturned(result=result))
 
-        if self.audience.watched(self.ledger.run_id):
+        if await self.audience.watched(self.ledger.tenant, self.ledger.run_id):
             await self.ledger.commit()
         early = self.ledger.commit_in_time()
         try:

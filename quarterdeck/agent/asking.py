@@ -52,7 +52,7 @@ async def ask(
         seen: Seq of the last stored event that `state` knows of.
     """
     turn = state.turn + 1
-    emit = _emitter(audience, ctx, turn) if audience.watched(ctx.run_id) else None
+    emit = _emitter(audience, ctx, turn) if await audience.watched(ctx.principal.tenant, ctx.run_id) else None
     completion = await model.complete(request_for(state, spec, tools), ctx, emit)
     if completion.finish_reason == "length" and completion.tool_calls:
         raise Truncated(f"{completion.model or model.name} reached its token limit inside a tool call")

@@ -50,7 +50,7 @@ class Directory(Protocol):
 class Audience(Protocol):
     """Whoever watches runs: told of stored events and of the pieces of a reply while it is made."""
 
-    def watched(self, run_id: str) -> bool:
+    async def watched(self, tenant: str, run_id: str) -> bool:
         """True if somebody wants the pieces; a model is asked to stream only then."""
         ...
 
@@ -62,7 +62,7 @@ class Audience(Protocol):
 class Silence:
     """An audience of nobody."""
 
-    def watched(self, run_id: str) -> bool:
+    async def watched(self, tenant: str, run_id: str) -> bool:
         return False
 
     async def stored(self, tenant: str, run_id: str, entries: Sequence[Entry]) -> None: ...

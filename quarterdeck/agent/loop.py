@@ -339,7 +339,7 @@ class _Advance:
 
     async def _ask(self) -> None:
         model = self.loop.models.get(self.spec.model)
-        if self.loop.audience.watched(self.ledger.run_id):
+        if await self.loop.audience.watched(self.ledger.tenant, self.ledger.run_id):
             await self.ledger.commit()  # who watches hears of what was before the pieces of what comes
         state = self.ledger.state
         early = self.ledger.commit_in_time()

@@ -41,10 +41,12 @@ __all__ = [
     "NodeStarted",
     "PauseRequested",
     "ResumeRequested",
+    "RetryRequested",
     "Retrieved",
     "RunCancelled",
     "RunFailed",
     "RunStarted",
+    "StateFolded",
     "Steer",
     "ToolReturned",
     "ToolStarted",
@@ -59,6 +61,8 @@ class RunStarted:
     Attributes:
         history: Earlier exchanges of the session, bounded: questions and settled answers, no tool traffic.
         deadline: When the caller stops waiting for the run to end, None for never.
+        span_id: Of the request that began it, 16 hexadecimal digits: the parent of the spans of its workers.
+        forked_from, forked_at: The run whose events up to that seq are the beginning of this one.
     """
 
     kind: ClassVar[str] = "run_started"
@@ -76,6 +80,9 @@ class RunStarted:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
     node: str | None = None
+    span_id: str | None = None
+    forked_from: str | None = None
+    forked_at: int = 0
     v: int = 1
 
 
@@ -369,6 +376,27 @@ class ContextCompacted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateFolded:
+    """What all events up to `upto` fold to, so that a long run need not be folded from its beginning each time.
+
+    A claim begins with the newest of these and goes on with the events after `upto`; the older ones stay for whoever reads
+    the history.
+
+    Attributes:
+        state: The state as JSON values.
+    """
+
+    kind: ClassVar[str] = "state_folded"
+    upto: int
+    state: Mapping[str, Any]
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"f:{self.upto}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted:
     """A node of a topology began."""
 
@@ -448,22 +476,30 @@ class FinalAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailed:
-    """The run ended without an answer.
+    """The run ended without an answer, unless somebody has it tried again.
 
     Attributes:
         poison: It crashed its worker again and again; it is listed as a dead letter.
     """
 
     kind: ClassVar[str] = "run_failed"
+    key: ClassVar[None] = None  # it may fail again after a retry
     code: str
     error: str
     stop_reason: StopReason = StopReason.FAILED
     poison: bool = False
     v: int = 1
 
-    @property
-    def key(self) -> str:
-        return "end"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequested:
+    """Somebody wants a failed run to go on from where it failed. Calls keep their idempotency keys."""
+
+    kind: ClassVar[str] = "retry_requested"
+    key: ClassVar[None] = None
+    by: str
+    reason: str = ""
+    v: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -506,7 +542,9 @@ Event = (
     | CancelRequested
     | PauseRequested
     | ResumeRequested
+    | RetryRequested
     | ContextCompacted
+    | StateFolded
     | NodeStarted
     | NodeSkipped
     | ChildStarted

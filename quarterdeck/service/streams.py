@@ -90,7 +90,7 @@ class Hub:
             else:
                 del self._readers[run_id]
 
-    def watched(self, run_id: str) -> bool:
+    async def watched(self, tenant: str, run_id: str) -> bool:
         return any(reader.deltas for reader in self._readers.get(run_id, ()))
 
     async def stored(self, tenant: str, run_id: str, entries: Sequence[Entry]) -> None:

@@ -36,6 +36,7 @@ class RunRow:
         head: Seq of the last event.
         attempts: Claims since a worker last appended.
         wake_at: When it wants to be advanced again, None for not by time.
+        code: Of the error a failed run ended with: ``poison`` for a dead letter; None for others.
     """
 
     run_id: str
@@ -49,6 +50,7 @@ class RunRow:
     wake_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class Claim:
     Attributes:
         epoch: The fence: appends with an older epoch are refused.
         attempts: Which claim this is since a worker last appended, from 1.
-        entries: Everything that happened so far.
+        entries: Everything that happened so far; of a long run, its newest `StateFolded` and what came after the state in it.
     """
 
     run_id: str
@@ -139,8 +141,15 @@ Beside = Put | Audit  # what may be written in the transaction of an event
 class Journal(Protocol):
     """The runs of all tenants. Safe to use from many tasks; every method may raise StoreUnavailable."""
 
-    async def create(self, tenant: str, run_id: str, started: Entry, *, beside: Sequence[Beside] = ()) -> bool:
-        """Begin a run, status ready. `started.event` is a RunStarted. False if the run id exists: nothing is written."""
+    async def create(
+        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+    ) -> bool:
+        """Begin a run, status ready. False if the run id exists: nothing is written.
+
+        Args:
+            started: Its event is a RunStarted.
+            then: Events that follow at once: those of the run it is a fork of.
+        """
         ...
 
     async def claim(self, tenant: str, run_id: str) -> Claim | None:
@@ -175,8 +184,9 @@ class Journal(Protocol):
     async def post(self, tenant: str, run_id: str, entry: Entry, *, beside: Sequence[Beside] = ()) -> bool:
         """Append from outside (approval, steer, cancel), without an epoch. A waiting run becomes ready.
 
-        A paused run becomes ready only by a ResumeRequested or CancelRequested. Returns False if the run ended, is
-        unknown, or has the key: nothing is written then. Raises Conflict as `append` does.
+        A paused run becomes ready only by a ResumeRequested or CancelRequested, a failed one by a RetryRequested, which
+        also counts its attempts anew. Returns False if the run ended otherwise, is unknown, or has the key: nothing is
+        written then. Raises Conflict as `append` does.
         """
         ...
 
@@ -195,6 +205,7 @@ class Journal(Protocol):
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        code: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
@@ -208,6 +219,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def heads(self, runs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, RunStatus]]:
+        """Seq of the last event and status of each of these (tenant, run id) that exists: for whoever follows many runs."""
+        ...
+
     async def put_blob(self, tenant: str, data: bytes) -> str:
         """Keep bytes under their SHA-256 (hexadecimal), once per tenant."""
         ...
@@ -217,7 +232,10 @@ class Journal(Protocol):
         ...
 
     async def purge(self, before: datetime) -> int:
-        """Delete ended runs last touched before an instant, and blobs nothing refers to. Returns the number of runs."""
+        """Delete ended runs last touched before an instant, the records whose `ref` they are, and blobs nothing refers to.
+
+        A fork has its own events and keeps the blobs alive it shares. Returns the number of runs.
+        """
         ...
 
     async def probe(self) -> None:

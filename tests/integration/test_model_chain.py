@@ -57,7 +57,7 @@ class Watched(Silence):
     def __init__(self) -> None:
         self.pieces: list[str] = []
 
-    def watched(self, run_id: str) -> bool:
+    async def watched(self, tenant: str, run_id: str) -> bool:
         return True
 
     async def delta(self, tenant: str, run_id: str, delta: Delta) -> None:

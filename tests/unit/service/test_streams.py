@@ -44,11 +44,11 @@ async def test_run_is_watched_only_while_somebody_wants_the_pieces_of_replies() 
     hub = Hub()
 
     with hub.reader(RUN, deltas=False):
-        waiting = hub.watched(RUN)
+        waiting = await hub.watched("acme", RUN)
         with hub.reader(RUN, deltas=True):
-            watching = hub.watched(RUN)
+            watching = await hub.watched("acme", RUN)
 
-    assert (waiting, watching, hub.watched(RUN)) == (False, True, False)
+    assert (waiting, watching, await hub.watched("acme", RUN)) == (False, True, False)
 
 
 async def test_reader_that_lies_behind_is_cut_and_the_others_are_not() -> None:
