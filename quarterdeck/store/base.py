@@ -60,7 +60,7 @@ class Claim:
     Attributes:
         epoch: The fence: appends with an older epoch are refused.
         attempts: Which claim this is since a worker last appended, from 1.
-        entries: Everything that happened so far; of a long run, its newest `StateFolded` and what came after the state in it.
+        entries: Everything that happened so far; of a long run, its newest `StateFolded` and what came after that state.
     """
 
     run_id: str
