@@ -10,7 +10,12 @@ from quarterdeck.core.errors import Misconfigured
 
 __all__ = ["BREAKERS", "INDEXES", "PROVIDERS", "STORES", "resolve"]
 
-STORES: Mapping[str, str] = {"sqlite": "quarterdeck.store.sqlite_store:open_sqlite"}
+_POSTGRES = "quarterdeck.store.postgres_store:open_postgres"
+STORES: Mapping[str, str] = {
+    "sqlite": "quarterdeck.store.sqlite_store:open_sqlite",
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+}
 INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
 _REDIS_BREAKER = "quarterdeck.store.breaker_redis:RedisBreaker"
 BREAKERS: Mapping[str, str] = {"redis": _REDIS_BREAKER, "rediss": _REDIS_BREAKER, "unix": _REDIS_BREAKER}

@@ -42,6 +42,10 @@ class Announced:
                 self._ids.clear()
             async for entry in self._journal.read(tenant, run_id):
                 if isinstance(entry.event, RunStarted):
-                    self._ids[run_id] = {"request_id": entry.event.request_id, "trace_id": entry.event.trace_id}
+                    self._ids[run_id] = {
+                        "request_id": entry.event.request_id,
+                        "trace_id": entry.event.trace_id,
+                        "parent_span_id": entry.event.span_id,
+                    }
                 break
         return self._ids.get(run_id, {})

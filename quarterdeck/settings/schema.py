@@ -253,9 +253,24 @@ class StoreSettings(_Section):
     data: Path = Field(
         Path(".quarterdeck"), description="Folder of databases and keys, relative to the configuration folder."
     )
-    database_url: SecretStr | None = Field(None, description="sqlite:///FOLDER of the journal; None for `data`.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="Where runs rest: sqlite:///FOLDER for one server, postgresql://USER@HOST/DATABASE for many; None for "
+        "SQLite in `data`.",
+    )
+    max_connections: int = Field(10, ge=2, le=500, description="Connections of one process to Postgres.")
     redis_url: SecretStr | None = Field(
-        None, description="redis://HOST:PORT/DATABASE; replicas share circuits there. None: each its own."
+        None,
+        description="redis://HOST:PORT/DATABASE; replicas share circuits and pass on live pieces of replies there. None: each "
+        "has its own circuits, and streams carry stored events only from runs that other processes advance.",
+    )
+    state_url: SecretStr | None = Field(
+        None,
+        description="Where snapshots rest: file:///FOLDER, redis://..., s3://BUCKET/PREFIX?endpoint=..&region=..; None for the "
+        "database.",
+    )
+    keep_days: float | None = Field(
+        None, gt=0, description="Days after which ended runs are deleted with all they hold; the audit log stays. None: never."
     )
 
 
@@ -279,6 +294,14 @@ class WorkerSettings(_Section):
     """Who advances runs."""
 
     concurrency: int = Field(50, ge=1, le=10_000, description="Runs advanced at once.")
+    in_server: bool = Field(
+        True, description="Whether a server advances runs too; false where `quarterdeck worker` processes do. Needs Postgres."
+    )
+    heartbeat_s: Seconds = Field(2.0, description="Seconds between two signs of life of a worker. Postgres only.")
+    stalled_s: Seconds = Field(
+        10.0, description="Seconds without one after which its runs are given to others. Postgres only."
+    )
+    stop_s: float = Field(25.0, ge=0, le=25, description="Seconds a worker's running turns get at SIGTERM.")
 
 
 class LogSettings(_Section):

@@ -1,4 +1,4 @@
-"""One server per data folder: two embedded dispatchers on one database would fence each other for ever."""
+"""One at a time per data folder: two embedded dispatchers on one database would fence each other for ever."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ __all__ = ["FolderLock"]
 class FolderLock:
     """Holds a data folder for this process. The system lets go of it when the process ends, however it ends."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, name: str = "server", wait: bool = False) -> None:
+        """
+        Args:
+            name: What is locked in the folder: ``server``, or ``setup`` for what processes that share it do in turn.
+            wait: Block until it is free, instead of refusing.
+        """
         self._folder = Path(folder)
+        self._name = f"{name}.lock"
+        self._wait = wait
         self._file: int | None = None
 
     def acquire(self) -> None:
@@ -30,11 +37,11 @@ class FolderLock:
             return
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            file = os.open(self._folder / self._name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreUnavailable(f"the data folder {self._folder} cannot be used: {error.strerror}") from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if self._wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(file)

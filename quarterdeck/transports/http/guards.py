@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -58,7 +59,8 @@ class Envelope:
         state["request_id"] = given if _REQUEST_ID.match(given) else new_id()
         trace = _TRACEPARENT.match(headers.get("traceparent", ""))
         state["trace_id"] = trace[1] if trace and set(trace[1]) != {"0"} else new_id()
-        with bound(request_id=state["request_id"], trace_id=state["trace_id"]):
+        state["span_id"] = os.urandom(8).hex()
+        with bound(request_id=state["request_id"], trace_id=state["trace_id"], span_id=state["span_id"]):
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,109 @@
+"""What rests where: the databases of a configured folder, opened by their URLs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from anyio import to_thread
+
+from quarterdeck.app.implementations import INDEXES, STORES, resolve
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.knowledge.base import KnowledgeIndex
+from quarterdeck.settings import Configuration
+from quarterdeck.store.base import Journal, KeyValue, Records
+from quarterdeck.store.lock import FolderLock
+
+__all__ = ["Store", "database", "in_turn", "open_index", "opened_store", "shared"]
+
+_SERVING_WAIT_S = 0.8  # a request that cannot be stored is refused within a second
+_WORKING_WAIT_S = 10.0  # a run that is being advanced has time
+
+
+class Store(Protocol):
+    """What rests in one database, under the protocols it is used by."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def records(self) -> Records: ...
+
+    @property
+    def keyvalue(self) -> KeyValue: ...
+
+    async def close(self) -> None: ...
+
+
+@contextlib.asynccontextmanager
+async def opened_store(configuration: Configuration, *, serving: bool) -> AsyncIterator[Store]:
+    """Journal, records and state of a folder, brought to this version, while the block lasts.
+
+    Args:
+        serving: Somebody waits for what is stored, so that a database that does not answer is an error at once.
+
+    Raises:
+        Misconfigured: There is no such engine, or another server holds the data of an engine that is for one.
+        SchemaMismatch: It was written by a newer or another program.
+        StoreUnavailable: It cannot be opened.
+    """
+    url = database(configuration)
+    scheme = _scheme(url)
+    opener = resolve(STORES, scheme, "store")
+    async with contextlib.AsyncExitStack() as stack:
+        store: Store
+        if shared(configuration):
+            connections = configuration.settings.store.max_connections
+            wait_s = _SERVING_WAIT_S if serving else _WORKING_WAIT_S
+            store = await opener(url, wait_s=wait_s, max_connections=connections)
+        else:
+            stack.enter_context(FolderLock(configuration.data))
+            store = opener(_path(url, configuration.folder))
+        stack.push_async_callback(store.close)
+        yield store
+
+
+def database(configuration: Configuration) -> str:
+    """URL of the journal. It may hold a password."""
+    url = configuration.settings.store.database_url
+    return url.get_secret_value() if url else f"sqlite:///{configuration.data}"
+
+
+def shared(configuration: Configuration) -> bool:
+    """True if several processes may work on the journal at once."""
+    return _scheme(database(configuration)) != "sqlite"
+
+
+@contextlib.asynccontextmanager
+async def in_turn(configuration: Configuration) -> AsyncIterator[None]:
+    """What processes that share a data folder do one after the other: making keys, bringing in documents."""
+    lock = FolderLock(configuration.data, name="setup", wait=True)
+    await to_thread.run_sync(lock.acquire)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+async def open_index(configuration: Configuration) -> KnowledgeIndex:
+    """The knowledge index of a folder; to be closed by the caller."""
+    url = configuration.settings.knowledge.index_url
+    given = url.get_secret_value() if url else f"sqlite:///{configuration.data / 'knowledge.db'}"
+    kind = resolve(INDEXES, _scheme(given), "knowledge index")
+    configuration.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # documents of every group will lie in it
+    index: KnowledgeIndex = await kind.open(_path(given, configuration.folder))
+    return index
+
+
+def _scheme(url: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    if not separator:  # the rest of a URL may hold a password, so it stays out of messages
+        raise Misconfigured("a store is named by a URL such as sqlite:///path")
+    return scheme
+
+
+def _path(url: str, folder: Path) -> Path:
+    """Three slashes: relative to the folder; four: absolute."""
+    return folder / url.partition("://")[2].removeprefix("/")
