@@ -48,6 +48,7 @@ class Question:
     idempotency_key: str | None = None
     request_id: str | None = None
     trace_id: str | None = None
+    span_id: str | None = None
     tags: Mapping[str, str] | None = None
 
 
@@ -219,6 +220,7 @@ class Desk:
             session_id=session_id,
             history=history,
             trace_id=question.trace_id,
+            span_id=question.span_id,
             request_id=question.request_id,
             tags=question.tags or {},
         )
