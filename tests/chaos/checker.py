@@ -65,6 +65,8 @@ def _check_run(
     run_id: str, entries: Sequence[Entry], arrived: Sequence[Mapping[str, Any]], applied: Counter[str]
 ) -> list[str]:
     found: list[str] = []
+    if not entries:
+        return [f"lost: run {run_id} is gone"]
     if not isinstance(entries[-1].event, FinalAnswer):
         found.append(f"lost: run {run_id} did not end; its last event is {entries[-1].event.kind}")
     if [entry.seq for entry in entries] != list(range(1, len(entries) + 1)):

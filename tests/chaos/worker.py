@@ -1,6 +1,6 @@
-"""The process that is killed: the product's own loop and dispatcher over SQLite, with tools that act on the world.
+"""The process that is killed: the product's own loop, store and dispatcher, with tools that act on the world.
 
-Run as ``python -m tests.chaos.worker FOLDER WORLD_PORT SABOTAGE``; it prints ``ready``. Sabotages are deliberately broken
+Run as ``python -m tests.chaos.worker ENGINE WORLD_PORT SABOTAGE``; it prints ``ready``. Sabotages are deliberately broken
 variants, which the checker must find out: without them it would prove nothing.
 """
 
@@ -12,7 +12,6 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,10 +23,9 @@ from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy.decide import Policy
 from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal
-from quarterdeck.store.sqlite_store import open_sqlite
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
-from quarterdeck.workflow.dispatch import LocalDispatcher
+from tests.chaos import engines
 from tests.chaos.plan import SPEC, Clerk
 
 TOOL_TIMEOUT_S = 2.0
@@ -128,24 +126,25 @@ class Specs:
         return SPEC
 
 
-async def main(folder: Path, port: int, sabotage: str) -> None:
-    store = open_sqlite(folder)
+async def main(where: str, port: int, sabotage: str) -> None:
     registry = Registry(Outside(port, sabotage).tools())
-    journal: Any = Forgetful(store.journal) if sabotage == "no-journal" else store.journal
-    loop = Loop(
-        journal=journal,
-        records=store.records,
-        specs=Specs(),
-        models=Clerk(),
-        toolbox=registry,
-        policy=Policy.default(registry.tools),
-        directory=People(),
-        audience=Silence(),
-        doubt_grace_s=GRACE_S,
-    )
-    print("ready", flush=True)
-    await LocalDispatcher(journal, scan_s=0.02).serve(loop.advance)
+    async with engines.store(where) as store:
+        journal: Any = Forgetful(store.journal) if sabotage == "no-journal" else store.journal
+        loop = Loop(
+            journal=journal,
+            records=store.records,
+            specs=Specs(),
+            models=Clerk(),
+            toolbox=registry,
+            policy=Policy.default(registry.tools),
+            directory=People(),
+            audience=Silence(),
+            doubt_grace_s=GRACE_S,
+        )
+        async with engines.dispatcher(where, journal) as dispatcher:
+            print("ready", flush=True)
+            await dispatcher.serve(loop.advance)
 
 
 if __name__ == "__main__":
-    anyio.run(main, Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    anyio.run(main, sys.argv[1], int(sys.argv[2]), sys.argv[3])
