@@ -13,6 +13,7 @@ import anyio
 
 from quarterdeck.agent.base import Audience
 from quarterdeck.agent.deciding import refusal
+from quarterdeck.agent.doubts import to_record
 from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.state import CallState
 from quarterdeck.core.context import Context
@@ -22,7 +23,7 @@ from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
 from quarterdeck.core.tools import Effect, ToolContext
 from quarterdeck.policy.base import Decider
-from quarterdeck.store.base import Audit
+from quarterdeck.store.base import Audit, Put
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor, Job
 
@@ -57,7 +58,8 @@ class Acting:
         tools = {call.call.id: self.toolbox.get(call.call.name) for call in calls}
         gone = [call for call in calls if call.started is not None and tools[call.call.id] is None]
         if gone:  # it was started, and nobody can call it again
-            self.ledger.stage(*(self._gone(call, label) for call in gone))
+            self.raise_doubts([call for call in gone if call.resolution is None])
+            self.ledger.stage(*(self._gone(call, label) for call in gone if call.resolution is not None))
             return
         jobs = [self._job(call.call, label) for call in calls]
         writes = {call_id for call_id, tool in tools.items() if tool is not None and not tool.is_read}
@@ -116,9 +118,7 @@ class Acting:
         gives = None if tool is None else self.policy.result_label(tool, label, self.context.principal)
         return Job(call=call, context=self._tool_context(call), label=label, gives=gives)
 
-    def _gone(self, call: CallState, label: Label) -> InDoubt | ToolReturned:
-        if call.resolution is None:
-            return self.in_doubt(call)
+    def _gone(self, call: CallState, label: Label) -> ToolReturned:
         why = f"Not done: there is no tool {call.call.name} any more that could repeat it."
         status = ResultStatus.REFUSED
         return ToolReturned(
@@ -185,12 +185,15 @@ class Acting:
         why = f"{decided.by} rejected it{reason}"
         return ToolReturned(result=refusal(call.call, "rejected", why, label))
 
-    def in_doubt(self, call: CallState) -> InDoubt:
-        """The question to a person what became of a started write."""
-        assert call.started is not None
-        assert call.started_at is not None  # next_step doubts only what was started
-        wait = timedelta(seconds=call.started.timeout_s + self.doubt_grace_s)
-        return InDoubt(id=call.call.id, started_seq=call.started_seq, not_before=call.started_at + wait)
+    def raise_doubts(self, calls: Sequence[CallState]) -> None:
+        """Stage the question to a person what became of each of these started writes."""
+        for call in calls:
+            assert call.started is not None
+            assert call.started_at is not None  # next_step doubts only what was started
+            wait = timedelta(seconds=call.started.timeout_s + self.doubt_grace_s)
+            event = InDoubt(id=call.call.id, started_seq=call.started_seq, not_before=call.started_at + wait)
+            row = to_record(self.ledger.run_id, self.ledger.state, call, event)
+            self.ledger.stage(event, beside=[Put(record=row, expect=0)])
 
     def resolved(self, call: CallState, label: Label) -> ToolReturned:
         """The result of a started write as a person tells it."""

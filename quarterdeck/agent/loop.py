@@ -21,6 +21,7 @@ from quarterdeck.agent.asking import ask
 from quarterdeck.agent.base import Audience, Directory, Models, Retriever, Specs
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
+from quarterdeck.agent.doubts import closed as doubts_closed
 from quarterdeck.agent.drafts import closed
 from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.next_step import (
@@ -219,9 +220,13 @@ class Loop:
             await ledger.commit(status=RunStatus.FAILED)
 
     async def withdrawn(self, ledger: Ledger) -> list[Put]:
-        """Rows that withdraw every draft of a run that ends before they were decided."""
+        """Rows that withdraw every draft and every doubt of a run that ends before a person has spoken."""
         await ledger.commit()  # a draft that is still staged has no row yet
-        return await closed(self.records, ledger.tenant, list(ledger.state.drafts), DraftStatus.WITHDRAWN, self.now())
+        drafts, doubts = list(ledger.state.drafts), list(ledger.state.doubts)
+        return [
+            *await closed(self.records, ledger.tenant, drafts, DraftStatus.WITHDRAWN, self.now()),
+            *await doubts_closed(self.records, ledger.tenant, ledger.run_id, doubts),
+        ]
 
 
 class _Offered:
@@ -331,7 +336,7 @@ class _Advance:
             case Refuse(calls):
                 self.ledger.stage(*(self.acting.rejected(call, self._seen) for call in calls))
             case RaiseDoubt(calls):
-                self.ledger.stage(*map(self.acting.in_doubt, calls))
+                self.acting.raise_doubts(calls)
             case SettleDoubt(calls):
                 self.ledger.stage(*(self.acting.resolved(call, self._seen) for call in calls))
             case Cancel():

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
+from quarterdeck.agent.doubts import KIND, OPEN, RESOLVED, Doubt, from_record, id_of, moved
 from quarterdeck.agent.fold import fold
-from quarterdeck.agent.state import CallState, RunState
+from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict, Forbidden, NotFound
 from quarterdeck.core.events import DoubtResolved
-from quarterdeck.core.runs import RunStatus
-from quarterdeck.store.base import Audit, Entry, Journal
+from quarterdeck.store.base import Audit, Beside, Entry, Journal, Records
 from quarterdeck.workflow.base import Dispatcher
 
-__all__ = ["Doubt", "Effects"]
+__all__ = ["Effects"]
 
 _RESOLVERS = ("approver", "operator", "admin")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
-    """A write that was started and whose end nobody saw.
-
-    Attributes:
-        not_before: Until then the worker that started it may still be alive, and no answer is taken.
-    """
-
-    run_id: str
-    call_id: str
-    tool: str
-    args: dict[str, Any]
-    started_at: datetime
-    not_before: datetime
-    requested_by: str
+_PAGE = 100  # rows read at once; those that may not be answered yet are passed over
 
 
 class Effects:
@@ -45,31 +28,27 @@ class Effects:
         self,
         *,
         journal: Journal,
+        records: Records,
         dispatcher: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._journal = journal
+        self._records = records
         self._dispatcher = dispatcher
         self._now = now
 
     async def doubts(self, principal: Principal, limit: int = 100) -> Sequence[Doubt]:
-        """Open doubts of the tenant's resting runs, newest run first. Raises Forbidden without a resolving role."""
+        """Open doubts of the tenant that may be resolved by now, newest first. Raises Forbidden without a resolving role."""
         _check_role(principal)
         found: list[Doubt] = []
-        for status in (RunStatus.WAITING, RunStatus.PAUSED):
-            async for run_id in self._resting(principal.tenant, status):
-                state = await self._state(principal.tenant, run_id)
-                found += [_doubt(run_id, state, call) for call in state.doubts]
-                if len(found) >= limit:
-                    return found[:limit]
-        return sorted(found, key=lambda doubt: doubt.run_id, reverse=True)
-
-    async def _resting(self, tenant: str, status: RunStatus) -> AsyncIterator[str]:
         before: str | None = None
-        while rows := await self._journal.runs(tenant, status=status, before=before, limit=100):
-            for row in rows:
-                yield row.run_id
-            before = rows[-1].run_id
+        while len(found) < limit:
+            rows = await self._records.find(principal.tenant, KIND, status=OPEN, before=before, limit=_PAGE)
+            found += [doubt for doubt in map(from_record, rows) if doubt.not_before <= self._now()]
+            if len(rows) < _PAGE:
+                break
+            before = rows[-1].id
+        return found[:limit]
 
     async def resolve(
         self,
@@ -105,7 +84,11 @@ class Effects:
             object=f"{run_id}:{call_id}:{call.call.name}",
             decision=f"doubt:{outcome}",
         )
-        if not await self._journal.post(principal.tenant, run_id, Entry(event=event), beside=(audit,)):
+        beside: list[Beside] = [audit]
+        record = await self._records.get(principal.tenant, KIND, id_of(run_id, call_id, call.started_seq))
+        if record is not None:
+            beside.append(moved(record, RESOLVED))
+        if not await self._journal.post(principal.tenant, run_id, Entry(event=event), beside=beside):
             raise Conflict(f"call {call_id} of run {run_id} has been resolved already")
         await self._dispatcher.wake(principal.tenant, run_id)
 
@@ -116,17 +99,3 @@ class Effects:
 def _check_role(principal: Principal) -> None:
     if not any(role in principal.roles for role in _RESOLVERS):
         raise Forbidden(f"resolving a started write needs one of the roles {', '.join(_RESOLVERS)}")
-
-
-def _doubt(run_id: str, state: RunState, call: CallState) -> Doubt:
-    assert call.doubt is not None
-    assert call.started_at is not None  # `doubts` lists only started calls with a doubt
-    return Doubt(
-        run_id=run_id,
-        call_id=call.call.id,
-        tool=call.call.name,
-        args=call.call.args,
-        started_at=call.started_at,
-        not_before=call.doubt.not_before,
-        requested_by=state.started.principal.user if state.started else "",
-    )

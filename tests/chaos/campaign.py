@@ -248,7 +248,7 @@ class _People:
         self._approvals = Approvals(
             journal=store.journal, records=store.records, dispatcher=_Unattended(), toolbox=Registry([])
         )
-        self._effects = Effects(journal=store.journal, dispatcher=_Unattended())
+        self._effects = Effects(journal=store.journal, records=store.records, dispatcher=_Unattended())
 
     def no_more_runs(self) -> None:
         self._begin_more = False

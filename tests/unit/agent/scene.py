@@ -128,7 +128,9 @@ class Scene:
             toolbox=self.registry,
             now=self.clock,
         )
-        self.effects = Effects(journal=self.store.journal, dispatcher=self.dispatcher, now=self.clock)
+        self.effects = Effects(
+            journal=self.store.journal, records=self.store.records, dispatcher=self.dispatcher, now=self.clock
+        )
 
     def new_loop(self, journal: Journal | None = None) -> Loop:
         """Another worker over the same store."""

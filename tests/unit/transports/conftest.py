@@ -212,7 +212,7 @@ async def served() -> AsyncIterator[Served]:
             dispatcher=worker,  # type: ignore[arg-type]
             toolbox=Registry(),
         ),
-        effects=Effects(journal=store.journal, dispatcher=worker),  # type: ignore[arg-type]
+        effects=Effects(journal=store.journal, records=store.records, dispatcher=worker),  # type: ignore[arg-type]
         access=Access(USERS, {}, keyless=True),
         checks={"journal": check},
         version="0",
