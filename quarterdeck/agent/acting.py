@@ -5,7 +5,7 @@ The start of a write is durable before it happens, its result as soon as it is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,19 +15,22 @@ from quarterdeck.agent.base import Audience
 from quarterdeck.agent.deciding import refusal
 from quarterdeck.agent.doubts import to_record
 from quarterdeck.agent.ledger import Commit, Ledger
+from quarterdeck.agent.operations import Begin, Busy, Known, Operations, Unsure
 from quarterdeck.agent.state import CallState
 from quarterdeck.core.context import Context
 from quarterdeck.core.events import Delta, InDoubt, ToolReturned, ToolStarted
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
-from quarterdeck.core.tools import Effect, ToolContext
+from quarterdeck.core.tools import Effect, Tool, ToolContext
 from quarterdeck.policy.base import Decider
 from quarterdeck.store.base import Audit, Put
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor, Job
 
 __all__ = ["Acting"]
+
+_LOOK_AGAIN_S = 0.05  # how soon a call looks again whether another one has done what it was to do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Acting:
     ledger: Ledger
     toolbox: Toolbox
     executor: Executor
+    operations: Operations
     policy: Decider
     context: Context
     audience: Audience
@@ -59,16 +63,25 @@ class Acting:
         gone = [call for call in calls if call.started is not None and tools[call.call.id] is None]
         if gone:  # it was started, and nobody can call it again
             self.raise_doubts([call for call in gone if call.resolution is None])
-            self.ledger.stage(*(self._gone(call, label) for call in gone if call.resolution is not None))
+            await self._close([(call, self._gone(call, label)) for call in gone if call.resolution is not None])
             return
-        jobs = [self._job(call.call, label) for call in calls]
+        begun: Mapping[str, Begin] = {}
+        if any(tool is not None and tool.key_args for tool in tools.values()):
+            # Should another run claim the same operation first, only the starts are dropped, not what led to them.
+            if await self.ledger.commit() is not Commit.ALONE:
+                return
+            calls, begun = await self._unclaimed(calls, tools, label)
+            if not calls:
+                return
+        jobs = [self._job(call.call, label, begun.get(call.call.id)) for call in calls]
+        tools = {call.call.id: tools[call.call.id] for call in calls}
         writes = {call_id for call_id, tool in tools.items() if tool is not None and not tool.is_read}
         if writes:
             # A write that began is left to end: cutting it would leave it in doubt.
             with anyio.CancelScope(shield=True) as scope:
                 self.writing.add(scope)
                 try:
-                    await self._write(jobs, [call for call in calls if call.call.id in writes], label)
+                    await self._write(jobs, [call for call in calls if call.call.id in writes], label, begun)
                 finally:
                     self.writing.discard(scope)
         elif all(tool is None or tool.effect is Effect.READ for tool in tools.values()):
@@ -77,13 +90,52 @@ class Acting:
             await self.ledger.commit()
             await self._read(jobs)
 
-    async def _write(self, jobs: Sequence[Job], writes: Sequence[CallState], label: Label) -> None:
+    async def _unclaimed(
+        self, calls: Sequence[CallState], tools: Mapping[str, Tool | None], label: Label
+    ) -> tuple[Sequence[CallState], Mapping[str, Begin]]:
+        """The calls to execute now, and the business operations they claim; of the others it is staged what is known.
+
+        Those whose operation another call is at are left for later; if there are no others, a moment is waited.
+        """
+        left: list[CallState] = []
+        begun: dict[str, Begin] = {}
+        busy = False
+        for call in calls:
+            tool = tools[call.call.id]
+            if tool is None or not tool.key_args:
+                left.append(call)
+                continue
+            prepared = self.executor.prepare(call.call, label)
+            if isinstance(prepared, ToolResult):  # its schema has changed since it was decided
+                self._stage_known(call, prepared)
+                continue
+            match await self.operations.look(call, prepared, tool, label):
+                case Begin() as begin if all(begin.id != other.id for other in begun.values()):
+                    begun[call.call.id] = begin
+                    left.append(call)
+                case Begin() | Busy():
+                    busy = True
+                case Known(result=result):
+                    self._stage_known(call, result)
+                case Unsure(id=operation):
+                    # Nothing is executed: the start makes it as uncertain as the one it repeats, and a person is asked.
+                    self.ledger.stage(self._start(call, operation))
+        if busy and not left:
+            await anyio.sleep(_LOOK_AGAIN_S)
+        return left, begun
+
+    async def _write(
+        self, jobs: Sequence[Job], writes: Sequence[CallState], label: Label, begun: Mapping[str, Begin]
+    ) -> None:
         attempts = {call.call.id: self._next_attempt(call) for call in writes}
-        self.ledger.stage(*(self._start(call) for call in writes))
+        starts = [self._start(call, begun[call.call.id].id if call.call.id in begun else None) for call in writes]
+        self.ledger.stage(*starts, beside=[begin.row for begin in begun.values()])
         if await self.ledger.commit() is Commit.DROPPED:
             return
         if self.ledger.state.cancel is not None:  # it came while the starts were written: none of them has run
-            self.ledger.stage(*(self._not_run(call, label) for call in writes))
+            for call in writes:
+                not_run = self._not_run(call, label)
+                self.ledger.stage(not_run, beside=self.operations.settled(not_run.result))
             return
 
         async def done(result: ToolResult) -> None:
@@ -93,7 +145,8 @@ class Acting:
             elif result.error == "timeout" or (attempt > 1 and result.error == "not_started"):
                 return  # nobody knows whether it happened, as if its worker had died; its start stands in the journal
             else:
-                self.ledger.stage(ToolReturned(result=result), beside=[self._effect(result)])
+                beside = (self._effect(result), *self.operations.settled(result))
+                self.ledger.stage(ToolReturned(result=result), beside=beside)
                 await self.ledger.commit()
 
         await self.executor.run_all(jobs, parallel=self.parallel, done=done)
@@ -112,11 +165,15 @@ class Acting:
         finally:
             await early.over()
 
-    def _job(self, call: ToolCall, label: Label) -> Job:
+    def _stage_known(self, call: CallState, result: ToolResult) -> None:
+        beside = (self._effect(result),) if result.cached else ()
+        self.ledger.stage(ToolReturned(result=result), beside=beside)
+
+    def _job(self, call: ToolCall, label: Label, begun: Begin | None) -> Job:
         """The call, and the label policy gives to what its tool returns."""
         tool = self.toolbox.get(call.name)
         gives = None if tool is None else self.policy.result_label(tool, label, self.context.principal)
-        return Job(call=call, context=self._tool_context(call), label=label, gives=gives)
+        return Job(call=call, context=self._tool_context(call, begun), label=label, gives=gives)
 
     def _gone(self, call: CallState, label: Label) -> ToolReturned:
         why = f"Not done: there is no tool {call.call.name} any more that could repeat it."
@@ -139,20 +196,21 @@ class Acting:
             )
         )
 
-    def _start(self, call: CallState) -> ToolStarted:
+    def _start(self, call: CallState, operation: str | None) -> ToolStarted:
         tool = self.toolbox.get(call.call.name)
         assert tool is not None  # only writes that are registered are started
         return ToolStarted(
             id=call.call.id,
             name=tool.name,
             args_hash=content_hash(call.call.args),
-            idem_key=f"{self.ledger.run_id}:{call.call.id}",
+            idem_key=operation or f"{self.ledger.run_id}:{call.call.id}",
             attempt=self._next_attempt(call),
             timeout_s=tool.timeout_s,
             idempotent=tool.idempotent,
+            operation=operation,
         )
 
-    def _tool_context(self, call: ToolCall) -> ToolContext:
+    def _tool_context(self, call: ToolCall, begun: Begin | None) -> ToolContext:
         async def emit(text: str) -> None:
             delta = Delta(kind="progress", text=text, turn=self.ledger.state.turn, call_id=call.id)
             await self.audience.delta(self.ledger.tenant, self.ledger.run_id, delta)
@@ -161,18 +219,19 @@ class Acting:
             principal=self.context.principal,
             run_id=self.ledger.run_id,
             call_id=call.id,
-            idempotency_key=f"{self.ledger.run_id}:{call.id}",
+            idempotency_key=begun.id if begun else f"{self.ledger.run_id}:{call.id}",
             deadline=self.context.deadline,
             emit=emit,
         )
 
     def _effect(self, result: ToolResult) -> Audit:
+        how = ":cached" if result.cached else "" if result.error is None else f":{result.error}"
         return Audit(
             actor=f"agent:{self.agent}",
             subject=f"user:{self.context.principal.user}",
             action="effect",
             object=f"{self.ledger.run_id}:{result.call_id}:{result.name}",
-            decision=result.status if result.error is None else f"{result.status}:{result.error}",
+            decision=f"{result.status}{how}",
         )
 
     def rejected(self, call: CallState, label: Label) -> ToolReturned:
@@ -195,8 +254,15 @@ class Acting:
             row = to_record(self.ledger.run_id, self.ledger.state, call, event)
             self.ledger.stage(event, beside=[Put(record=row, expect=0)])
 
-    def resolved(self, call: CallState, label: Label) -> ToolReturned:
-        """The result of a started write as a person tells it."""
+    async def settle_doubts(self, calls: Sequence[CallState], label: Label) -> None:
+        """Stage the results of started writes as people tell them."""
+        await self._close([(call, self._resolved(call, label)) for call in calls])
+
+    async def _close(self, ends: Sequence[tuple[CallState, ToolReturned]]) -> None:
+        for call, returned in ends:
+            self.ledger.stage(returned, beside=await self.operations.resolved(call, returned.result))
+
+    def _resolved(self, call: CallState, label: Label) -> ToolReturned:
         resolution = call.resolution
         assert resolution is not None  # next_step settles only what was resolved
         done = resolution.outcome == "done"

@@ -43,6 +43,7 @@ from quarterdeck.agent.next_step import (
     Wait,
     next_step,
 )
+from quarterdeck.agent.operations import Operations
 from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.context import Context, Principal
@@ -273,6 +274,7 @@ class _Advance:
             ledger=ledger,
             toolbox=self.tools,
             executor=self.executor,
+            operations=Operations(loop.records, self.context, now=loop.now, grace_s=loop.doubt_grace_s),
             policy=loop.policy,
             context=self.context,
             audience=loop.audience,
@@ -338,7 +340,7 @@ class _Advance:
             case RaiseDoubt(calls):
                 self.acting.raise_doubts(calls)
             case SettleDoubt(calls):
-                self.ledger.stage(*(self.acting.resolved(call, self._seen) for call in calls))
+                await self.acting.settle_doubts(calls, self._seen)
             case Cancel():
                 await self._cancel()
 

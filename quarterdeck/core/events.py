@@ -160,6 +160,7 @@ class ToolStarted:
 
     Attributes:
         idempotent: Its target deduplicates by `idem_key`, so that after a crash it is called again.
+        operation: Id of the business operation, for a tool that has a key for those; it is the `idem_key` then.
     """
 
     kind: ClassVar[str] = "tool_started"
@@ -170,6 +171,7 @@ class ToolStarted:
     attempt: int
     timeout_s: float
     idempotent: bool = False
+    operation: str | None = None
     v: int = 1
 
     @property

@@ -144,10 +144,13 @@ class ToolResult:
     Attributes:
         output: Text for the model: JSON of the value, or the error's explanation. Empty when `passages` are the result.
         error: Stable code of the failure (unknown_tool, invalid_arguments, not_started, timeout, exception,
-            unserialisable, too_many_calls, duplicate, denied, changed, rejected, expired, not_done), None when ok.
+            unserialisable, too_many_calls, duplicate, conflict, denied, changed, rejected, expired, not_done), None when
+            ok.
         passages: What a search found; they may be cited.
         duration_ms: Wall time of the execution, milliseconds.
         truncated: True when the output was cut to the tool's cap.
+        cached: Another call had done the same business operation, and this is what came of it then.
+        earlier: Run and call that did it, if whoever asks may know.
     """
 
     call_id: str
@@ -160,6 +163,8 @@ class ToolResult:
     duration_ms: float = 0.0
     attempt: int = 1
     truncated: bool = False
+    cached: bool = False
+    earlier: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -35,7 +35,8 @@ class ToolContext:
 
     Attributes:
         principal: On whose behalf it acts.
-        idempotency_key: ``run_id:call_id``, the same on every repeat of this call: hand it to the target.
+        idempotency_key: The same on every repeat of this call, and for a tool with a key on every call for the same business
+            operation: hand it to the target.
         deadline: Monotonic seconds.
         emit: Report progress to whoever watches the run.
     """
@@ -58,6 +59,7 @@ class Tool:
         run: Executes validated arguments; a returned tuple of ``Passage`` becomes citable.
         risk: 0 none, 1 low, 2 medium, 3 high.
         idempotent: The target deduplicates by the idempotency key; a started call of any other write is never repeated.
+        key_args: Arguments that name the business operation: among runs of a tenant, calls equal in these have one effect.
         identity_args: Who and where: recipient, path, url, account, id.
         content_args: Free text that goes out.
         scope: Right the caller must hold, None if none.
@@ -79,6 +81,7 @@ class Tool:
     effect: Effect = Effect.WRITE
     risk: int = 2
     idempotent: bool = False
+    key_args: tuple[str, ...] = ()
     identity_args: tuple[str, ...] = ()
     content_args: tuple[str, ...] = ()
     scope: str | None = None

@@ -29,7 +29,7 @@ _RISKS: Mapping[str, int] = {"none": 0, "low": 1, "medium": 2, "high": 3}
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "description", "sink"), (str,)),
     **dict.fromkeys(("idempotent", "trusted", "resolver", "needs_approval", "inline"), (bool,)),
-    **dict.fromkeys(("identity", "content"), (tuple, list)),
+    **dict.fromkeys(("key", "identity", "content"), (tuple, list)),
     **dict.fromkeys(("retries", "max_output_chars"), (int,)),
     "timeout_s": (int, float),
     "risk": (int, str),
@@ -51,6 +51,8 @@ class ToolOptions(TypedDict, total=False):
         effect: ``read``, ``read_egress``, ``write_local``, ``write``, ``write_egress``.
         risk: 0 to 3, or none, low, medium, high; the usual one of the effect if not said (reads 0, local 1, writes 2).
         idempotent: The target deduplicates by ``ctx.idempotency_key``.
+        key: Parameters that name the business operation of a write, such as ``("order_id",)``: however many runs of a tenant
+            ask for it, it is done once, and the others get its result.
         identity: Parameters that say who or where: recipient, path, url, account, id.
         content: Parameters with free text that goes out.
         sink: Who can read what is sent: ``user``, ``tenant``, ``emails(to,cc)``, ``users(assignee)``, ``groups(team)``.
@@ -70,6 +72,7 @@ class ToolOptions(TypedDict, total=False):
     effect: Effect | Literal["read", "read_egress", "write_local", "write", "write_egress"]
     risk: int | Literal["none", "low", "medium", "high"]
     idempotent: bool
+    key: tuple[str, ...]
     identity: tuple[str, ...]
     content: tuple[str, ...]
     sink: str
@@ -155,6 +158,7 @@ def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameTy
         effect=effect,
         risk=_USUAL_RISK[effect] if risk is None else risk,
         idempotent=said.get("idempotent", False),
+        key_args=tuple(said.get("key", ())),
         identity_args=tuple(said.get("identity", ())),
         content_args=tuple(said.get("content", ())),
         scope=said.get("scope"),
@@ -201,7 +205,7 @@ def _risk(name: str, options: ToolOptions) -> int | None:
 
 def _check(made: Tool, parameters: Parameters) -> None:
     known = parameters.names
-    for kind, named in (("identity", made.identity_args), ("content", made.content_args)):
+    for kind, named in (("key", made.key_args), ("identity", made.identity_args), ("content", made.content_args)):
         if missing := [each for each in named if each not in known]:
             raise Misconfigured(
                 f"tool {made.name}: {kind} names {', '.join(missing)}; it takes {', '.join(known) or 'nothing'}"
@@ -212,6 +216,8 @@ def _check(made: Tool, parameters: Parameters) -> None:
         raise Misconfigured(f"tool {made.name}: timeout_s must be above 0 and finite")
     if not 1 <= made.max_output_chars <= _MAX_OUTPUT_CHARS:
         raise Misconfigured(f"tool {made.name}: max_output_chars must be from 1 to {_MAX_OUTPUT_CHARS}")
+    if made.key_args and made.is_read:
+        raise Misconfigured(f"tool {made.name}: only a write has a key; a read may simply be repeated")
     if made.retries < 0 or (made.retries and not made.is_read):
         raise Misconfigured(f"tool {made.name}: only a read is tried again by itself; retries must be 0")
 

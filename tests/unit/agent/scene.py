@@ -107,10 +107,12 @@ class Scene:
         spec: AgentSpec | None = None,
         read_output: Callable[[str], Any] | None = None,
         retriever: Any = None,
+        store: Any = None,
+        clock: Any = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.model = Scripted(*replies)
-        self.store = MemoryStore(clock=self.clock)
+        self.store = store or MemoryStore(clock=self.clock)
         self.registry = Registry([as_tool(tool) for tool in tools])
         base = spec or AgentSpec(name="helper", model="test:scripted", instructions="Help.")
         self.spec = replace(base, tools=tuple(self.registry.names()), limits=limits or base.limits)
@@ -155,14 +157,14 @@ class Scene:
         await self.begin(text, **started)
         return await self.go_on()
 
-    async def begin(self, text: str = "Please help.", **started: Any) -> None:
-        label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{ANNA.user}"))
+    async def begin(self, text: str = "Please help.", principal: Principal = ANNA, **started: Any) -> None:
+        label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"))
         event = RunStarted(
             input=Message(role=Role.USER, parts=(Text(text=text, label=label),)),
             agent=self.spec.name,
             config_hash=content_hash(asdict(self.spec)),
             tenant=ANNA.tenant,
-            principal=ANNA,
+            principal=principal,
             **started,
         )
         await self.store.journal.create(ANNA.tenant, self.run_id, Entry(event=event))

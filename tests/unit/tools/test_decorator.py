@@ -218,6 +218,8 @@ def plain(value: str) -> None: ...
         (plain, {"risk": "huge"}, "huge"),
         (plain, {"identity": ("who",)}, "who"),
         (plain, {"content": ("what",)}, "what"),
+        (plain, {"key": ("which",)}, "key names which"),
+        (plain, {"key": ("value",), "effect": "read"}, "only a write has a key"),
         (plain, {"identity": ("value",), "content": ("value",)}, "either"),
         (plain, {"timeout_s": 0}, "timeout_s"),
         (plain, {"timeout_s": float("inf")}, "finite"),
