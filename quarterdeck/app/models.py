@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from quarterdeck.app.chains import Chains
+from quarterdeck.app.chains import Chains, prices
 from quarterdeck.app.implementations import PROVIDERS, resolve
 from quarterdeck.app.providers import KNOWN, Known, known
 from quarterdeck.core.context import Context
@@ -96,9 +96,17 @@ class ModelShelf:
                 raise Misconfigured(f"model {name!r} needs a key: set {variable}")
             self.warnings.append(f"{variable} is not set: the simulated model answers in place of {name}")
             return _simulated()
+        self._warn_of_price(name)
         connected = _Connected(name, how, configured, self._settings.models, self)
         mode = self._structured(name)
         return connected if mode == "native" else Structured(connected, mode)
+
+    def _warn_of_price(self, name: str) -> None:
+        kept = any(limit.max_usd is not None and limit.stops for limit in self._settings.budgets)
+        if kept and prices(self._settings.models).of(name) is None:
+            self.warnings.append(
+                f"{name} has no known price and will not be asked where a budget is in money: add it to models.prices"
+            )
 
     def _structured(self, name: str) -> Mode:
         chosen = self._settings.models.structured

@@ -113,15 +113,24 @@ class Allowance:
 
 
 class Budget(Protocol):
-    """What may be spent. Asked before a call and told of everything that is consumed. Implemented by the service."""
+    """What may be spent. Implemented by the service.
 
-    def allow(self, ctx: Context, model: str, request: ModelRequest) -> AbstractAsyncContextManager[Allowance]:
-        """Hold back what the call may cost while the block lasts; near a limit, wait until others have settled.
+    Asked once for a call, which model it may go to; asked again for each attempt at it, whoever makes it; and told of
+    everything that is consumed.
+    """
 
-        Raises on entry:
+    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> Allowance:
+        """Which model a call may go to; near a limit, wait until others have settled. Holds nothing back.
+
+        Raises:
             BudgetExceeded: Nothing is left.
             DeadlineExceeded: The caller's time was over before there was room.
+            Misconfigured: A limit cannot be kept: it is in money, and the model has no known price.
         """
+        ...
+
+    def hold(self, ctx: Context, model: str, request: ModelRequest) -> AbstractAsyncContextManager[None]:
+        """Hold back what one attempt may cost while the block lasts. Waits, and raises on entry, as `allow` does."""
         ...
 
     async def spend(self, ctx: Context, model: str, usage: Usage) -> None:

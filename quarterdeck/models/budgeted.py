@@ -1,4 +1,4 @@
-"""Asks a budget before every call, and asks a cheaper model where the budget says so."""
+"""Asks a budget before every call which model it may go to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["Budgeted"]
 
 
 class Budgeted:
-    """Holds a model to a budget. What is consumed is told to the budget further in, where the price is known."""
+    """Asks the model that a budget allows: the one that was named, or a cheaper one.
+
+    What each attempt may cost is held back further in, by `Metered`, where it is known whose price it will be.
+    """
 
     def __init__(self, model: Model, budget: Budget, cheaper: Callable[[str], Model]) -> None:
         """
@@ -28,7 +31,7 @@ class Budgeted:
         return self._model.name
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
-        async with self._budget.allow(ctx, self.name, request) as allowance:
-            model = self._model if allowance.model is None else self._cheaper(allowance.model)
-            completion = await model.complete(request, ctx, emit)
+        allowance = await self._budget.allow(ctx, self.name, request)
+        model = self._model if allowance.model is None else self._cheaper(allowance.model)
+        completion = await model.complete(request, ctx, emit)
         return routed(completion, f"budget: {allowance.note}" if allowance.note else "")

@@ -16,6 +16,8 @@ import anyio
 
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Forbidden, InvalidInput, ModelInvalid, QuarterdeckError, TooLarge, Unavailable
+from quarterdeck.core.labels import NOBODY, Label
+from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
 from quarterdeck.models.endpoint import Endpoint
@@ -24,6 +26,8 @@ from quarterdeck.models.tokens import count_tokens
 from quarterdeck.net.client import GuardedClient
 
 __all__ = ["Embedded", "Embedder", "OpenAIEmbedder"]
+
+_UNLABELLED = Label(readers=NOBODY)  # only their length is looked at
 
 Vector: TypeAlias = "array[float]"  # a string, since 3.11 cannot subscript the class
 
@@ -134,7 +138,7 @@ class OpenAIEmbedder:
             async def ask(batch: _Batch) -> None:
                 async with turn:
                     try:
-                        completion = await self._wrap(batch).complete(ModelRequest(messages=()), ctx)
+                        completion = await self._wrap(batch).complete(batch.request, ctx)
                     except QuarterdeckError as error:
                         # Told outside, since a task group would wrap it.
                         failures.append(error)
@@ -172,6 +176,12 @@ class _Batch:
         self._endpoint = endpoint
         self._payload = payload
         self._dim = dim
+
+    @property
+    def request(self) -> ModelRequest:
+        """What a budget needs to see of it: the texts, and that nothing is written."""
+        texts = tuple(Text(text=text, label=_UNLABELLED) for text in self._payload["input"])
+        return ModelRequest(messages=(Message(role=Role.USER, parts=texts),), max_tokens=0)
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
         started = time.monotonic()

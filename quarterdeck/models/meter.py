@@ -1,4 +1,4 @@
-"""Puts a price on every call and tells a budget of it."""
+"""Holds every attempt to a budget and tells the budget what it came to."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ __all__ = ["Metered"]
 
 
 class Metered:
-    """Tells a budget what each call consumed, in tokens and money, also of calls that were billed and failed.
+    """Asks a budget before each attempt, and tells it what the attempt consumed, also if it was billed and failed.
 
     Of a call whose caller left nobody knows what was billed, so it is estimated by the prompt and what was passed on.
 
-    It stands next to the provider, inside retries and fallbacks, so that each attempt is booked at its own model's price.
+    It stands next to the provider, inside retries and fallbacks, so that a budget sees each attempt for itself, at the price
+    of the model that makes it: between two attempts the money may have run out.
     """
 
     def __init__(self, model: Model, prices: Prices, budget: Budget | None = None) -> None:
@@ -36,6 +37,12 @@ class Metered:
         return self._model.name
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        if self._budget is None:
+            return await self._booked(request, ctx, emit)
+        async with self._budget.hold(ctx, self.name, request):
+            return await self._booked(request, ctx, emit)
+
+    async def _booked(self, request: ModelRequest, ctx: Context, emit: Emit | None) -> Completion:
         heard: list[str] = []
 
         async def hear(delta: Delta) -> None:

@@ -92,11 +92,12 @@ class _Purse:
 class Budgets:
     """Implements `models.base.Budget` over records of the store.
 
-    Exact to one call: a call begins only while something is left, and what it may cost at most is held back until it has
-    ended, so that of calls side by side only one can be the one that goes over. A call that may not fit beside those in
-    flight waits for them. Without limits, spending is only counted, and written within `flush_s`; with limits it is durable
-    before the reply goes on. Several processes count on the same rows, and each learns of the others' spending
-    when it writes its own: over all of them a limit is exact to one call of each.
+    Exact to one call to a provider, repeated calls and those of stand-ins included: each begins only while something is
+    left, and what it may cost at most is held back until it has ended, so that of calls side by side only one can be the one
+    that goes over. A call that may not fit beside those in flight waits for them. Without limits, spending is only counted,
+    and written within `flush_s`; with limits it is durable before the reply goes on. Several processes count on the same
+    rows, and each learns of the others' spending when it writes its own: over all of them a limit is exact to one call of
+    each.
     """
 
     def __init__(
@@ -120,23 +121,35 @@ class Budgets:
         self._stopping = anyio.Event()
         self._warned: set[object] = set()
 
-    @asynccontextmanager
-    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[Allowance]:
-        """Hold back what a call may cost while the block lasts.
+    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> Allowance:
+        """The model a call may go to, once there is room for one attempt at it. See `models.base.Budget`."""
+        while self._limits:
+            purses = self._purses(ctx, model)
+            cheaper = {limit.downgrade_to for limit in self._limits if limit.downgrade_to}
+            await self._load((*purses, *(purse for name in cheaper for purse in self._purses(ctx, name))))
+            allowance = self._allowance(purses)
+            chosen = allowance.model or model  # which may have a budget of its own
+            if self._room(ctx, chosen, request) is not None:
+                return allowance
+            await self._others_settled(ctx)
+        return Allowance()
 
-        Raises on entry:
-            BudgetExceeded: A limit that stops is spent.
-            DeadlineExceeded: The caller's time was over before there was room.
-            Misconfigured: A limit is in money and the model's price is unknown.
-        """
+    @asynccontextmanager
+    async def hold(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[None]:
+        """Hold back what one attempt may cost while the block lasts. See `models.base.Budget`."""
         if not self._limits:
-            yield Allowance()
+            yield
             return
-        allowance, purses, worst = await self._admit(ctx, model, request)
+        await self._load(self._purses(ctx, model))
+        while (room := self._room(ctx, model, request)) is None:
+            await self._others_settled(ctx)
+            await self._load(self._purses(ctx, model))  # another day may have begun
+        # Without an await since the last look, so that nobody else can have taken the room.
+        purses, worst = room
         for purse in purses:
             self._held.setdefault(purse.key, []).append(worst)
         try:
-            yield allowance
+            yield
         finally:
             for purse in purses:
                 self._release(purse.key, worst)
@@ -252,31 +265,28 @@ class Budgets:
         read = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
         usage = Usage(
             prompt_tokens=_AROUND + read // _BYTES_PER_TOKEN + prompt_tokens(request),
-            completion_tokens=request.max_tokens or max(_COMPLETION_TOKENS, self._longest.get(model, 0)),
+            completion_tokens=max(_COMPLETION_TOKENS, self._longest.get(model, 0))
+            if request.max_tokens is None
+            else request.max_tokens,
         )
         cost_usd = self._prices.cost_usd(model, usage)
         if cost_usd is None and any(purse.limit.max_usd is not None and purse.limit.stops for purse in purses):
             raise Misconfigured(f"there is a budget in money and {model} has no known price: add it to models.prices")
         return Tally(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, cost_usd=cost_usd or 0.0)
 
-    async def _admit(self, ctx: Context, model: str, request: ModelRequest) -> tuple[Allowance, list[_Purse], Tally]:
-        """What a call is allowed, the budgets it is spent from and what it may cost, once there is room for it.
+    async def _load(self, purses: Sequence[_Purse]) -> None:
+        for purse in purses:
+            await self._tallies.load(purse.tenant, purse.accounts)
 
-        Returns without an await since the last look, so that nobody else can have taken the room.
-        """
-        while True:
-            purses = self._purses(ctx, model)
-            cheaper = {limit.downgrade_to for limit in self._limits if limit.downgrade_to}
-            for purse in (*purses, *(purse for name in cheaper for purse in self._purses(ctx, name))):
-                await self._tallies.load(purse.tenant, purse.accounts)
-            allowance = self._allowance(purses)
-            if allowance.model is not None:
-                purses = self._purses(ctx, allowance.model)  # which may have a budget of its own
-            worst = self._worst(allowance.model or model, request, purses)
-            if self._has_room(purses, worst):
-                return allowance, purses, worst
-            with anyio.move_on_after(ctx.remaining_s()):
-                await self._settled.wait()
+    async def _others_settled(self, ctx: Context) -> None:
+        with anyio.move_on_after(ctx.remaining_s()):
+            await self._settled.wait()
+
+    def _room(self, ctx: Context, model: str, request: ModelRequest) -> tuple[list[_Purse], Tally] | None:
+        """The loaded budgets a call is spent from and what it may cost; None while others in flight leave no room."""
+        purses = self._purses(ctx, model)
+        worst = self._worst(model, request, purses)
+        return (purses, worst) if self._has_room(purses, worst) else None
 
     def _has_room(self, purses: Sequence[_Purse], worst: Tally) -> bool:
         """Whether a call fits beside those in flight; alone it always does while something is left."""

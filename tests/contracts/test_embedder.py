@@ -13,12 +13,21 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, ModelInvalid, ModelRefused, ModelUnavailable
+from quarterdeck.core.errors import (
+    BudgetExceeded,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelInvalid,
+    ModelRefused,
+    ModelUnavailable,
+)
 from quarterdeck.models.embeddings import Embedder, OpenAIEmbedder
 from quarterdeck.models.meter import Metered
 from quarterdeck.models.prices import Price, Prices
 from quarterdeck.models.retry import Constant, Retrying
 from quarterdeck.net import GuardedClient
+from quarterdeck.service.budgets import BudgetLimit, Budgets
+from quarterdeck.store.memory import MemoryStore
 from tests.provider import Provider, context, fails, responds, stalls
 
 DIM = 3
@@ -135,6 +144,17 @@ async def test_a_batch_is_repeated_and_priced_like_a_model_call(make: MakeEmbedd
     assert len(embedded.vectors) == 1
     assert embedded.usage.cost_usd == pytest.approx(2e-6)
     assert len(provider.requests) == 2
+
+
+async def test_batches_side_by_side_are_held_to_a_budget(make: MakeEmbedder, provider: Provider) -> None:
+    prices = Prices({})
+    budgets = Budgets(MemoryStore().records, prices, [BudgetLimit(scope="user", max_tokens=3)])
+    embedder = make(batch_size=1, concurrency=8, wrap=lambda model: Metered(model, prices, budgets))
+
+    with pytest.raises(BudgetExceeded):
+        await embedder.embed(list("abcdefgh"), context())
+
+    assert len(provider.requests) == 2  # of two tokens each
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, ModelUnavailable), (500, ModelUnavailable), (401, ModelRefused)])

@@ -80,9 +80,11 @@ async def simulated() -> AsyncIterator[Model]:
     yield SimulatedModel()
 
 
-def _budgets() -> Budgets:
+def budgeted(model: Model) -> Model:
     limit = BudgetLimit(scope="user", max_tokens=1_000_000)
-    return Budgets(MemoryStore().records, Prices.bundled(), [limit])
+    budgets = Budgets(MemoryStore().records, Prices.bundled(), [limit])
+    held = Metered(model, Prices.bundled(), budgets)
+    return Budgeted(held, budgets, lambda name: held)
 
 
 MODELS: Mapping[str, Callable[[], AbstractAsyncContextManager[Model]]] = {
@@ -94,7 +96,7 @@ MODELS: Mapping[str, Callable[[], AbstractAsyncContextManager[Model]]] = {
     "breaker": wrapped(lambda model: Breaking(model, MemoryBreaker())),
     "router": wrapped(lambda model: Routing(model, [Rule(name="other", use="x:y", agents=("other",))], lambda name: model)),
     "cached": wrapped(lambda model: Cached(model, CompletionCache(), with_tools=True)),
-    "budgeted": wrapped(lambda model: Budgeted(model, _budgets(), lambda name: model)),
+    "budgeted": wrapped(budgeted),
     "simulated": simulated,
 }
 

@@ -39,9 +39,12 @@ class Books:
     def __init__(self) -> None:
         self.spent: list[tuple[str, Usage]] = []
 
+    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> Allowance:
+        return Allowance()
+
     @asynccontextmanager
-    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[Allowance]:
-        yield Allowance()
+    async def hold(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[None]:
+        yield
 
     async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
         self.spent.append((model, usage))

@@ -225,7 +225,7 @@ async def test_far_from_the_limit_calls_run_side_by_side(store: Any) -> None:
 async def test_whoever_waits_for_room_waits_no_longer_than_the_deadline(store: Any) -> None:
     budgets = Budgets(store.records, PRICES, [BudgetLimit(scope="user", max_usd=0.1)])
 
-    async with budgets.allow(by(), "test:big", SHORT):
+    async with budgets.hold(by(), "test:big", SHORT):
         with pytest.raises(DeadlineExceeded):
             await bounded(budgets).complete(SHORT, by(within_s=0.05))
 
