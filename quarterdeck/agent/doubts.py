@@ -13,7 +13,19 @@ from quarterdeck.core.ids import hashed_id
 from quarterdeck.store.base import Put, Record, Records
 from quarterdeck.store.codec import from_json, to_json
 
-__all__ = ["KIND", "OPEN", "RESOLVED", "WITHDRAWN", "Doubt", "closed", "from_record", "id_of", "moved", "to_record"]
+__all__ = [
+    "KIND",
+    "OPEN",
+    "RESOLVED",
+    "WITHDRAWN",
+    "Doubt",
+    "closed",
+    "from_record",
+    "id_of",
+    "moved",
+    "reopened",
+    "to_record",
+]
 
 KIND = "doubt"
 OPEN, RESOLVED, WITHDRAWN = "open", "resolved", "withdrawn"
@@ -79,9 +91,14 @@ def moved(record: Record, status: str) -> Put:
 
 async def closed(records: Records, tenant: str, run_id: str, calls: Iterable[CallState]) -> list[Put]:
     """Rows that withdraw the open doubts of a run that ends before a person has spoken."""
-    rows = []
-    for call in calls:
-        record = await records.get(tenant, KIND, id_of(run_id, call.call.id, call.started_seq))
-        if record is not None and record.status == OPEN:
-            rows.append(moved(record, WITHDRAWN))
-    return rows
+    return [moved(record, WITHDRAWN) for record in await _rows(records, tenant, run_id, calls) if record.status == OPEN]
+
+
+async def reopened(records: Records, tenant: str, run_id: str, calls: Iterable[CallState]) -> list[Put]:
+    """Rows that put withdrawn doubts to people again, because their run is tried again."""
+    return [moved(record, OPEN) for record in await _rows(records, tenant, run_id, calls) if record.status == WITHDRAWN]
+
+
+async def _rows(records: Records, tenant: str, run_id: str, calls: Iterable[CallState]) -> list[Record]:
+    found = [await records.get(tenant, KIND, id_of(run_id, call.call.id, call.started_seq)) for call in calls]
+    return [record for record in found if record is not None]

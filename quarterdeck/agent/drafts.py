@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,7 +14,7 @@ from quarterdeck.core.tools import Tool
 from quarterdeck.store.base import Put, Record, Records
 from quarterdeck.store.codec import from_json, to_json
 
-__all__ = ["KIND", "closed", "draft_of", "from_record", "id_of", "to_record"]
+__all__ = ["KIND", "closed", "draft_of", "from_record", "id_of", "reopened", "to_record"]
 
 KIND = "approval"
 
@@ -78,5 +78,16 @@ async def closed(records: Records, tenant: str, ids: Sequence[str], status: Draf
         record = await records.get(tenant, KIND, draft_id)
         if record is not None and record.status == DraftStatus.WAITING:
             draft = replace(from_record(record), status=status, decided_by="timeout", decided_at=now)
+            rows.append(Put(record=to_record(draft), expect=record.version))
+    return rows
+
+
+async def reopened(records: Records, tenant: str, ids: Iterable[str]) -> list[Put]:
+    """Rows that put withdrawn drafts to people again, because their run is tried again."""
+    rows = []
+    for draft_id in ids:
+        record = await records.get(tenant, KIND, draft_id)
+        if record is not None and record.status == DraftStatus.WITHDRAWN:
+            draft = replace(from_record(record), status=DraftStatus.WAITING, decided_by=None, decided_at=None)
             rows.append(Put(record=to_record(draft), expect=record.version))
     return rows

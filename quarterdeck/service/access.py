@@ -17,9 +17,9 @@ from quarterdeck.core.errors import Misconfigured, Unauthenticated
 __all__ = ["SCOPES", "Access", "Caller", "Keys", "User"]
 
 SCOPES: Mapping[str, str] = {
-    "chat": "ask questions, keep sessions, see and cancel own runs, open documents",
+    "chat": "ask questions, keep sessions, see, steer and stop own runs, open documents",
     "approvals": "see and decide drafts that wait for one of the caller's roles",
-    "operate": "see and cancel every run of the tenant, resolve writes in doubt",
+    "operate": "see, steer and stop every run of the tenant, resolve writes in doubt",
 }
 
 

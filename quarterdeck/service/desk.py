@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,21 +11,22 @@ from typing import Any
 import anyio
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, ContextTooLarge, Forbidden, InvalidInput, NotFound
-from quarterdeck.core.events import CancelRequested, RunStarted
+from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from quarterdeck.core.events import RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, RunStatus
 from quarterdeck.knowledge.base import Document, KnowledgeIndex
 from quarterdeck.knowledge.search import lookup_groups
-from quarterdeck.models.tokens import count_tokens
+from quarterdeck.service.controls import Controls
 from quarterdeck.service.follow import Follow
-from quarterdeck.service.intake import cleaned
+from quarterdeck.service.intake import check_fits, cleaned
+from quarterdeck.service.runs import Runs
 from quarterdeck.service.sessions import Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.streams import Hub, Rested
-from quarterdeck.service.views import RunView, view_of, without_words
+from quarterdeck.service.views import RunView, view_of
 from quarterdeck.store.base import Beside, Entry, Journal, Put, RunRow
 from quarterdeck.workflow.base import Dispatcher
 
@@ -65,10 +66,10 @@ class Desk:
     """Questions in, runs and answers out.
 
     Args:
+        controls: What is done with runs that exist.
         agents: By name.
         default_agent: Whom a question goes to that names nobody.
         index: What documents are opened from.
-        interrupt: Makes a running advance look at its journal at once.
     """
 
     def __init__(
@@ -79,12 +80,13 @@ class Desk:
         specs: BlobSpecs,
         hub: Hub,
         dispatcher: Dispatcher,
+        controls: Controls,
         agents: Mapping[str, AgentSpec],
         default_agent: str,
         index: KnowledgeIndex,
-        interrupt: Callable[[str], None],
     ) -> None:
         self.sessions = sessions
+        self.controls = controls
         self.agents = agents
         self.default_agent = default_agent
         self._journal = journal
@@ -92,7 +94,7 @@ class Desk:
         self._hub = hub
         self._dispatcher = dispatcher
         self._index = index
-        self._interrupt = interrupt
+        self._runs = Runs(journal)
 
     async def ask(self, principal: Principal, question: Question, wait_s: float) -> RunView:
         """Begin a run and wait until it ended, waits for a person, or `wait_s` seconds passed; the run goes on by itself.
@@ -129,7 +131,7 @@ class Desk:
                 else:
                     asked = await self._repeated(run_id, principal, question) or asked
             follow = Follow(self._journal, principal.tenant, run_id, reader, first=begun)
-            if begun is None and (await self._row(principal, run_id)).status in _RESTING:
+            if begun is None and (await self._runs.row(principal, run_id)).status in _RESTING:
                 reader.offer(Rested())
             yield Followed(run_id=run_id, session_id=asked.session_id, signals=follow)
 
@@ -143,8 +145,8 @@ class Desk:
             InvalidInput: `after` lies in the future.
         """
         with self._hub.reader(run_id, deltas=True) as reader:
-            row = await self._row(principal, run_id)
-            if not _may_read(principal, await self.view(principal, run_id)):
+            row = await self._runs.row(principal, run_id)
+            if not self._runs.may_read(principal, await self.view(principal, run_id)):
                 raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
             if after > row.head:
                 raise InvalidInput(f"run {run_id} has {row.head} events so far; {after} is not one of them")
@@ -153,36 +155,20 @@ class Desk:
             yield Followed(run_id=run_id, session_id=row.session_id, signals=follow)
 
     async def view(self, principal: Principal, run_id: str) -> RunView:
-        """How a run stands. What was said in it is only for the one who asked, while he may still read what it rests on.
-
-        Raises:
-            NotFound: No such run, or it is somebody else's.
-        """
-        row = await self._row(principal, run_id)
-        entries = await self._read(principal.tenant, run_id)
-        view = view_of(run_id, entries, row.status)
-        return view if _may_read(principal, view) else without_words(view)
+        """How a run stands; see `Runs.view`."""
+        return await self._runs.view(principal, run_id)
 
     async def runs(
-        self, principal: Principal, *, status: RunStatus | None = None, before: str | None = None, limit: int = 50
+        self,
+        principal: Principal,
+        *,
+        status: RunStatus | None = None,
+        code: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
     ) -> list[RunRow]:
         """The principal's own runs, newest first; an operator's are those of the tenant."""
-        user = None if _operates(principal) else principal.user
-        return await self._journal.runs(principal.tenant, status=status, user=user, before=before, limit=limit)
-
-    async def cancel(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
-        """Ask a run to end; a model call in flight is cut. Asking twice changes nothing.
-
-        Raises NotFound, and Conflict when it has ended.
-        """
-        row = await self._row(principal, run_id)
-        if row.status.ended:
-            raise Conflict(f"run {run_id} has ended already: {row.status.value}")
-        event = CancelRequested(by=principal.user, reason=cleaned(reason) if reason else "")
-        await self._journal.post(principal.tenant, run_id, Entry(event=event, key=event.key))
-        self._interrupt(run_id)
-        await self._dispatcher.wake(principal.tenant, run_id)
-        return await self.view(principal, run_id)
+        return await self._runs.list(principal, status=status, code=code, before=before, limit=limit)
 
     async def open_session(self, principal: Principal, agent: str | None, context: Mapping[str, Any]) -> Session:
         """Raises InvalidInput for an agent there is not."""
@@ -209,7 +195,7 @@ class Desk:
             session = await self.sessions.active(principal, question.session_id)
             agent = self._agent(question.agent or session.agent)
             session_id, history = session.id, await self.sessions.history(principal, session.id)
-        _check_fits(text, agent)
+        check_fits(text, agent)
         typed = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
         started = RunStarted(
             input=Message(role=Role.USER, parts=(Text(text=text, label=typed),)),
@@ -232,7 +218,7 @@ class Desk:
         Raises:
             Conflict: It was used for another question.
         """
-        entries = await self._read(principal.tenant, run_id)
+        entries = await self._runs.entries(principal.tenant, run_id)
         if not entries:
             return None
         first = entries[0].event
@@ -251,29 +237,5 @@ class Desk:
             raise InvalidInput(f"there is no agent {name!r}; there are: {', '.join(self.agents)}")
         return found
 
-    async def _read(self, tenant: str, run_id: str) -> list[Entry]:
-        return [entry async for entry in self._journal.read(tenant, run_id)]
-
-    async def _row(self, principal: Principal, run_id: str) -> RunRow:
-        row = await self._journal.find(principal.tenant, run_id)
-        if row is None or not (row.user == principal.user or _operates(principal)):
-            raise NotFound(f"there is no run {run_id}")
-        return row
-
 
 _RESTING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
-
-
-def _may_read(principal: Principal, view: RunView) -> bool:
-    return view.user == principal.user and view.label.readers.admits(principal.names)
-
-
-def _operates(principal: Principal) -> bool:
-    return "operate" in principal.scopes
-
-
-def _check_fits(text: str, agent: AgentSpec) -> None:
-    """Refuse what no model call can take before anything is spent on it."""
-    room = agent.limits.context_window
-    if len(text) > room // 2 and (tokens := count_tokens(text)) > room:
-        raise ContextTooLarge(f"the message has about {tokens} tokens and the agent's window {room}; send less")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from quarterdeck.core.errors import InvalidInput
+from quarterdeck.core.errors import ContextTooLarge, InvalidInput
+from quarterdeck.core.runs import AgentSpec
+from quarterdeck.models.tokens import count_tokens
 
-__all__ = ["cleaned"]
+__all__ = ["check_fits", "cleaned"]
 
 # Control characters but tab and line ends; bidirectional controls, which show a text in another order than the model reads
 # it; tag characters, which nobody sees.
@@ -28,3 +30,10 @@ def cleaned(text: str, what: str = "message") -> str:
     if all(character in _BLANK or unicodedata.category(character) in _NOTHING for character in kept):
         raise InvalidInput(f"{what} is empty")
     return kept
+
+
+def check_fits(text: str, agent: AgentSpec) -> None:
+    """Refuse what no model call can take before anything is spent on it. Raises ContextTooLarge."""
+    room = agent.limits.context_window
+    if len(text) > room // 2 and (tokens := count_tokens(text)) > room:
+        raise ContextTooLarge(f"the message has about {tokens} tokens and the agent's window {room}; send less")

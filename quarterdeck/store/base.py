@@ -122,7 +122,7 @@ class Audit:
     Attributes:
         actor: Who acted: ``user:..`` or ``agent:..``.
         subject: On whose behalf.
-        action: ``decision``, ``approval``, ``effect``, ``login``, ``config``, ``export``.
+        action: ``decision``, ``approval``, ``effect``, ``run``, ``login``, ``config``, ``export``.
         object: What it was about: run, call, draft.
         args_hash: SHA-256 of the arguments, empty when there are none. The arguments themselves stay out.
     """

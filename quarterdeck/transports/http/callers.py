@@ -13,7 +13,7 @@ from quarterdeck.core.errors import Forbidden
 from quarterdeck.service.access import Access, Caller
 from quarterdeck.telemetry import bound
 
-__all__ = ["Approver", "Asker", "Needs", "Operator", "Public", "Reader", "Stopper", "open_to_all"]
+__all__ = ["Approver", "Asker", "Commander", "Needs", "Operator", "Public", "Reader", "open_to_all"]
 
 
 # Only for the description of the interface: which key counts is decided by `_key` and `Access`.
@@ -61,6 +61,6 @@ async def open_to_all() -> None:
 Asker = Annotated[Principal, Depends(Needs("chat"))]
 Reader = Annotated[Principal, Depends(Needs("chat", "approvals", "operate"))]
 Approver = Annotated[Principal, Depends(Needs("approvals"))]
-Stopper = Annotated[Principal, Depends(Needs("chat", "operate"))]
+Commander = Annotated[Principal, Depends(Needs("chat", "operate"))]
 Operator = Annotated[Principal, Depends(Needs("operate"))]
 Public = Depends(open_to_all)

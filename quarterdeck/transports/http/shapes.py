@@ -10,6 +10,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from quarterdeck.core.answers import Answer, Confidence, Passage
+from quarterdeck.core.runs import RunStatus
 from quarterdeck.core.usage import Usage
 from quarterdeck.service.views import RunView
 
@@ -17,17 +18,21 @@ __all__ = [
     "AgentAnswer",
     "AgentQuery",
     "ApprovalDecision",
-    "CancelRequest",
     "ChatAnswer",
     "ChatRequest",
     "CitationBody",
+    "DoubtList",
     "DoubtResolution",
+    "ForkRequest",
     "Id",
     "IdPath",
     "Problem",
+    "ReasonRequest",
     "RunBody",
+    "RunList",
     "SessionRequest",
     "SourceBody",
+    "SteerRequest",
     "UsageBody",
     "agent_answer",
     "chat_answer",
@@ -75,8 +80,16 @@ class DoubtResolution(_Request):
     output: Annotated[str, StringConstraints(max_length=20_000)] = Field("", description="What it gave, when done.")
 
 
-class CancelRequest(_Request):
-    reason: Annotated[str, StringConstraints(max_length=2000)] = ""
+class ReasonRequest(_Request):
+    reason: Annotated[str, StringConstraints(max_length=2000)] = Field("", description="Why; it stands in the run.")
+
+
+class SteerRequest(_Request):
+    message: str = Field(description="What the model shall hear before its next reply.")
+
+
+class ForkRequest(_Request):
+    at: int = Field(ge=1, description="Seq of the last event that the new run has in common with this one.")
 
 
 class SessionRequest(_Request):
@@ -150,6 +163,37 @@ class RunBody(ChatAnswer):
     head: int
     created_at: datetime
     updated_at: datetime
+
+
+class RunRowBody(BaseModel):
+    run_id: str
+    agent: str
+    user: str
+    session_id: str | None
+    status: RunStatus
+    code: str | None = Field(description="Of the error it ended with; `poison` for one that stopped its workers.")
+    head: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class RunList(BaseModel):
+    runs: list[RunRowBody]
+
+
+class DoubtBody(BaseModel):
+    run_id: str
+    call_id: str
+    tool: str
+    args: dict[str, Any]
+    started_seq: int
+    started_at: datetime
+    not_before: datetime
+    requested_by: str
+
+
+class DoubtList(BaseModel):
+    doubts: list[DoubtBody]
 
 
 class ProblemDetail(BaseModel):

@@ -21,6 +21,7 @@ from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Document
 from quarterdeck.service.access import Access, User
+from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
@@ -200,9 +201,15 @@ async def served() -> AsyncIterator[Served]:
         hub=hub,
         dispatcher=worker,  # type: ignore[arg-type]  # wakes are all a desk needs of it
         agents={"support": AgentSpec(name="support", model="simulated", limits=Limits(context_window=20_000))},
+        controls=Controls(
+            journal=store.journal,
+            records=store.records,
+            specs=specs,
+            dispatcher=worker,  # type: ignore[arg-type]
+            interrupt=lambda run_id: None,
+        ),
         default_agent="support",
         index=OneDocument(),  # type: ignore[arg-type]  # documents are all a desk needs of it
-        interrupt=lambda run_id: None,
     )
     app = http_app(
         desk=desk,

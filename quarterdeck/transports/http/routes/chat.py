@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import InvalidInput, error_of
+from quarterdeck.core.errors import error_of
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.views import RunView
 from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import (
     AgentAnswer,
     AgentQuery,
@@ -31,8 +31,6 @@ __all__ = ["router"]
 
 router = APIRouter(route_class=StrictRoute, tags=["questions"])
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
-IdempotencyKey = Annotated[str | None, Header(description="The same key is the same run, however often it is sent.")]
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     202: {"description": "Not settled within the time; the body shows how far it is, GET /api/v1/runs/{id} the rest."},
     "4XX": {"model": Problem},
@@ -89,13 +87,11 @@ async def stream_by_address(
 
 
 def _question(request: Request, text: str, agent: str | None, session_id: str | None, key: str | None) -> Question:
-    if key is not None and _KEY.match(key) is None:
-        raise InvalidInput("Idempotency-Key must be 1 to 255 printable characters without spaces")
     return Question(
         text=text,
         agent=agent,
         session_id=session_id,
-        idempotency_key=key,
+        idempotency_key=checked(key),
         request_id=request.state.request_id,
         trace_id=request.state.trace_id,
         span_id=request.state.span_id,

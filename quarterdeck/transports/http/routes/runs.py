@@ -1,4 +1,4 @@
-"""Runs: how they stand, what happened in them, and stopping them."""
+"""Runs: how they stand, what happened in them, and what people do with them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.desk import Desk
-from quarterdeck.transports.http.callers import Operator, Reader, Stopper
-from quarterdeck.transports.http.shapes import CancelRequest, DoubtResolution, Id, IdPath, Problem, RunBody, run_body
+from quarterdeck.transports.http.callers import Commander, Operator, Reader
+from quarterdeck.transports.http.keys import IdempotencyKey, checked
+from quarterdeck.transports.http.shapes import (
+    DoubtList,
+    DoubtResolution,
+    Id,
+    IdPath,
+    Problem,
+    ReasonRequest,
+    RunBody,
+    RunList,
+    SteerRequest,
+    run_body,
+)
 from quarterdeck.transports.http.sse import DESCRIBED, EventStream, full_frames
 from quarterdeck.transports.http.wire import ControlRoute, Json
 from quarterdeck.workflow.effects import Effects
@@ -21,19 +33,23 @@ __all__ = ["router"]
 router = APIRouter(route_class=ControlRoute, tags=["runs"], responses={"4XX": {"model": Problem}})
 
 Limit = Annotated[int, Query(ge=1, le=200)]
+_ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"model": RunBody}}
 
 
-@router.get("/api/v1/runs")
+@router.get("/api/v1/runs", responses={200: {"model": RunList}})
 async def runs(
     request: Request,
     caller: Reader,
     status: RunStatus | None = None,
+    code: Annotated[
+        Id | None, Query(description="Of the error a failed run ended with; `poison` lists the dead letters.")
+    ] = None,
     before: Annotated[Id | None, Query(description="A run id to go on from.")] = None,
     limit: Limit = 50,
 ) -> Response:
     """Own runs, newest first; an operator sees those of the tenant."""
     desk: Desk = request.app.state.desk
-    rows = await desk.runs(caller, status=status, before=before, limit=limit)
+    rows = await desk.runs(caller, status=status, code=code, before=before, limit=limit)
     return Json({"runs": [_listed(row) for row in rows]})
 
 
@@ -62,14 +78,45 @@ async def events(
     raise AssertionError("unreachable: the block returns or raises")
 
 
-@router.post("/api/v1/runs/{run_id}/cancel", status_code=202, responses={202: {"model": RunBody}})
-async def cancel(request: Request, caller: Stopper, run_id: IdPath, body: CancelRequest | None = None) -> Response:
+@router.post("/api/v1/runs/{run_id}/cancel", status_code=202, responses=_ACCEPTED)
+async def cancel(request: Request, caller: Commander, run_id: IdPath, body: ReasonRequest | None = None) -> Response:
     """Ask a run to end; it does before its next step."""
     desk: Desk = request.app.state.desk
-    return Json(run_body(await desk.cancel(caller, run_id, body.reason if body else "")), status_code=202)
+    return Json(run_body(await desk.controls.cancel(caller, run_id, body.reason if body else "")), status_code=202)
 
 
-@router.get("/api/v1/doubts")
+@router.post("/api/v1/runs/{run_id}/pause", status_code=202, responses=_ACCEPTED)
+async def pause(request: Request, caller: Commander, run_id: IdPath, body: ReasonRequest | None = None) -> Response:
+    """Ask a run to rest before its next step; what it has begun it ends."""
+    desk: Desk = request.app.state.desk
+    return Json(run_body(await desk.controls.pause(caller, run_id, body.reason if body else "")), status_code=202)
+
+
+@router.post("/api/v1/runs/{run_id}/resume", status_code=202, responses=_ACCEPTED)
+async def resume(request: Request, caller: Commander, run_id: IdPath, body: ReasonRequest | None = None) -> Response:
+    """Let a paused run go on."""
+    desk: Desk = request.app.state.desk
+    return Json(run_body(await desk.controls.resume(caller, run_id, body.reason if body else "")), status_code=202)
+
+
+@router.post("/api/v1/runs/{run_id}/steer", status_code=202, responses=_ACCEPTED)
+async def steer(
+    request: Request, caller: Commander, run_id: IdPath, body: SteerRequest, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Say something into a run; its model hears it before its next reply."""
+    desk: Desk = request.app.state.desk
+    run = await desk.controls.steer(caller, run_id, body.message, checked(idempotency_key))
+    return Json(run_body(run), status_code=202)
+
+
+@router.post("/api/v1/runs/{run_id}/retry", status_code=202, responses=_ACCEPTED)
+async def retry(request: Request, caller: Commander, run_id: IdPath, body: ReasonRequest | None = None) -> Response:
+    """Have a failed run go on from where it failed."""
+    desk: Desk = request.app.state.desk
+    return Json(run_body(await desk.controls.retry(caller, run_id, body.reason if body else "")), status_code=202)
+
+
+@router.get("/api/v1/doubts", responses={200: {"model": DoubtList}})
 async def doubts(request: Request, caller: Operator, limit: Limit = 100) -> Response:
     """Started writes of which nobody knows whether they happened."""
     effects: Effects = request.app.state.effects
@@ -92,6 +139,7 @@ def _listed(row: Any) -> dict[str, Any]:
         "user": row.user,
         "session_id": row.session_id,
         "status": row.status,
+        "code": row.code,
         "head": row.head,
         "created_at": row.created_at,
         "updated_at": row.updated_at,

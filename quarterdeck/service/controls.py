@@ -1,0 +1,196 @@
+"""What people do with runs that exist: stop them, let them rest, speak into them, begin again from where they failed.
+
+All of it are events from outside, so it works whichever process advances the run, and whether one does. Whoever may see a
+run may do so: the one who asked, and an operator. Each is audited in the transaction of its event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from quarterdeck.agent import doubts, drafts
+from quarterdeck.agent.fold import fold
+from quarterdeck.agent.state import RunState
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Conflict
+from quarterdeck.core.events import (
+    CancelRequested,
+    Event,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    Steer,
+)
+from quarterdeck.core.ids import hashed_id
+from quarterdeck.core.labels import Integrity, Label, Readers
+from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.core.runs import RunStatus
+from quarterdeck.service.intake import check_fits, cleaned
+from quarterdeck.service.runs import Runs
+from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.service.views import RunView
+from quarterdeck.store.base import Audit, Beside, Entry, Journal, Records, RunRow
+from quarterdeck.workflow.base import Dispatcher
+
+__all__ = ["Controls"]
+
+
+class Controls:
+    """Commands to runs.
+
+    Args:
+        interrupt: Makes a running advance look at its journal at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        records: Records,
+        specs: BlobSpecs,
+        dispatcher: Dispatcher,
+        interrupt: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._records = records
+        self._specs = specs
+        self._dispatcher = dispatcher
+        self._interrupt = interrupt
+        self._runs = Runs(journal)
+
+    async def cancel(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
+        """Ask a run to end; a model call in flight is cut. Asking twice changes nothing.
+
+        Raises NotFound, and Conflict when it has ended.
+        """
+        row = await self._open(principal, run_id)
+        event = CancelRequested(by=principal.user, reason=_reason(reason))
+        await self._post(principal, row, event, event.key)
+        self._interrupt(run_id)
+        return await self._woken(principal, run_id)
+
+    async def pause(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
+        """Ask a run to rest before its next step; what it has begun it ends. Asking twice changes nothing.
+
+        Raises NotFound, and Conflict when it has ended.
+        """
+        row = await self._open(principal, run_id)
+        if not (await self._state(row)).paused:
+            event = PauseRequested(by=principal.user, reason=_reason(reason))
+            await self._post(principal, row, event, f"pause:{row.head}")
+        return await self._woken(principal, run_id)
+
+    async def resume(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
+        """Let a run go on that rests, or is about to.
+
+        Raises NotFound, and Conflict when it has ended or nobody has paused it.
+        """
+        row = await self._open(principal, run_id)
+        if not (await self._state(row)).paused:
+            raise Conflict(f"run {run_id} is not paused; it is {row.status.value}")
+        event = ResumeRequested(by=principal.user, reason=_reason(reason))
+        await self._post(principal, row, event, f"resume:{row.head}")
+        return await self._woken(principal, run_id)
+
+    async def steer(self, principal: Principal, run_id: str, text: str, key: str | None = None) -> RunView:
+        """Say something into a run: its model hears it before its next reply, behind the results of open calls.
+
+        Only the words of the one who asked are his: they ground what the agent does on his behalf. An operator's are read
+        like those of a colleague.
+
+        Args:
+            key: The same key from the same person is one message, however often it is sent.
+
+        Raises:
+            NotFound: No such run.
+            Conflict: It has ended, or the key was used for another message.
+            InvalidInput: Nothing visible was said; ContextTooLarge: it can fit no model call.
+        """
+        row = await self._open(principal, run_id)
+        said = cleaned(text)
+        started = (await self._state(row)).started
+        if started is None:
+            raise Conflict(f"run {run_id} has not begun")
+        check_fits(said, await self._specs.get(row.tenant, started.config_hash))
+        own = row.user == principal.user
+        label = Label(
+            integrity=Integrity.TRUSTED if own else Integrity.ENDORSED,
+            readers=Readers.of(f"user:{row.user}"),
+            sources=(f"run:{run_id}",),
+        )
+        event = Steer(by=principal.user, message=Message(role=Role.USER, parts=(Text(text=said, label=label),)))
+        entry_key = None if key is None else f"steer:{hashed_id(principal.user, key)}"
+        if not await self._post(principal, row, event, entry_key):
+            await self._check_repeated(row, entry_key, said)
+        return await self._woken(principal, run_id)
+
+    async def retry(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
+        """Have a failed run go on from where it failed, with the limits and the configuration it began with.
+
+        Raises NotFound, and Conflict when it has not failed.
+        """
+        row = await self._runs.row(principal, run_id)
+        if row.status is not RunStatus.FAILED:
+            raise Conflict(f"run {run_id} has not failed; it is {row.status.value}")
+        event = RetryRequested(by=principal.user, reason=_reason(reason))
+        reopened = await self._reopened(row, await self._state(row))
+        await self._post(principal, row, event, f"retry:{row.head}", reopened)
+        return await self._woken(principal, run_id)
+
+    async def _reopened(self, row: RunRow, state: RunState) -> list[Beside]:
+        """What the failure had withdrawn and people are asked about again."""
+        return [
+            *await drafts.reopened(self._records, row.tenant, state.drafts),
+            *await doubts.reopened(self._records, row.tenant, row.run_id, state.doubts),
+        ]
+
+    async def _open(self, principal: Principal, run_id: str) -> RunRow:
+        row = await self._runs.row(principal, run_id)
+        _check_open(row)
+        return row
+
+    async def _state(self, row: RunRow) -> RunState:
+        return fold(await self._runs.entries(row.tenant, row.run_id))
+
+    async def _post(
+        self, principal: Principal, row: RunRow, event: Event, key: str | None, also: Sequence[Beside] = ()
+    ) -> bool:
+        """Write an event and who did it. False if it stands already.
+
+        Raises Conflict when the run has ended meanwhile.
+        """
+        beside = (_audit(principal, row, event), *also)
+        if await self._journal.post(row.tenant, row.run_id, Entry(event=event, key=key), beside=beside):
+            return True
+        present = await self._runs.row(principal, row.run_id)
+        if not isinstance(event, RetryRequested):
+            _check_open(present)
+        return False
+
+    async def _check_repeated(self, row: RunRow, key: str | None, said: str) -> None:
+        for entry in await self._runs.entries(row.tenant, row.run_id):
+            if entry.key == key and isinstance(entry.event, Steer) and entry.event.message.text != said:
+                raise Conflict("this Idempotency-Key was used for another message; take a new one")
+
+    async def _woken(self, principal: Principal, run_id: str) -> RunView:
+        await self._dispatcher.wake(principal.tenant, run_id)
+        return await self._runs.view(principal, run_id)
+
+
+def _check_open(row: RunRow) -> None:
+    if row.status.ended:
+        raise Conflict(f"run {row.run_id} has ended already: {row.status.value}")
+
+
+def _reason(text: str) -> str:
+    return cleaned(text, "reason") if text else ""
+
+
+def _audit(principal: Principal, row: RunRow, event: Event) -> Audit:
+    return Audit(
+        actor=f"user:{principal.user}",
+        subject=f"user:{row.user}",
+        action="run",
+        object=row.run_id,
+        decision=event.kind.removesuffix("_requested"),
+    )

@@ -1,0 +1,64 @@
+"""Runs as those see them who may: one's own, and an operator all of the tenant, though not what was said in them."""
+
+from __future__ import annotations
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import NotFound
+from quarterdeck.core.runs import RunStatus
+from quarterdeck.service.views import RunView, view_of, without_words
+from quarterdeck.store.base import Entry, Journal, RunRow
+
+__all__ = ["Runs"]
+
+
+class Runs:
+    """The runs of a journal, before people."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def row(self, principal: Principal, run_id: str) -> RunRow:
+        """Raises NotFound: there is no such run, or it is somebody else's."""
+        row = await self._journal.find(principal.tenant, run_id)
+        if row is None or not (row.user == principal.user or _operates(principal)):
+            raise NotFound(f"there is no run {run_id}")
+        return row
+
+    async def entries(self, tenant: str, run_id: str) -> list[Entry]:
+        """Everything that happened in a run, whoever may read it."""
+        return [entry async for entry in self._journal.read(tenant, run_id)]
+
+    async def view(self, principal: Principal, run_id: str) -> RunView:
+        """How a run stands. What was said in it is only for the one who asked, while he may still read what it rests on.
+
+        Raises:
+            NotFound: No such run, or it is somebody else's.
+        """
+        row = await self.row(principal, run_id)
+        view = view_of(run_id, await self.entries(principal.tenant, run_id), row.status)
+        return view if self.may_read(principal, view) else without_words(view)
+
+    def may_read(self, principal: Principal, view: RunView) -> bool:
+        """True if the principal may read what was said in a run."""
+        return view.user == principal.user and view.label.readers.admits(principal.names)
+
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        status: RunStatus | None = None,
+        code: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[RunRow]:
+        """The principal's own runs, newest first; an operator's are those of the tenant.
+
+        Args:
+            code: Of the error a failed run ended with; ``poison`` for dead letters.
+        """
+        user = None if _operates(principal) else principal.user
+        return await self._journal.runs(principal.tenant, status=status, user=user, code=code, before=before, limit=limit)
+
+
+def _operates(principal: Principal) -> bool:
+    return "operate" in principal.scopes
