@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,43 +20,14 @@ from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured, ModelUnavailable, NotFound, QuarterdeckError, error_of
 from quarterdeck.core.events import Delta
 from quarterdeck.core.ids import canonical_json, content_hash
+from quarterdeck.core.masking import Mask
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
 from quarterdeck.store.codec import from_json, json_text, to_json
 
-__all__ = ["Cassette", "Playback", "Recording", "Replaying", "without_secrets"]
+__all__ = ["Cassette", "Playback", "Recording", "Replaying"]
 
 _FORMAT = 1
-_REMOVED = "[secret]"
-# What keys of common services look like; what a deployment's own look like is given by value.
-_SECRETS = re.compile(
-    r"""\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}          # OpenAI, Anthropic, Stripe and their like
-    |\b(?:ghp|gho|ghu|ghs|ghr|glpat|xox[abprs])[_-][A-Za-z0-9_-]{16,}
-    |\bgithub_pat_[A-Za-z0-9_]{20,}
-    |\b(?:AKIA|ASIA)[A-Z0-9]{16}\b
-    |\bAIza[A-Za-z0-9_-]{30,}
-    |\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}   # JSON web tokens
-    |(?<=://)[^/\s:@]+:[^/\s:@]+(?=@)              # passwords in URLs
-    |(?i:(?<=bearer\ ))[A-Za-z0-9._~+/-]{16,}=*
-    |-----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?-----END\ [A-Z ]*PRIVATE\ KEY-----""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def without_secrets(value: Any, secrets: Sequence[str] = ()) -> Any:
-    """JSON values with everything that looks like a secret, and each of `secrets`, replaced by a marker."""
-    match value:
-        case str():
-            for secret in secrets:
-                if secret:
-                    value = value.replace(secret, _REMOVED)
-            return _SECRETS.sub(_REMOVED, value)
-        case Mapping():
-            return {without_secrets(key, secrets): without_secrets(item, secrets) for key, item in value.items()}
-        case list() | tuple():
-            return [without_secrets(item, secrets) for item in value]
-        case _:
-            return value
 
 
 class Cassette:
@@ -69,7 +39,7 @@ class Cassette:
             secrets: Values to remove beside what looks like a secret. The same for recording and replay.
         """
         self.path = path
-        self._secrets = tuple(sorted(secrets, key=len, reverse=True))  # one may begin like another
+        self._mask = Mask(secrets)
         self._lock = threading.Lock()
 
     def asked(self, model: str, request: ModelRequest) -> Mapping[str, Any]:
@@ -79,28 +49,24 @@ class Cassette:
             for part in message.get("parts", ()):
                 part["label"].pop("sources", None)
         # Through its text, so that it is compared as it will be read: what no file can hold is cleaned here as there.
-        cleaned: Mapping[str, Any] = json.loads(json_text(without_secrets({"model": model, **data}, self._secrets)))
+        cleaned: Mapping[str, Any] = json.loads(json_text(self._mask.value({"model": model, **data})))
         return cleaned
 
     async def write(self, asked: Mapping[str, Any], outcome: Mapping[str, Any], deltas: Sequence[Delta]) -> None:
         """Append a call. On disk when it returns, except for a crash of the machine."""
-        said = without_secrets(outcome, self._secrets)
+        said = self._mask.value(outcome)
         said["deltas"] = [to_json(delta) for delta in self._pieces(deltas)]
         line = json_text({"v": _FORMAT, "key": content_hash(asked), "asked": asked, **said})
         await to_thread.run_sync(self._append, line)
 
     def _pieces(self, deltas: Sequence[Delta]) -> list[Delta]:
-        """`deltas` without secrets. Where the pieces cut one in two, all that was said of that kind stands in the first."""
+        """`deltas` without secrets, also those that are cut in two."""
         kept = list(deltas)
-        for kind in ("text", "reasoning"):
+        for kind in {delta.kind for delta in deltas}:
             places = [place for place, delta in enumerate(deltas) if delta.kind == kind]
-            whole = "".join(deltas[place].text for place in places)
-            clean = without_secrets(whole, self._secrets)
-            if clean != whole:
-                kept[places[0]] = replace(deltas[places[0]], text=clean)
-                for place in places[1:]:
-                    kept[place] = replace(deltas[place], text="")
-        return [replace(delta, text=without_secrets(delta.text, self._secrets)) for delta in kept if delta.text]
+            for place, text in zip(places, self._mask.pieces([deltas[place].text for place in places]), strict=True):
+                kept[place] = replace(deltas[place], text=text)
+        return [delta for delta in kept if delta.text]
 
     def _append(self, line: str) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any
 
 from quarterdeck.core.errors import ContextTooLarge, Filtered, ModelRefused, ModelUnavailable, QuarterdeckError
+from quarterdeck.core.masking import MASK, Mask
 
 try:
     import orjson
@@ -33,7 +34,7 @@ _FILTERED = frozenset(
 )
 _TOO_LONG = ("context length", "context limit", "context window", "prompt is too long")
 _MAY_PASS = frozenset({408, 409, 429})
-_SECRET = re.compile(r"\b(?:sk|pk|key|rk)-[\w*.-]{6,}|\bBearer\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
+_LOOKS = Mask()
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
 
 
@@ -125,8 +126,8 @@ def negotiable(fault: Fault, params: Collection[str]) -> str | None:
 def shortened(text: str, secret: str = "", limit: int = 300) -> str:
     """`text` fit for a message: one printable line, at most `limit` characters, without what looks like a credential."""
     if secret:
-        text = text.replace(secret, "[secret]")
-    text = _SECRET.sub("[secret]", text[: 4 * limit])
+        text = text.replace(secret, MASK)
+    text = _LOOKS.text(text[: 4 * limit])
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

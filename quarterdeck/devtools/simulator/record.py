@@ -12,7 +12,9 @@ import orjson
 
 from quarterdeck.core.errors import Misconfigured, QuarterdeckError
 from quarterdeck.core.ids import content_hash
+from quarterdeck.core.masking import Mask
 from quarterdeck.devtools.simulator.exchange import Answer, Incoming
+from quarterdeck.devtools.simulator.masked import masked_body, masked_stream
 from quarterdeck.devtools.simulator.refusals import Refusal, unmatched
 from quarterdeck.net.client import GuardedClient
 
@@ -20,12 +22,6 @@ __all__ = ["Player", "Recorder", "Tape"]
 
 _NOT_FORWARDED = frozenset("host content-length connection accept-encoding transfer-encoding".split())
 _KEPT = re.compile(r"content-type|retry-after(-ms)?|x-should-retry|x-ratelimit-.*|anthropic-ratelimit-.*")
-_SECRETS = re.compile(
-    r"\b(?:sk|pk|rk|key)-[\w-]{8,}|\bBearer\s+[\w.~+/-]{8,}=*|\beyJ[\w-]+\.[\w-]+\.[\w-]*|\bAKIA[0-9A-Z]{16}\b|"
-    r"\bgh[pousr]_\w{20,}|\bxox[abprs]-[\w-]{10,}",
-    re.IGNORECASE,
-)
-_MASK = "[secret]"
 _TIMEOUT_S = 600.0
 _MAX_BYTES = 64 << 20
 
@@ -64,10 +60,11 @@ class Recorder:
                 body = await reply.read()
         except QuarterdeckError as error:
             raise Refusal(502, f"The provider could not be reached: {error}", kind="simulator_error") from error
-        keys = _keys(incoming)
+        mask = Mask(_keys(incoming))
+        said = masked_stream if _is_stream(kept) else masked_body
         line = {
-            "request": {"method": incoming.method, "path": incoming.path, "body": _clean(_value(incoming.body), keys)},
-            "response": {"status": status, "headers": kept, "body": _clean(body.decode("utf-8", "replace"), keys)},
+            "request": {"method": incoming.method, "path": incoming.path, "body": mask.value(_value(incoming.body))},
+            "response": {"status": status, "headers": kept, "body": said(body.decode("utf-8", "replace"), mask)},
         }
         _append(self._path, orjson.dumps(line) + b"\n")
         return _answer(status, kept, body)
@@ -97,7 +94,7 @@ class Player:
             raise Misconfigured(f"{path} is no cassette: {error}") from error
 
     async def answer(self, incoming: Incoming) -> Answer:
-        body = _clean(_value(incoming.body), _keys(incoming))
+        body = Mask(_keys(incoming)).value(_value(incoming.body))
         key = _key({"method": incoming.method, "path": incoming.path, "body": body})
         recorded = self._known.get(key)
         if recorded is None:
@@ -113,10 +110,14 @@ class Player:
 def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     """The recorded answer; a stream is cut into its events, so that faults find their places."""
     sent = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    if "event-stream" not in headers.get("content-type", ""):
+    if not _is_stream(headers):
         return Answer(status=status, headers=sent, acts=(body,))
     events = [event for event in re.split(rb"(?<=\n\n)", body) if event]
     return Answer(status=status, headers=sent, acts=events, streamed=True, tokens=len(events))
+
+
+def _is_stream(headers: Mapping[str, str]) -> bool:
+    return "event-stream" in headers.get("content-type", "")
 
 
 def _key(request: Mapping[str, Any]) -> str:
@@ -133,17 +134,4 @@ def _value(body: bytes) -> Any:
 def _keys(incoming: Incoming) -> list[str]:
     """The credentials a request bears."""
     borne = (incoming.headers.get(name, b"").decode("latin-1") for name in (b"authorization", b"x-api-key", b"api-key"))
-    return [key for value in borne if (key := re.sub("^bearer ", "", value, flags=re.IGNORECASE).strip())]
-
-
-def _clean(value: Any, secrets: list[str]) -> Any:
-    """`value` with credentials masked in every text: those the request bore, and what looks like one."""
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, _MASK)
-        return _SECRETS.sub(_MASK, value)
-    if isinstance(value, list):
-        return [_clean(item, secrets) for item in value]
-    if isinstance(value, dict):
-        return {key: _clean(item, secrets) for key, item in value.items()}
-    return value
+    return [key for value in borne if (key := re.sub("^(?:bearer|basic) ", "", value, flags=re.IGNORECASE).strip())]
