@@ -102,6 +102,7 @@ class Jobs(JobManager):
         self._outages = outages
         self._held: set[int] = set()
         self._worker_id: int | None = None
+        self._taking = True
 
     async def enrol(self) -> int:
         """Become a worker, as soon as the database answers. Returns its id."""
@@ -112,6 +113,10 @@ class Jobs(JobManager):
                     return self._worker_id
             except _AWAY as error:
                 await self._outage(error)
+
+    def take_no_more(self) -> None:
+        """Let others have what is asked for at this moment, too."""
+        self._taking = False
 
     async def defer(self, runs: Mapping[Run, int]) -> None:
         """Add a job for each run; its value is a priority, the smaller first."""
@@ -175,7 +180,10 @@ class Jobs(JobManager):
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         try:
             with anyio.fail_after(_PATIENCE_S):
-                job = await super().fetch_job(queues, worker_id)
+                job = await super().fetch_job(queues, worker_id) if self._taking else None
+                if job is not None and job.id is not None and not self._taking:
+                    await self.give_up([job.id], worker_id)
+                    return None
         except _AWAY as error:
             await self._outage(error)
             return None

@@ -150,4 +150,5 @@ async def _reach(url: str, pool: Pool) -> None:
 async def _configure(connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
     # As a keyword of the pool this would reach the listening connection a second time, and end it.
     await connection.set_autocommit(True)
-    await connection.execute("SET ROLE quarterdeck_dispatch")  # it needs no right to what is a tenant's
+    # It needs no right to what is a tenant's. Compiling costs more than any statement here.
+    await connection.execute("SET ROLE quarterdeck_dispatch; SET jit = off; SET statement_timeout = '5s'")

@@ -115,10 +115,7 @@ class Serving:
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new; give running advances `grace_s` seconds, then cut them: others take their runs at once."""
-        self._stopping.set()
-        self._enrolling.cancel()
-        if self._worker is not None:
-            self._worker.stop()  # type: ignore[no-untyped-call]  # as the package has it
+        self._take_nothing_new()
         with anyio.move_on_after(grace_s):
             await self._done.wait()
             return
@@ -142,16 +139,30 @@ class Serving:
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._every, self._timing.heartbeat_s, lambda: self._jobs.update_heartbeat(worker_id))
             beside.start_soon(self._every, self._timing.scan_s, lambda: self._scan(worker_id))
-            beside.start_soon(_stop_when_cancelled, worker)
+            beside.start_soon(self._stop_when_cancelled)
             async with anyio.create_task_group() as advances:
                 self._advances = advances
                 # It ends when its jobs have, and they end with the advances. Cut short, it would leave them lying.
                 with anyio.CancelScope(shield=True):
                     await worker.run()  # type: ignore[no-untyped-call]  # as the package has it
+                asked = self._stopping.is_set()
                 advances.cancel_scope.cancel()  # those that rest to be tried again
             beside.cancel_scope.cancel()
-        if not self._stopping.is_set():
+        if not asked:
             raise Unavailable("the worker of the queue ended by itself: start the process again, and see the log for why")
+
+    async def _stop_when_cancelled(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._take_nothing_new()
+
+    def _take_nothing_new(self) -> None:
+        self._stopping.set()
+        self._enrolling.cancel()
+        self._jobs.take_no_more()
+        if self._worker is not None:
+            self._worker.stop()  # type: ignore[no-untyped-call]  # as the package has it
 
     async def _advance(self, advance: Advance, tenant: str, run_id: str, this: _Advance) -> None:
         run = (tenant, run_id)
@@ -211,10 +222,3 @@ class Serving:
         if wanting:
             await self._jobs.defer_missing(wanting)
         self._scanned_at = self._clock()
-
-
-async def _stop_when_cancelled(worker: Worker) -> None:
-    try:
-        await anyio.sleep_forever()
-    finally:
-        worker.stop()  # type: ignore[no-untyped-call]  # as the package has it
