@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=list(STORES))
-async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
-    opened = STORES[request.param](tmp_path, clock)
-    yield opened
-    await opened.close()
+async def store(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
+    async with STORES[request.param](request, clock) as opened:
+        yield opened

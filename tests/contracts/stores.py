@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+
+import pytest
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.events import ModelReply, RunStarted
@@ -13,9 +15,10 @@ from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.usage import Usage
 from quarterdeck.store.base import Audit, Claim, Entry, Journal, Record
 from quarterdeck.store.memory import MemoryStore
+from quarterdeck.store.postgres_store import PostgresStore, open_postgres
 from quarterdeck.store.sqlite_store import SqliteStore, open_sqlite
 
-Store = MemoryStore | SqliteStore
+Store = MemoryStore | SqliteStore | PostgresStore
 
 LABEL = Label(readers=Readers.of("user:anna"))
 
@@ -33,15 +36,28 @@ class Clock:
         self.now += timedelta(**amount)
 
 
-def _memory(folder: Path, clock: Clock) -> Store:
-    return MemoryStore(clock=clock)
+@asynccontextmanager
+async def _memory(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
+    yield MemoryStore(clock=clock)
 
 
-def _sqlite(folder: Path, clock: Clock) -> Store:
-    return open_sqlite(folder, clock=clock)
+@asynccontextmanager
+async def _sqlite(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
+    store = open_sqlite(request.getfixturevalue("tmp_path"), clock=clock)
+    yield store
+    await store.close()
 
 
-STORES: dict[str, Callable[[Path, Clock], Store]] = {"memory": _memory, "sqlite": _sqlite}
+@asynccontextmanager
+async def _postgres(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
+    # A machine shared by several test processes may take its time.
+    store = await open_postgres(request.getfixturevalue("migrated_postgres_url"), wait_s=20, answer_s=20, clock=clock)
+    yield store
+    await store.close()
+
+
+Opener = Callable[[pytest.FixtureRequest, Clock], AbstractAsyncContextManager[Store]]
+STORES: dict[str, Opener] = {"memory": _memory, "sqlite": _sqlite, "postgres": _postgres}
 
 
 def message(text: str, role: Role = Role.USER) -> Message:

@@ -1,0 +1,237 @@
+"""Records and the audit log in Postgres: rows written in the transaction of an event, or in one of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from quarterdeck.core.errors import Conflict
+from quarterdeck.store.audit import GENESIS, audit_row
+from quarterdeck.store.base import Audit, Beside, Put, Record
+from quarterdeck.store.codec import clean_text, json_text
+from quarterdeck.store.instants import Clock
+from quarterdeck.store.postgres import PostgresConnection, PostgresDatabase, together
+
+__all__ = ["PostgresRecords", "Prepared", "prepare", "write_rows"]
+
+_COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at"
+_NOW = "coalesce(%(now)s::timestamptz, now())"
+_KEY = "tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s"
+_VALUES = f"(%(tenant)s, %(kind)s, %(id)s, %(status)s, %(owner)s, %(ref)s, 1, {_NOW}, {_NOW}, %(data)s)"
+_INSERT = f"""INSERT INTO records (tenant, kind, id, status, owner, ref, version, created_at, updated_at, data)
+VALUES {_VALUES} ON CONFLICT (tenant, kind, id) """  # noqa: S608 - constants only, here and below
+# One statement for each thing a caller may expect; the one that stands aside returns nothing.
+_NEW = _INSERT + "DO NOTHING RETURNING version"
+_ANY = (
+    _INSERT
+    + """DO UPDATE SET version = records.version + 1, updated_at = excluded.updated_at, data = excluded.data,
+status = excluded.status, owner = excluded.owner, ref = excluded.ref RETURNING version"""
+)
+_PRESENT = f"""UPDATE records SET version = version + 1, updated_at = {_NOW}, data = %(data)s,
+status = %(status)s, owner = %(owner)s, ref = %(ref)s WHERE {_KEY} AND version = %(expect)s RETURNING version"""  # noqa: S608
+_VERSION = f"SELECT version FROM records WHERE {_KEY}"  # noqa: S608
+_GET = f"SELECT {_COLUMNS} FROM records WHERE {_KEY}"  # noqa: S608
+
+_FIND = f"SELECT {_COLUMNS} FROM records WHERE tenant = %(tenant)s AND kind = %(kind)s"  # noqa: S608
+# The second halves repeat the conditions of the indexes.
+_FILTERS = {
+    "status": " AND status = %(status)s AND status <> ''",
+    "owner": " AND owner = %(owner)s AND owner <> ''",
+    "ref": " AND ref = %(ref)s AND ref <> ''",
+    "before": """ AND (created_at, id) <
+  (SELECT created_at, id FROM records WHERE tenant = %(tenant)s AND kind = %(kind)s AND id = %(before)s)""",
+}
+_EMPTY = {"status": " AND status = ''", "owner": " AND owner = ''", "ref": " AND ref = ''"}
+_NEWEST = " ORDER BY created_at DESC, id DESC LIMIT %(limit)s"
+
+# The instant is taken once the lock is held, so that the rows of a tenant do not go back in time.
+_LOCK_HEAD = """SELECT seq, hash, coalesce(%(now)s::timestamptz, clock_timestamp())
+FROM audit_heads WHERE tenant = %(tenant)s FOR UPDATE"""
+_FIRST_HEAD = """INSERT INTO audit_heads (tenant, seq, hash) VALUES (%(tenant)s, 0, %(genesis)s)
+ON CONFLICT (tenant) DO UPDATE SET seq = audit_heads.seq
+RETURNING seq, hash, coalesce(%(now)s::timestamptz, clock_timestamp())"""
+_CHAIN = """WITH added AS (
+  INSERT INTO audit (tenant, seq, at, actor, subject, action, object, decision, args_hash, prev, hash)
+  SELECT %(tenant)s, r.seq, %(at)s, r.actor, r.subject, r.action, r.object, r.decision, r.args_hash, r.prev, r.hash
+  FROM unnest(%(seqs)s::bigint[], %(actors)s::text[], %(subjects)s::text[], %(actions)s::text[], %(objects)s::text[],
+    %(decisions)s::text[], %(args_hashes)s::text[], %(prevs)s::bytea[], %(hashes)s::bytea[])
+    AS r (seq, actor, subject, action, object, decision, args_hash, prev, hash))
+UPDATE audit_heads SET seq = %(seq)s, hash = %(hash)s WHERE tenant = %(tenant)s"""
+_HEAD = "SELECT seq, hash FROM audit_heads WHERE tenant = %s"
+_AUDIT_ROWS = """SELECT seq, at, actor, subject, action, object, decision, args_hash, prev, hash
+FROM audit WHERE tenant = %s AND seq > %s ORDER BY seq LIMIT %s"""
+
+Prepared = tuple[Put, str] | Audit  # a row with its JSON made
+
+
+def prepare(beside: Sequence[Beside]) -> list[Prepared]:
+    """Make the JSON, and put the rows into the one order in which all writers lock them: records by id, the audit head last.
+
+    Records that are written twice keep their order.
+    """
+    puts = sorted((row for row in beside if isinstance(row, Put)), key=lambda put: (put.record.kind, put.record.id))
+    audits = [_clean(row) for row in beside if isinstance(row, Audit)]
+    return [*((put, json_text(put.record.data)) for put in puts), *audits]
+
+
+async def write_rows(connection: PostgresConnection, tenant: str, rows: Sequence[Prepared], now: datetime | None) -> None:
+    """Write prepared rows in the present transaction.
+
+    Raises:
+        Conflict: A record does not stand at the expected version. What was written before it must be undone.
+    """
+    sent = [(row[0], await _put(connection, tenant, *row, now)) for row in rows if isinstance(row, tuple)]
+    for put, cursor in sent:
+        if await cursor.fetchone() is None:
+            raise await _conflict(connection, tenant, put)
+    audits = [row for row in rows if isinstance(row, Audit)]
+    if audits:
+        await _chain(connection, tenant, audits, now)
+
+
+async def _put(connection: PostgresConnection, tenant: str, put: Put, data: str, now: datetime | None) -> Any:
+    record = put.record
+    statement = _ANY if put.expect is None else _NEW if put.expect == 0 else _PRESENT
+    values = {
+        "tenant": tenant,
+        "kind": record.kind,
+        "id": record.id,
+        "status": record.status,
+        "owner": record.owner,
+        "ref": record.ref,
+        "data": data,
+        "expect": put.expect,
+        "now": now,
+    }
+    return await connection.execute(statement, values, binary=True)
+
+
+async def _conflict(connection: PostgresConnection, tenant: str, put: Put) -> Conflict:
+    record = put.record
+    cursor = await connection.execute(_VERSION, {"tenant": tenant, "kind": record.kind, "id": record.id})
+    row = await cursor.fetchone()
+    version = 0 if row is None else row[0]
+    return Conflict(f"{record.kind} {record.id} is at version {version}, not {put.expect}: read it again")
+
+
+async def _chain(connection: PostgresConnection, tenant: str, audits: Sequence[Audit], now: datetime | None) -> None:
+    values = {"tenant": tenant, "now": now, "genesis": bytes.fromhex(GENESIS)}
+    head = await (await connection.execute(_LOCK_HEAD, values, binary=True)).fetchone()
+    if head is None:
+        head = await (await connection.execute(_FIRST_HEAD, values, binary=True)).fetchone()
+    assert head is not None
+    seq, prev, at = head[0], head[1].hex(), head[2]
+    rows: list[dict[str, Any]] = []
+    for audit in audits:
+        seq += 1
+        rows.append(audit_row(tenant, seq, at, audit, prev))
+        prev = rows[-1]["hash"]
+    columns = {
+        "seqs": [row["seq"] for row in rows],
+        "prevs": [bytes.fromhex(row["prev"]) for row in rows],
+        "hashes": [bytes.fromhex(row["hash"]) for row in rows],
+        **{f"{name}s": [row[name] for row in rows] for name in ("actor", "subject", "action", "object", "decision")},
+        "args_hashes": [row["args_hash"] for row in rows],
+    }
+    await connection.execute(_CHAIN, {"tenant": tenant, "at": at, "seq": seq, "hash": bytes.fromhex(prev), **columns})
+
+
+def _clean(audit: Audit) -> Audit:
+    return Audit(
+        actor=clean_text(audit.actor),
+        subject=clean_text(audit.subject),
+        action=clean_text(audit.action),
+        object=clean_text(audit.object),
+        decision=clean_text(audit.decision),
+        args_hash=audit.args_hash,
+    )
+
+
+class PostgresRecords:
+    """`Records` in a Postgres database."""
+
+    def __init__(self, database: PostgresDatabase, *, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def get(self, tenant: str, kind: str, id: str) -> Record | None:
+        async def query(connection: PostgresConnection) -> Any:
+            cursor = await connection.execute(_GET, {"tenant": tenant, "kind": kind, "id": id}, binary=True)
+            return await cursor.fetchone()
+
+        row = await self._database.run(tenant, query)
+        return None if row is None else _record(row)
+
+    async def find(
+        self,
+        tenant: str,
+        kind: str,
+        *,
+        status: str | None = None,
+        owner: str | None = None,
+        ref: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Record]:
+        """Newest first (by creation, then id); `before` is a record id to go on from."""
+        filters = {"status": status, "owner": owner, "ref": ref, "before": before}
+        wanted = "".join(
+            (_FILTERS if value or name == "before" else _EMPTY)[name] for name, value in filters.items() if value is not None
+        )
+        statement, values = _FIND + wanted + _NEWEST, {"tenant": tenant, "kind": kind, "limit": limit, **filters}
+
+        async def query(connection: PostgresConnection) -> Any:
+            return await (await connection.execute(statement, values, binary=True)).fetchall()
+
+        return [_record(row) for row in await self._database.run(tenant, query)]
+
+    async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
+        """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
+        prepared, now = prepare(rows), self._clock() if self._clock else None
+
+        async def unit(connection: PostgresConnection) -> None:
+            if len(prepared) == 1 and isinstance(prepared[0], tuple):
+                await write_rows(connection, tenant, prepared, now)  # one statement is a transaction
+                return
+            async with together(connection):
+                await write_rows(connection, tenant, prepared, now)
+
+        await self._database.run(tenant, unit)
+
+    async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
+        """Audit rows in order: tenant, seq, at, the fields of `Audit`, prev and hash."""
+
+        async def query(connection: PostgresConnection) -> Any:
+            return await (await connection.execute(_AUDIT_ROWS, (tenant, after, limit), binary=True)).fetchall()
+
+        return [_audit_row(tenant, row) for row in await self._database.run(tenant, query)]
+
+    async def audit_head(self, tenant: str) -> tuple[int, str] | None:
+        """Seq and hash of the tenant's last audit row, kept apart from the rows so that a cut-off end shows."""
+
+        async def query(connection: PostgresConnection) -> Any:
+            return await (await connection.execute(_HEAD, (tenant,), binary=True)).fetchone()
+
+        row = await self._database.run(tenant, query)
+        return None if row is None else (row[0], row[1].hex())
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    return Record(
+        kind=row[0],
+        id=row[1],
+        data=json.loads(row[2]),
+        status=row[3],
+        owner=row[4],
+        ref=row[5],
+        version=row[6],
+        created_at=row[7],
+        updated_at=row[8],
+    )
+
+
+def _audit_row(tenant: str, row: tuple[Any, ...]) -> Mapping[str, Any]:
+    texts = dict(zip(("actor", "subject", "action", "object", "decision", "args_hash"), row[2:8], strict=True))
+    return {"tenant": tenant, "seq": row[0], "at": row[1].isoformat(), **texts, "prev": row[8].hex(), "hash": row[9].hex()}
