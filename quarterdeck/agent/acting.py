@@ -24,7 +24,7 @@ from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
 from quarterdeck.core.tools import Effect, Tool, ToolContext
 from quarterdeck.policy.base import Decider
-from quarterdeck.store.base import Audit, Put
+from quarterdeck.store.base import Audit, Beside, Put
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor, Job
 
@@ -145,7 +145,7 @@ class Acting:
             elif result.error == "timeout" or (attempt > 1 and result.error == "not_started"):
                 return  # nobody knows whether it happened, as if its worker had died; its start stands in the journal
             else:
-                beside = (self._effect(result), *self.operations.settled(result))
+                beside: list[Beside] = [self._effect(result), *self.operations.settled(result)]
                 self.ledger.stage(ToolReturned(result=result), beside=beside)
                 await self.ledger.commit()
 

@@ -25,9 +25,11 @@ from quarterdeck.core.events import (
     PauseRequested,
     ResumeRequested,
     Retrieved,
+    RetryRequested,
     RunCancelled,
     RunFailed,
     RunStarted,
+    StateFolded,
     Steer,
     ToolReturned,
     ToolStarted,
@@ -37,6 +39,7 @@ from quarterdeck.core.labels import Integrity, Label, join_all
 from quarterdeck.core.messages import Message, Role, Text, ToolResult
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.store.base import Entry
+from quarterdeck.store.codec import from_json
 
 __all__ = ["fold", "signature"]
 
@@ -48,8 +51,19 @@ def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
     """The state after `entries`, continuing from `state`."""
     state = state or RunState()
     for entry in entries:
-        state = state.changed({"seq": entry.seq, "updated_at": entry.at, **_changes(state, entry)})
+        if isinstance(entry.event, StateFolded):
+            state = _restored(state, entry.event)
+            seq = max(entry.seq, state.seq)
+        else:
+            # What others stored before a folded state, but after what it covers, comes behind it.
+            seq = entry.seq if entry.seq > state.seq else state.seq
+        state = state.changed({"seq": seq, "updated_at": entry.at, **_changes(state, entry)})
     return state
+
+
+def _restored(state: RunState, event: StateFolded) -> RunState:
+    """The state a fold begins with; one that has begun already needs it no more."""
+    return state if state.seq else from_json(RunState, event.state)
 
 
 def _changes(state: RunState, entry: Entry) -> _Changes:
@@ -94,6 +108,8 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
             return {"paused": True}
         case ResumeRequested():
             return {"paused": False}
+        case RetryRequested():
+            return {"ended": None, "status": RunStatus.RUNNING}
         case FinalAnswer():
             return {"ended": event, "status": RunStatus.DONE}
         case RunFailed():

@@ -68,6 +68,7 @@ from quarterdeck.core.events import (
     RunCancelled,
     RunFailed,
     RunStarted,
+    StateFolded,
 )
 from quarterdeck.core.labels import Label, join_all
 from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
@@ -75,12 +76,14 @@ from quarterdeck.core.tools import Tool
 from quarterdeck.models.base import ToolSpec
 from quarterdeck.policy.base import Decider
 from quarterdeck.store.base import Claim, Journal, Put, Records
+from quarterdeck.store.codec import to_json
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor
 
 __all__ = ["Loop"]
 
 _LETTING_GO_S = 1.0
+_FOLD_AFTER = 400  # events; when a claim had to fold more, the next one shall begin with what it gave
 _POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
 _STOPS: Mapping[type[Exception], StopReason] = {  # what ends a run with a partial answer instead of a failure
     BudgetExceeded: StopReason.COST_LIMIT,
@@ -131,6 +134,7 @@ class Loop:
         self.now = now
         self.doubt_grace_s = doubt_grace_s
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self.draining = False
         self.writing: set[anyio.CancelScope] = set()
 
     async def advance(self, tenant: str, run_id: str) -> RunState | None:
@@ -143,7 +147,7 @@ class Loop:
             StoreUnavailable: The store does not answer; the run stays as it is and is due again later.
         """
         while True:
-            claim = await self.journal.claim(tenant, run_id)
+            claim = None if self.draining else await self.journal.claim(tenant, run_id)
             if claim is None:
                 return None
             with anyio.CancelScope() as scope:
@@ -189,6 +193,10 @@ class Loop:
         if scope is not None:
             scope.cancel()
 
+    def drain(self) -> None:
+        """Take no run any more, and let go of each between two steps: another worker goes on with it at once."""
+        self.draining = True
+
     def let_go(self) -> None:
         """Shield writes in flight no longer: the process has to end, and what is cut is repeated by its key or in doubt."""
         for scope in self.writing:
@@ -210,6 +218,8 @@ class Loop:
             await self._fail(ledger, "forbidden", f"user {started.principal.user} may not act any more")
             return None
         spec = await self.specs.get(ledger.tenant, started.config_hash)
+        if len(claim.entries) > _FOLD_AFTER:
+            ledger.stage(StateFolded(upto=claim.head, state=to_json(ledger.state)))
         return _Advance(self, ledger, started, spec, principal)
 
     async def _fail(self, ledger: Ledger, code: str, error: str, *, poison: bool = False) -> None:
@@ -312,6 +322,9 @@ class _Advance:
                     status = RunStatus.PAUSED if self.ledger.state.paused else RunStatus.WAITING
                     if await self.ledger.commit(status=status, wake_at=wake_at) is Commit.ALONE:
                         return
+                case _ if self.loop.draining:
+                    await self.ledger.commit(status=RunStatus.READY)
+                    return
                 case _:
                     await self._perform(step)
 

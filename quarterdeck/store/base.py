@@ -278,11 +278,20 @@ class Records(Protocol):
 class KeyValue(Protocol):
     """State by key (row R12): bytes that outlive the process. Keys are ids or paths of ids joined by '/'."""
 
+    @property
+    def scheme(self) -> str:
+        """What its URIs begin with: ``scheme://tenant/key``."""
+        ...
+
     async def save(self, tenant: str, key: str, payload: bytes) -> str:
         """Keep `payload`, replacing what was there; returns a URI for `load_uri`."""
         ...
 
     async def load(self, tenant: str, key: str) -> bytes | None: ...
+
+    async def load_uri(self, tenant: str, uri: str) -> bytes | None:
+        """What `save` kept under the URI it returned; None for another tenant's. Raises InvalidInput for no such URI."""
+        ...
 
     async def clear(self, tenant: str, key: str | None = None) -> int:
         """Forget one key, or without a key all of the tenant's. Returns how many were forgotten."""

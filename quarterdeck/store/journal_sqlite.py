@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from quarterdeck.core.errors import Fenced, InvalidInput, NotFound
-from quarterdeck.core.events import RunStarted
+from quarterdeck.core.events import Event, RetryRequested, RunFailed, RunStarted, StateFolded
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.base import Appended, Beside, Claim, Entry, RunRow
 from quarterdeck.store.blobs import BLOB_GRACE, Packed, hash_bytes, pack
@@ -18,7 +18,7 @@ from quarterdeck.store.codec import decode
 from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
 from quarterdeck.store.records_sqlite import prepare, write_rows
 from quarterdeck.store.sqlite import SqliteDatabase
-from quarterdeck.store.standing import ENDED, after_append, after_post, check_end, claimable
+from quarterdeck.store.standing import after_append, after_post, check_end, claimable, open_to
 
 __all__ = ["SqliteJournal"]
 
@@ -31,32 +31,41 @@ _CREATE = """INSERT INTO runs
 (run_id, tenant, agent, user, session_id, config, status, head, epoch, attempts, wake_at, created_at, updated_at)
 VALUES (?, ?, ?, ?, ?, ?, 'ready', 1, 0, 0, NULL, ?, ?) ON CONFLICT (tenant, run_id) DO NOTHING"""
 _STANDING = "SELECT no, head, epoch, attempts, status, wake_at FROM runs WHERE tenant = ? AND run_id = ?"
+_CLAIMING = "SELECT no, head, epoch, attempts, status, folded_upto, folded_seq FROM runs WHERE tenant = ? AND run_id = ?"
 _CLAIMED = "UPDATE runs SET status = 'running', epoch = ?, attempts = ?, wake_at = NULL, updated_at = ? WHERE no = ?"
 _GROWN = "UPDATE runs SET head = ?, attempts = 0, updated_at = ? WHERE no = ?"  # touches no index: the hot path
 _MOVED = "UPDATE runs SET head = ?, attempts = 0, updated_at = ?, status = ?, wake_at = ? WHERE no = ?"
 _POSTED = "UPDATE runs SET head = ? WHERE no = ?"  # a running run's own clock is its worker's: a dead one must be noticed
 _WOKEN = "UPDATE runs SET head = ?, status = 'ready', wake_at = NULL, updated_at = ? WHERE no = ?"
 
+_FAILED = "UPDATE runs SET code = ? WHERE no = ?"
+_RETRIED = "UPDATE runs SET code = NULL, attempts = 0 WHERE no = ?"
+_FOLDED = "UPDATE runs SET folded_upto = ?, folded_seq = ? WHERE no = ?"
+
 _INSERT_EVENT = """INSERT INTO events (id, kind, key, at, data, blob) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (run, key) WHERE key IS NOT NULL DO NOTHING"""
 _EVENTS = """SELECT e.seq, e.kind, e.key, e.at, coalesce(b.bytes, e.data)
 FROM events e LEFT JOIN blobs b ON b.tenant = ? AND b.sha256 = e.blob
 WHERE e.id > ? AND e.id <= ? ORDER BY e.id"""
+_EVENT = """SELECT e.seq, e.kind, e.key, e.at, coalesce(b.bytes, e.data)
+FROM events e LEFT JOIN blobs b ON b.tenant = ? AND b.sha256 = e.blob WHERE e.id = ?"""
 _READ = """SELECT e.seq, e.kind, e.key, e.at, coalesce(b.bytes, e.data)
 FROM runs r JOIN events e ON e.id > (r.no << 24 | ?) AND e.id < (r.no + 1) << 24
 LEFT JOIN blobs b ON b.tenant = r.tenant AND b.sha256 = e.blob
 WHERE r.tenant = ? AND r.run_id = ? ORDER BY e.id LIMIT ?"""
 
-_ROW = """SELECT run_id, tenant, agent, user, session_id, status, head, attempts, wake_at, created_at, updated_at FROM runs
-WHERE tenant = :tenant"""
+_ROW = """SELECT run_id, tenant, agent, user, session_id, status, head, attempts, wake_at, created_at, updated_at, code
+FROM runs WHERE tenant = :tenant"""
 _FIND = _ROW + " AND run_id = :run_id"
 # One statement per index; a filter behind "IS NULL OR" can use none.
-_REST = """ AND (:status IS NULL OR status = :status) AND (:user IS NULL OR user = :user)
+_REST = """ AND (:status IS NULL OR status = :status) AND (:user IS NULL OR user = :user) AND (:code IS NULL OR code = :code)
 AND (:before IS NULL OR no < (SELECT no FROM runs WHERE tenant = :tenant AND run_id = :before))
 ORDER BY no DESC LIMIT :limit"""
 _BY_SESSION = _ROW + " AND session_id = :session_id" + _REST
 _BY_USER = _ROW + " AND user = :user" + _REST
+_BY_CODE = _ROW + " AND code = :code AND code IS NOT NULL" + _REST
 _BY_TENANT = _ROW + _REST
+_HEAD = "SELECT head, status FROM runs WHERE tenant = ? AND run_id = ?"
 
 # Each part repeats the condition of the index runs_open to the letter: SQLite uses a partial index only then.
 _DUE = """SELECT tenant, run_id FROM (
@@ -75,6 +84,8 @@ _GET_BLOB = "SELECT bytes FROM blobs WHERE tenant = ? AND sha256 = ?"
 _OLD = """SELECT no FROM runs
 WHERE no > ? AND status IN ('done', 'failed', 'cancelled') AND updated_at < ? ORDER BY no LIMIT ?"""
 _DELETE_EVENTS = "DELETE FROM events WHERE id > ? << 24 AND id < (? + 1) << 24"
+_DELETE_RECORDS = """DELETE FROM records WHERE ref <> '' AND ref = (SELECT run_id FROM runs WHERE no = :no)
+AND tenant = (SELECT tenant FROM runs WHERE no = :no)"""
 _DELETE_RUN = "DELETE FROM runs WHERE no = ?"
 _SWEEP_BLOBS = """DELETE FROM blobs WHERE created_at < ?
 AND (tenant, sha256) NOT IN (SELECT tenant, config FROM runs WHERE config IS NOT NULL)
@@ -92,12 +103,15 @@ class SqliteJournal:
     def _now(self) -> int:
         return to_micros(self._clock())
 
-    async def create(self, tenant: str, run_id: str, started: Entry, *, beside: Sequence[Beside] = ()) -> bool:
-        """Begin a run, status ready. `started.event` is a RunStarted. False if the run id exists: nothing is written."""
+    async def create(
+        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+    ) -> bool:
+        """Begin a run, status ready. See `Journal.create`."""
         event = started.event
         if not isinstance(event, RunStarted):
             raise InvalidInput(f"run {run_id} cannot begin with an event of kind {event.kind!r}")
-        packed, rows = pack(started), prepare(beside)
+        entries = (started, *then)
+        packed, rows = [pack(entry) for entry in entries], prepare(beside)
         columns = (event.agent, event.principal.user, event.session_id, hash_bytes(event.config_hash))
 
         def unit(connection: sqlite3.Connection) -> bool:
@@ -105,7 +119,13 @@ class SqliteJournal:
             cursor = connection.execute(_CREATE, (run_id, tenant, *columns, now, now))
             if cursor.rowcount == 0 or cursor.lastrowid is None:
                 return False
-            _insert(connection, tenant, cursor.lastrowid, 1, packed, now)
+            no, head = cursor.lastrowid, 0
+            for entry, event in zip(entries, packed, strict=True):
+                if _insert(connection, tenant, no, head + 1, event, now):
+                    head += 1
+                    _note(connection, no, head, entry.event)
+            if then:
+                connection.execute(_POSTED, (head, no))
             write_rows(connection, tenant, rows, now)
             return True
 
@@ -115,12 +135,15 @@ class SqliteJournal:
         """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown."""
 
         def unit(connection: sqlite3.Connection) -> tuple[int, int, int, list[Any]] | None:
-            standing = connection.execute(_STANDING, (tenant, run_id)).fetchone()
+            standing = connection.execute(_CLAIMING, (tenant, run_id)).fetchone()
             if standing is None or not claimable(standing[4]):
                 return None
-            no, head, epoch, attempts, _, _ = standing
+            no, head, epoch, attempts, _, upto, folded = standing
             connection.execute(_CLAIMED, (epoch + 1, attempts + 1, self._now(), no))
-            events = connection.execute(_EVENTS, (tenant, no << _SEQ_BITS, no << _SEQ_BITS | head)).fetchall()
+            events = connection.execute(_EVENTS, (tenant, no << _SEQ_BITS | upto, no << _SEQ_BITS | head)).fetchall()
+            if folded:
+                first = connection.execute(_EVENT, (tenant, no << _SEQ_BITS | folded)).fetchone()
+                events = [first, *(event for event in events if event[0] != folded)]
             return head, epoch + 1, attempts + 1, events
 
         taken = await self._database.write(unit)
@@ -157,6 +180,7 @@ class SqliteJournal:
                 if _insert(connection, tenant, no, head + 1, event, now):
                     head += 1
                     kept.append(place)
+                    _note(connection, no, head, entries[place].event)
             then = after_append(present, status, foreign=foreign)
             alarm = wake if then == (status or present) else None
             if then == present and alarm == waking:
@@ -179,11 +203,12 @@ class SqliteJournal:
 
         def unit(connection: sqlite3.Connection) -> bool:
             standing = connection.execute(_STANDING, (tenant, run_id)).fetchone()
-            if standing is None or standing[4] in ENDED:
+            if standing is None or not open_to(standing[4], entry.event):
                 return False
             no, head, status, now = standing[0], standing[1], standing[4], self._now()
             if not _insert(connection, tenant, no, head + 1, packed, now):
                 return False
+            _note(connection, no, head + 1, entry.event)
             if after_post(status, entry.event) != status:
                 connection.execute(_WOKEN, (head + 1, now, no))
             else:
@@ -216,16 +241,19 @@ class SqliteJournal:
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        code: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
         """Runs of a tenant, newest first; `before` is a run id to go on from."""
-        statement = _BY_SESSION if session_id is not None else _BY_USER if user is not None else _BY_TENANT
+        given = ((session_id, _BY_SESSION), (code, _BY_CODE), (user, _BY_USER))
+        statement = next((found for value, found in given if value is not None), _BY_TENANT)
         values = {
             "tenant": tenant,
             "status": status,
             "user": user,
             "session_id": session_id,
+            "code": code,
             "before": before,
             "limit": limit,
         }
@@ -238,6 +266,15 @@ class SqliteJournal:
         stalled = now - int(stalled_s * 1_000_000) if stalled_s > 0 else -1
         values = {"now": now, "stalled": stalled, "limit": limit}
         return await self._database.read(lambda c: c.execute(_DUE, values).fetchall())
+
+    async def heads(self, runs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, RunStatus]]:
+        """Seq of the last event and status of each of these (tenant, run id) that exists."""
+
+        def query(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, RunStatus]]:
+            found = ((run, connection.execute(_HEAD, run).fetchone()) for run in runs)
+            return {run: (row[0], RunStatus(row[1])) for run, row in found if row is not None}
+
+        return await self._database.read(query)
 
     async def put_blob(self, tenant: str, data: bytes) -> str:
         """Keep bytes under their SHA-256 (hexadecimal), once per tenant."""
@@ -255,7 +292,7 @@ class SqliteJournal:
         return data
 
     async def purge(self, before: datetime) -> int:
-        """Delete ended runs last touched before an instant, and blobs nothing refers to. Returns the number of runs."""
+        """See `Journal.purge`."""
         instant, last, count = to_micros(before), 0, 0
         while True:
             numbers = await self._database.read(partial(_old, (last, instant, SLICE)))
@@ -286,6 +323,17 @@ def _insert(connection: sqlite3.Connection, tenant: str, no: int, seq: int, even
     return True
 
 
+def _note(connection: sqlite3.Connection, no: int, seq: int, event: Event) -> None:
+    """Keep up the columns of the run that stand for what a rare event says."""
+    match event:
+        case RunFailed(code=code):
+            connection.execute(_FAILED, (code, no))
+        case RetryRequested():
+            connection.execute(_RETRIED, (no,))
+        case StateFolded(upto=upto):
+            connection.execute(_FOLDED, (upto, seq, no))
+
+
 def _keep(connection: sqlite3.Connection, tenant: str, sha256: bytes, data: bytes, now: int) -> None:
     """Store a blob, or make sure that the one there outlives the next sweep."""
     stale = now - BLOB_GRACE // timedelta(microseconds=2)
@@ -303,6 +351,7 @@ def _old(values: tuple[Any, ...], connection: sqlite3.Connection) -> list[int]:
 def _delete(numbers: Iterable[int], connection: sqlite3.Connection) -> None:
     for no in numbers:
         connection.execute(_DELETE_EVENTS, (no, no))
+        connection.execute(_DELETE_RECORDS, {"no": no})
         connection.execute(_DELETE_RUN, (no,))
 
 
@@ -323,4 +372,5 @@ def _run(row: tuple[Any, ...]) -> RunRow:
         wake_at=None if row[8] is None else from_micros(row[8]),
         created_at=from_micros(row[9]),
         updated_at=from_micros(row[10]),
+        code=row[11],
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from quarterdeck.core.errors import Conflict, Fenced, InvalidInput, NotFound
-from quarterdeck.core.events import RunStarted
+from quarterdeck.core.events import RetryRequested, RunFailed, RunStarted, StateFolded
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.audit import GENESIS, audit_row
 from quarterdeck.store.base import Appended, Audit, Beside, Claim, Entry, Put, Record, RunRow
@@ -24,7 +24,7 @@ from quarterdeck.store.blobs import BLOB_GRACE
 from quarterdeck.store.codec import json_text
 from quarterdeck.store.instants import Clock, utc_now
 from quarterdeck.store.keyvalue import MemoryKeyValue
-from quarterdeck.store.standing import ENDED, after_append, after_post, check_end, claimable
+from quarterdeck.store.standing import ENDED, after_append, after_post, check_end, claimable, open_to
 
 __all__ = ["MemoryJournal", "MemoryRecords", "MemoryStore"]
 
@@ -118,6 +118,10 @@ class MemoryRecords:
             else:
                 self._put(tenant, row.record, now)
 
+    def forget(self, runs: Set[tuple[str, str]]) -> None:
+        """Drop the records that belong to these runs."""
+        self._rows = {key: row for key, row in self._rows.items() if (key[0], row[0].ref) not in runs}
+
     def _put(self, tenant: str, record: Record, now: datetime) -> None:
         key = (tenant, record.kind, record.id)
         standing = self._rows.get(key)
@@ -166,6 +170,8 @@ class _Run:
     epoch: int = 0
     attempts: int = 0
     wake_at: datetime | None = None
+    code: str | None = None
+    folded: Entry | None = None
     entries: list[Entry] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
 
@@ -178,7 +184,21 @@ class _Run:
             self.keys.add(key)
         stored = Entry(event=entry.event, key=key, seq=len(self.entries) + 1, at=now)
         self.entries.append(stored)
+        match entry.event:
+            case RunFailed(code=code):
+                self.code = code
+            case RetryRequested():
+                self.code = None
+            case StateFolded():
+                self.folded = stored
         return stored
+
+    def claimed(self) -> tuple[Entry, ...]:
+        """The events a worker begins with."""
+        if self.folded is None or not isinstance(self.folded.event, StateFolded):
+            return tuple(self.entries)
+        rest = self.entries[self.folded.event.upto :]
+        return (self.folded, *(entry for entry in rest if entry is not self.folded))
 
 
 class MemoryJournal:
@@ -193,8 +213,10 @@ class MemoryJournal:
         self._ended: deque[tuple[str, str]] = deque()
         self._blobs: dict[tuple[str, str], tuple[bytes, datetime]] = {}
 
-    async def create(self, tenant: str, run_id: str, started: Entry, *, beside: Sequence[Beside] = ()) -> bool:
-        """Begin a run, status ready. `started.event` is a RunStarted. False if the run id exists: nothing is written."""
+    async def create(
+        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+    ) -> bool:
+        """Begin a run, status ready. See `Journal.create`."""
         event = started.event
         if not isinstance(event, RunStarted):
             raise InvalidInput(f"run {run_id} cannot begin with an event of kind {event.kind!r}")
@@ -203,7 +225,8 @@ class MemoryJournal:
         self._records.check(tenant, beside)
         now = self._clock()
         run = _Run(tenant=tenant, run_id=run_id, started=event, created_at=now, updated_at=now)
-        run.add(started, now)
+        for entry in (started, *then):
+            run.add(entry, now)
         self._records.apply(tenant, beside, now)
         self._runs[tenant, run_id] = self._open[tenant, run_id] = run
         return True
@@ -222,7 +245,7 @@ class MemoryJournal:
             epoch=run.epoch,
             head=len(run.entries),
             attempts=run.attempts,
-            entries=tuple(run.entries),
+            entries=run.claimed(),
         )
 
     async def append(
@@ -257,14 +280,17 @@ class MemoryJournal:
 
     async def post(self, tenant: str, run_id: str, entry: Entry, *, beside: Sequence[Beside] = ()) -> bool:
         """Append from outside (approval, steer, cancel), without an epoch. See `Journal.post`."""
-        run = self._open.get((tenant, run_id))
-        if run is None or (entry.key or entry.event.key) in run.keys:
+        run = self._runs.get((tenant, run_id))
+        if run is None or not open_to(run.status, entry.event) or (entry.key or entry.event.key) in run.keys:
             return False
         self._records.check(tenant, beside)
         now = self._clock()
         run.add(entry, now)
         then = after_post(run.status, entry.event)
         if then != run.status:
+            if run.status in ENDED:  # it is tried again
+                self._open[tenant, run_id] = run
+                run.attempts = 0
             run.status, run.wake_at, run.updated_at = then, None, now
         self._records.apply(tenant, beside, now)
         return True
@@ -287,6 +313,7 @@ class MemoryJournal:
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        code: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
@@ -297,6 +324,7 @@ class MemoryJournal:
             if status in (None, run.status)
             and user in (None, run.started.principal.user)
             and session_id in (None, run.started.session_id)
+            and code in (None, run.code)
         )
         return [_row(run) for run in islice(wanted, limit)]
 
@@ -320,6 +348,11 @@ class MemoryJournal:
                 stalled.append((run.updated_at, key))
         return [*ready, *(key for _, key in sorted(woken)), *(key for _, key in sorted(stalled))][:limit]
 
+    async def heads(self, runs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, RunStatus]]:
+        """Seq of the last event and status of each of these (tenant, run id) that exists."""
+        found = ((key, self._runs.get(key)) for key in runs)
+        return {key: (len(run.entries), RunStatus(run.status)) for key, run in found if run is not None}
+
     async def put_blob(self, tenant: str, data: bytes) -> str:
         """Keep bytes under their SHA-256 (hexadecimal), once per tenant."""
         sha256 = hashlib.sha256(data).hexdigest()
@@ -334,10 +367,11 @@ class MemoryJournal:
             raise NotFound(f"there is no blob {sha256[:64]}") from None
 
     async def purge(self, before: datetime) -> int:
-        """Delete ended runs last touched before an instant, and blobs nothing refers to. Returns the number of runs."""
+        """See `Journal.purge`."""
         gone = [key for key, run in self._runs.items() if run.status in ENDED and run.updated_at < before]
         for key in gone:
             del self._runs[key]
+        self._records.forget(set(gone))
         self._ended = deque(key for key in self._ended if key in self._runs)
         used = {(tenant, run.started.config_hash) for (tenant, _), run in self._runs.items()}
         stale = min(before, self._clock() - BLOB_GRACE)
@@ -355,7 +389,9 @@ class MemoryJournal:
         if self._keep is not None:
             self._ended.append(key)
             if len(self._ended) > self._keep:
-                del self._runs[self._ended.popleft()]
+                oldest = self._ended.popleft()
+                if oldest not in self._open:  # else it was tried again, and stands here anew when it ends
+                    self._runs.pop(oldest, None)
 
 
 def _row(run: _Run) -> RunRow:
@@ -371,4 +407,5 @@ def _row(run: _Run) -> RunRow:
         wake_at=run.wake_at,
         created_at=run.created_at,
         updated_at=run.updated_at,
+        code=run.code,
     )

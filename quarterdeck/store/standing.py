@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from quarterdeck.core.errors import Conflict
-from quarterdeck.core.events import CancelRequested, Event, ResumeRequested
+from quarterdeck.core.events import CancelRequested, Event, ResumeRequested, RetryRequested
 from quarterdeck.core.runs import RunStatus
 
-__all__ = ["ENDED", "after_append", "after_post", "check_end", "claimable"]
+__all__ = ["ENDED", "after_append", "after_post", "check_end", "claimable", "open_to"]
 
 # Sets of strings, so that the text of a row can be looked up as it is.
 ENDED: frozenset[str] = frozenset({RunStatus.DONE, RunStatus.FAILED, RunStatus.CANCELLED})
@@ -16,6 +16,16 @@ _RESTING: frozenset[str] = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
 def claimable(present: str) -> bool:
     """True if a worker may take the run. A running one may be taken over; a paused one rests until somebody resumes it."""
     return present not in ENDED and present != RunStatus.PAUSED
+
+
+def open_to(present: str, event: Event) -> bool:
+    """True if something from outside may still happen to the run: to an ended one nothing, but a failed one may be retried.
+
+    Only a failed one may: whoever asks for a retry of a run that goes on already has it.
+    """
+    if isinstance(event, RetryRequested):
+        return present == RunStatus.FAILED
+    return present not in ENDED
 
 
 def check_end(run_id: str, wanted: RunStatus | None, *, foreign: bool) -> None:
@@ -40,6 +50,11 @@ def after_append(present: str, wanted: RunStatus | None, *, foreign: bool) -> st
 
 
 def after_post(present: str, event: Event) -> str:
-    """The status after an event from outside: what waits is woken, what is paused only by being resumed or cancelled."""
+    """The status after an event from outside: what waits is woken, what is paused only by being resumed or cancelled.
+
+    A failed run that is retried is ready.
+    """
+    if present == RunStatus.FAILED and isinstance(event, RetryRequested):
+        return RunStatus.READY
     resumed = present == RunStatus.PAUSED and isinstance(event, ResumeRequested | CancelRequested)
     return RunStatus.READY if resumed or present == RunStatus.WAITING else present

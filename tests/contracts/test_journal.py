@@ -15,8 +15,11 @@ from quarterdeck.core.events import (
     ModelReply,
     PauseRequested,
     ResumeRequested,
+    RetryRequested,
     RunCancelled,
+    RunFailed,
     RunStarted,
+    StateFolded,
     Steer,
     Unknown,
 )
@@ -572,3 +575,135 @@ async def test_a_run_is_not_done_over_events_its_worker_has_not_seen(store: Stor
 
     kinds = [entry.event.kind async for entry in journal.read("acme", "run-1")]
     assert kinds == ["run_started", "pause_requested"]
+
+
+async def failed(store: Store, run_id: str, code: str = "poison") -> None:
+    claim = await begin(store.journal, run_id)
+    end = Entry(event=RunFailed(code=code, error="x", poison=code == "poison"))
+    await store.journal.append(claim, [end], folded=1, status=RunStatus.FAILED)
+
+
+@pytest.mark.row("L2", part="dead letters")
+async def test_failed_runs_are_found_by_the_code_of_their_error(store: Store) -> None:
+    await failed(store, "r1")
+    await failed(store, "r2", "model_unavailable")
+    await begin(store.journal, "r3")
+
+    dead = await store.journal.runs("acme", code="poison")
+
+    assert [(row.run_id, row.code) for row in dead] == [("r1", "poison")]
+    assert [row.code for row in await store.journal.runs("acme")] == [None, "model_unavailable", "poison"]
+    assert await store.journal.runs("acme", code="poison", user="bo") == []
+
+
+@pytest.mark.row("L2", part="retry")
+async def test_a_failed_run_that_is_retried_is_ready_and_counts_its_attempts_anew(store: Store) -> None:
+    await failed(store, "r1")
+
+    posted = await store.journal.post("acme", "r1", Entry(event=RetryRequested(by="olga")))
+
+    row = await store.journal.find("acme", "r1")
+    claim = await store.journal.claim("acme", "r1")
+    assert posted
+    assert row is not None
+    assert (row.status, row.attempts, row.code, row.head) == (RunStatus.READY, 0, None, 3)
+    assert ("acme", "r1") not in await store.journal.due()  # claimed by now
+    assert claim is not None
+    assert claim.attempts == 1
+
+
+async def test_only_a_failed_run_is_retried(store: Store) -> None:
+    claim = await begin(store.journal)
+    while_running = await store.journal.post("acme", "r1", Entry(event=RetryRequested(by="olga")))
+    await store.journal.append(claim, [END], folded=1, status=RunStatus.CANCELLED)
+    when_cancelled = await store.journal.post("acme", "r1", Entry(event=RetryRequested(by="olga")))
+
+    assert not while_running
+    assert not when_cancelled
+    assert await status_of(store) is RunStatus.CANCELLED
+
+
+async def test_a_run_may_fail_twice_and_be_retried_twice(store: Store) -> None:
+    await failed(store, "r1")
+    await store.journal.post("acme", "r1", Entry(event=RetryRequested(by="olga")))
+    claim = await store.journal.claim("acme", "r1")
+    assert claim is not None
+    end = Entry(event=RunFailed(code="internal", error="y"))
+
+    appended = await store.journal.append(claim, [end], folded=claim.head, status=RunStatus.FAILED)
+    again = await store.journal.post("acme", "r1", Entry(event=RetryRequested(by="olga")))
+
+    assert len(appended.entries) == 1
+    assert again
+    assert await status_of(store) is RunStatus.READY
+
+
+async def test_a_fork_begins_with_events_of_its_own(store: Store) -> None:
+    made = await store.journal.create("acme", "r1", started(), then=[reply(1), reply(2, "y" * 20_000)])
+
+    row = await store.journal.find("acme", "r1")
+    assert made
+    assert row is not None
+    assert (row.head, row.status) == (3, RunStatus.READY)
+    assert [entry.seq for entry in await history(store.journal)] == [1, 2, 3]
+    assert (await history(store.journal))[2].event == reply(2, "y" * 20_000).event
+
+
+@pytest.mark.row("L2", part="retention")
+async def test_purging_a_run_leaves_its_fork_whole(store: Store, clock: Clock) -> None:
+    long = reply(1, "y" * 20_000)
+    claim = await begin(store.journal, "old")
+    await store.journal.append(claim, [long, END], folded=1, status=RunStatus.CANCELLED)
+    clock.pass_by(days=2)
+    await store.journal.create("acme", "fork", started(), then=[long])
+
+    purged = await store.journal.purge(clock.now - timedelta(days=1))
+
+    assert purged == 1
+    assert (await history(store.journal, "fork"))[1].event == long.event
+
+
+async def test_purging_a_run_takes_its_records_along_and_no_others(store: Store, clock: Clock) -> None:
+    claim = await begin(store.journal, "old")
+    beside = [Put(record=record("a", ref="old")), Put(record=record("b", ref="other")), Put(record=record("c"))]
+    await store.journal.append(claim, [END], folded=1, status=RunStatus.CANCELLED, beside=[*beside, audit()])
+    await store.records.write("other", [Put(record=record("d", ref="old"))])
+    clock.pass_by(days=2)
+
+    await store.journal.purge(clock.now)
+
+    assert {row.id for row in await store.records.find("acme", "approval")} == {"b", "c"}
+    assert [row.id for row in await store.records.find("other", "approval")] == ["d"]
+    assert len(await store.records.audit_rows("acme")) == 1
+
+
+@pytest.mark.row("L2", part="long runs")
+async def test_a_claim_begins_with_the_newest_folded_state(store: Store) -> None:
+    journal = store.journal
+    claim = await begin(journal)
+    await journal.append(claim, [reply(n) for n in range(1, 9)], folded=1)
+    await journal.post("acme", "r1", steer("between"))  # after what is covered, before the state is stored
+    folded = Entry(event=StateFolded(upto=9, state={"turn": 8}))
+    await journal.append(claim, [folded, reply(9)], folded=9)
+
+    again = await journal.claim("acme", "r1")
+
+    assert again is not None
+    assert [(entry.seq, entry.event.kind) for entry in again.entries] == [
+        (11, "state_folded"),
+        (10, "steer"),
+        (12, "model_reply"),
+    ]
+    assert again.head == 12
+    assert len(await history(journal)) == 12
+
+
+async def test_heads_are_those_of_the_runs_there_are(store: Store) -> None:
+    claim = await begin(store.journal, "r1")
+    await store.journal.append(claim, [reply(1)], folded=1, status=RunStatus.WAITING)
+    await begin(store.journal, "r1", "other")
+
+    heads = await store.journal.heads([("acme", "r1"), ("other", "r1"), ("acme", "none"), ("nobody", "r1")])
+
+    assert heads == {("acme", "r1"): (2, RunStatus.WAITING), ("other", "r1"): (1, RunStatus.RUNNING)}
+    assert await store.journal.heads([]) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import datetime as datetime_module
+import json
 import os
 import random
 import time
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarterdeck.agent.fold import fold
-from quarterdeck.core.events import Unknown
+from quarterdeck.core.events import StateFolded, Unknown
 from quarterdeck.store.base import Entry
+from quarterdeck.store.codec import to_json
 from quarterdeck.tools.decorator import tool
 from tests.unit.agent.scene import LEE, Scene, calls, says
 
@@ -96,3 +98,24 @@ def test_the_fold_never_fails_whatever_order_outside_events_come_in(data: st.Dat
     renumbered = [Entry(event=e.event, seq=n, at=e.at) for n, e in enumerate([entries[0], *inner], 1)]
 
     assert fold(renumbered).seq == len(entries)
+
+
+@pytest.mark.row("L2", part="long runs")
+async def test_a_folded_state_and_the_rest_give_the_fold_of_the_whole() -> None:
+    entries = await a_whole_run()
+    whole = fold(entries)
+
+    for cut in range(1, len(entries)):
+        state = json.loads(json.dumps(to_json(fold(entries[:cut]))))
+        left = Entry(event=StateFolded(upto=cut, state=state), seq=len(entries) + 1, at=entries[-1].at)
+
+        again = fold([left, *entries[cut:]])
+
+        assert again == whole.changed({"seq": left.seq})
+
+
+async def test_a_folded_state_in_the_middle_changes_nothing() -> None:
+    entries = await a_whole_run()
+    left = Entry(event=StateFolded(upto=3, state={}), seq=entries[-1].seq + 1, at=entries[-1].at)
+
+    assert fold([*entries, left]) == fold(entries).changed({"seq": left.seq})

@@ -1,0 +1,101 @@
+"""Where a run may be forked, and what the fork begins with. Pure, as the fold is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from quarterdeck.agent.fold import fold
+from quarterdeck.agent.state import CallState, RunState
+from quarterdeck.core.errors import InvalidInput
+from quarterdeck.core.events import (
+    CancelRequested,
+    FinalAnswer,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    RunCancelled,
+    RunFailed,
+    RunStarted,
+    StateFolded,
+)
+from quarterdeck.store.base import Entry
+
+__all__ = ["fork_of", "fork_problem"]
+
+# What belongs to the life of the original run, not to what was said and done in it.
+_OWN = (
+    FinalAnswer,
+    RunFailed,
+    RunCancelled,
+    RetryRequested,
+    CancelRequested,
+    PauseRequested,
+    ResumeRequested,
+    StateFolded,
+)
+
+
+def fork_problem(entries: Sequence[Entry], at: int) -> str | None:
+    """Why a run with these events cannot be forked after the one with seq `at`; None if it can.
+
+    A fork must not take over what is still open to the outside: a write that may be happening, a draft or a doubt that is
+    with a person. Those belong to the one run they were made in.
+    """
+    head = entries[-1].seq if entries else 0
+    if not 1 <= at <= head:
+        return f"the run has the events 1 to {head}; {at} is not one of them"
+    states: list[RunState] = []
+    for entry in entries:
+        states.append(fold([entry], states[-1] if states else None))
+    if (open_call := _open(states[at - 1])) is None:
+        return None
+    good = [seq for seq, state in enumerate(states, 1) if _open(state) is None]
+    before = max((seq for seq in good if seq < at), default=None)
+    after = min((seq for seq in good if seq > at), default=None)
+    near = " or ".join(str(seq) for seq in (before, after) if seq is not None)
+    return f"at {at} call {open_call.call.id} ({open_call.call.name}) is {_how(open_call)}: fork at {near}"
+
+
+def fork_of(
+    entries: Sequence[Entry],
+    at: int,
+    run_id: str,
+    *,
+    trace_id: str | None = None,
+    span_id: str | None = None,
+    request_id: str | None = None,
+) -> tuple[Entry, list[Entry]]:
+    """The first entry of a fork of run `run_id`, and those that follow at once.
+
+    Configuration, limits and principal are those the run began with; a deadline somebody waited for is not.
+
+    Raises:
+        InvalidInput: It cannot be forked there.
+    """
+    problem = fork_problem(entries, at)
+    if problem is not None:
+        raise InvalidInput(f"run {run_id} cannot be forked: {problem}")
+    first = entries[0].event
+    assert isinstance(first, RunStarted)  # every run begins with it
+    started = replace(
+        first,
+        deadline=None,
+        trace_id=trace_id,
+        span_id=span_id,
+        request_id=request_id,
+        parent=None,
+        node=None,
+        forked_from=run_id,
+        forked_at=at,
+    )
+    then = [Entry(event=entry.event, key=entry.key) for entry in entries[1:at] if not isinstance(entry.event, _OWN)]
+    return Entry(event=started), then
+
+
+def _open(state: RunState) -> CallState | None:
+    return next((call for call in state.calls if call.result is None and (call.started or call.approval)), None)
+
+
+def _how(call: CallState) -> str:
+    return "started and has no result yet" if call.started is not None else "with a person for approval"
