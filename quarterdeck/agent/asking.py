@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 
 from quarterdeck.agent.base import Audience
 from quarterdeck.agent.conversation import system_message
@@ -32,6 +33,7 @@ def request_for(state: RunState, spec: AgentSpec, tools: Sequence[ToolSpec]) -> 
         temperature=spec.temperature,
         max_tokens=spec.max_output_tokens,
         options=spec.options,
+        question=state.words[-1] if state.words else "",
     )
 
 
@@ -60,8 +62,11 @@ async def ask(
 
 
 def _emitter(audience: Audience, ctx: Context, turn: int) -> Emit:
+    # Numbered here, whatever model made them: by a number left out, a follower knows that it missed a piece.
+    numbers = count()
+
     async def emit(delta: Delta) -> None:
-        await audience.delta(ctx.principal.tenant, ctx.run_id, replace(delta, turn=turn))
+        await audience.delta(ctx.principal.tenant, ctx.run_id, replace(delta, turn=turn, n=next(numbers)))
 
     return emit
 

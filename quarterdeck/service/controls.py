@@ -1,15 +1,17 @@
-"""What people do with runs that exist: stop them, let them rest, speak into them, begin again from where they failed.
+"""What people do with runs that exist: stop them, let them rest, speak into them, try them again, go on elsewhere from them.
 
-All of it are events from outside, so it works whichever process advances the run, and whether one does. Whoever may see a
-run may do so: the one who asked, and an operator. Each is audited in the transaction of its event.
+All but the last are events from outside, so it works whichever process advances the run, and whether one does. Whoever may
+see a run may do so: the one who asked, and an operator. Each is audited in the transaction of its event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from quarterdeck.agent import doubts, drafts
 from quarterdeck.agent.fold import fold
+from quarterdeck.agent.forking import fork_of
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict
@@ -19,9 +21,10 @@ from quarterdeck.core.events import (
     PauseRequested,
     ResumeRequested,
     RetryRequested,
+    RunStarted,
     Steer,
 )
-from quarterdeck.core.ids import hashed_id
+from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import RunStatus
@@ -32,14 +35,30 @@ from quarterdeck.service.views import RunView
 from quarterdeck.store.base import Audit, Beside, Entry, Journal, Records, RunRow
 from quarterdeck.workflow.base import Dispatcher
 
-__all__ = ["Controls"]
+__all__ = ["Controls", "Fork"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """Where a run is to be forked, and the request that wants it.
+
+    Attributes:
+        at: Seq of the last event the new run has in common with it.
+        idempotency_key: The same key from the same person is the same fork of a run, however often it is sent.
+    """
+
+    at: int
+    idempotency_key: str | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
 
 
 class Controls:
     """Commands to runs.
 
     Args:
-        interrupt: Makes a running advance look at its journal at once.
+        interrupt: Makes whoever advances a run of a tenant look at its journal at once.
     """
 
     def __init__(
@@ -49,7 +68,7 @@ class Controls:
         records: Records,
         specs: BlobSpecs,
         dispatcher: Dispatcher,
-        interrupt: Callable[[str], None],
+        interrupt: Callable[[str, str], None],
     ) -> None:
         self._journal = journal
         self._records = records
@@ -66,7 +85,7 @@ class Controls:
         row = await self._open(principal, run_id)
         event = CancelRequested(by=principal.user, reason=_reason(reason))
         await self._post(principal, row, event, event.key)
-        self._interrupt(run_id)
+        self._interrupt(principal.tenant, run_id)
         return await self._woken(principal, run_id)
 
     async def pause(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
@@ -137,6 +156,37 @@ class Controls:
         await self._post(principal, row, event, f"retry:{row.head}", reopened)
         return await self._woken(principal, run_id)
 
+    async def fork(self, principal: Principal, run_id: str, fork: Fork) -> RunView:
+        """Begin a new run with the first events of this one; it goes on by itself.
+
+        It belongs to the one who asked, with the configuration and the limits of the original, and to no session: what comes
+        of it is no part of a conversation somebody else may be having.
+
+        Raises:
+            NotFound: No such run.
+            InvalidInput: It cannot be forked there; the message says why, and where it can.
+            Conflict: The key was used for another fork of this run.
+        """
+        row = await self._runs.row(principal, run_id)
+        key = fork.idempotency_key
+        new = new_id() if key is None else hashed_id(row.tenant, principal.user, "fork", run_id, key)
+        started, then = fork_of(
+            await self._runs.entries(row.tenant, run_id),
+            fork.at,
+            run_id,
+            trace_id=fork.trace_id,
+            span_id=fork.span_id,
+            request_id=fork.request_id,
+        )
+        assert isinstance(started.event, RunStarted)  # every run begins with it
+        alone = Entry(event=replace(started.event, session_id=None))
+        audit = _audit(principal, row, "fork", f"{run_id}:{fork.at}:{new}")
+        if not await self._journal.create(row.tenant, new, alone, then=then, beside=[audit]):
+            first = (await self._runs.entries(row.tenant, new))[0].event
+            if not isinstance(first, RunStarted) or first.forked_at != fork.at:
+                raise Conflict("this Idempotency-Key was used for another fork; take a new one")
+        return await self._woken(principal, new)
+
     async def _reopened(self, row: RunRow, state: RunState) -> list[Beside]:
         """What the failure had withdrawn and people are asked about again."""
         return [
@@ -159,7 +209,7 @@ class Controls:
 
         Raises Conflict when the run has ended meanwhile.
         """
-        beside = (_audit(principal, row, event), *also)
+        beside = (_audit(principal, row, event.kind.removesuffix("_requested"), row.run_id), *also)
         if await self._journal.post(row.tenant, row.run_id, Entry(event=event, key=key), beside=beside):
             return True
         present = await self._runs.row(principal, row.run_id)
@@ -186,11 +236,5 @@ def _reason(text: str) -> str:
     return cleaned(text, "reason") if text else ""
 
 
-def _audit(principal: Principal, row: RunRow, event: Event) -> Audit:
-    return Audit(
-        actor=f"user:{principal.user}",
-        subject=f"user:{row.user}",
-        action="run",
-        object=row.run_id,
-        decision=event.kind.removesuffix("_requested"),
-    )
+def _audit(principal: Principal, row: RunRow, what: str, object: str) -> Audit:
+    return Audit(actor=f"user:{principal.user}", subject=f"user:{row.user}", action="run", object=object, decision=what)

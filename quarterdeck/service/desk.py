@@ -119,7 +119,7 @@ class Desk:
         """Begin a run and follow it from its first event. Raises as `ask` does."""
         key = question.idempotency_key
         run_id = new_id() if key is None else hashed_id(principal.tenant, principal.user, key)
-        with self._hub.reader(run_id, deltas=deltas) as reader:
+        with self._hub.reader(principal.tenant, run_id, deltas=deltas) as reader:
             # Looked for first: a question that was asked already is answered again, though its session is closed by now.
             asked = None if key is None else await self._repeated(run_id, principal, question)
             begun: Entry | None = None
@@ -144,7 +144,7 @@ class Desk:
             Forbidden: It holds what the principal may not read.
             InvalidInput: `after` lies in the future.
         """
-        with self._hub.reader(run_id, deltas=True) as reader:
+        with self._hub.reader(principal.tenant, run_id, deltas=True) as reader:
             row = await self._runs.row(principal, run_id)
             if not self._runs.may_read(principal, await self.view(principal, run_id)):
                 raise Forbidden(f"run {run_id} holds what {principal.user} may not read")

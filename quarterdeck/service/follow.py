@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
 
-from quarterdeck.core.events import Delta, FinalAnswer, RunCancelled, RunFailed
-from quarterdeck.service.streams import Reader, Rested, Signal
+from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, RunCancelled, RunFailed
+from quarterdeck.service.streams import Moved, Reader, Rested, Signal
 from quarterdeck.store.base import Entry, Journal
 
 __all__ = ["Follow"]
@@ -45,6 +45,7 @@ class Follow:
         self._behind = first is None
         self._pending: deque[Signal] = deque()
         self._over = over
+        self._replied = 0
         if first is not None:
             self._take(first)
 
@@ -69,15 +70,18 @@ class Follow:
                 return None
             signal = await self._reader.receive()
             match signal:
-                case None | Delta():
-                    return signal
+                case None:
+                    return None
+                case Delta():
+                    if not self._superseded(signal):
+                        return signal
                 case Rested():
                     # Others may have posted events that no worker announced; they come first.
                     self._pending.append(signal)
                     self._behind = True
                 case Entry(seq=seq) if seq == self._seen + 1:
                     self._take(signal)
-                case Entry(seq=seq) if seq > self._seen:
+                case Entry(seq=head) | Moved(head) if head > self._seen:
                     self._behind = True
 
     async def _catch_up(self) -> None:
@@ -98,3 +102,9 @@ class Follow:
         self._pending.append(entry)
         self._seen = entry.seq
         self._over = isinstance(entry.event, FinalAnswer | RunFailed | RunCancelled)
+        if isinstance(entry.event, ModelReply):
+            self._replied = entry.event.turn
+
+    def _superseded(self, delta: Delta) -> bool:
+        """True for a piece of a reply that was handed out whole: between processes a journal can be quicker than pieces."""
+        return delta.kind != "progress" and 0 < delta.turn <= self._replied

@@ -11,7 +11,7 @@ from quarterdeck.core.decisions import DraftStatus
 from quarterdeck.core.errors import Conflict, ContextTooLarge, InvalidInput, ModelUnavailable, NotFound
 from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.tools import ToolContext
-from quarterdeck.service.controls import Controls
+from quarterdeck.service.controls import Controls, Fork
 from quarterdeck.tools.decorator import tool
 from tests.contracts.stores import Clock, Store
 from tests.unit.agent.scene import ANNA, LEE, DiesBeforeResults, Killed, Scene, calls, says
@@ -32,7 +32,7 @@ class Stage(Scene):
             records=self.store.records,
             specs=self,  # type: ignore[arg-type]  # reading one is all that is needed of them
             dispatcher=self.dispatcher,
-            interrupt=self.interrupted.append,
+            interrupt=lambda tenant, run_id: self.interrupted.append(run_id),
         )
 
     async def status(self) -> RunStatus:
@@ -196,6 +196,8 @@ async def test_runs_of_others_do_not_exist(store: Store, clock: Clock) -> None:
                 await command(stranger, stage.run_id)
         with pytest.raises(NotFound):
             await stage.controls.steer(stranger, stage.run_id, "Hello")
+        with pytest.raises(NotFound):
+            await stage.controls.fork(stranger, stage.run_id, Fork(at=1))
 
     assert await stage.kinds() == ["run_started"]
 
@@ -211,6 +213,7 @@ async def test_an_operator_commands_without_being_shown_what_was_said(store: Sto
     ]
     await stage.go_on()
     shown.append(await stage.controls.retry(OMAR, stage.run_id))
+    shown.append(await stage.controls.fork(OMAR, stage.run_id, Fork(at=1)))
 
     assert all("salary" not in repr(view) for view in shown)
     assert {view.question for view in shown} == {""}
@@ -340,3 +343,88 @@ async def test_what_a_failure_withdrew_is_put_to_people_again(store: Store, cloc
     await stage.effects.resolve(LEE, stage.run_id, "t1c0", "done", "paid 1")
     await stage.approvals.decide(LEE, draft.id, approved=True)
     assert (await stage.go_on()).stop_reason is StopReason.COMPLETED
+
+
+async def forked(stage: Stage, at: int, by: Principal = ANNA, **fields: Any) -> str:
+    return (await stage.controls.fork(by, stage.run_id, Fork(at=at, **fields))).run_id
+
+
+@pytest.mark.row("L2", part="fork")
+async def test_a_fork_goes_on_from_a_step_of_another_run_with_keys_of_its_own(store: Store, clock: Clock) -> None:
+    world = World()
+    stage = Stage(
+        calls(("pay", {"amount": 1})),
+        says("Paid one."),
+        calls(("pay", {"amount": 2})),
+        says("Paid two."),
+        tools=[world.paying()],
+        store=store,
+        clock=clock,
+    )
+    original = await stage.ask()
+
+    new = await forked(stage, at=1)
+    stage.run_id, first = new, stage.run_id
+    state = await stage.go_on()
+
+    assert (original.stop_reason, state.stop_reason) == (StopReason.COMPLETED, StopReason.COMPLETED)
+    assert world.keys == [f"{first}:t1c0", f"{new}:t1c0"]
+    assert state.started is not None
+    assert original.started is not None
+    assert (state.started.forked_from, state.started.forked_at, state.started.session_id) == (first, 1, None)
+    assert (state.started.config_hash, state.started.principal) == (original.started.config_hash, ANNA)
+    assert stage.dispatcher.woken == [new]
+
+
+@pytest.mark.row("L2", part="fork")
+async def test_an_ended_run_is_forked_behind_its_writes_without_repeating_them(store: Store, clock: Clock) -> None:
+    world = World()
+    replies = (calls(("pay", {"amount": 1})), says("Paid."), says("Paid, in other words."))
+    stage = Stage(*replies, tools=[world.paying()], store=store, clock=clock)
+    await stage.ask()
+    returned = next(entry.seq for entry in await stage.entries() if entry.event.kind == "tool_result")
+
+    stage.run_id = await forked(stage, at=returned)
+    state = await stage.go_on()
+
+    assert (state.stop_reason, state.turn, len(world.keys)) == (StopReason.COMPLETED, 2, 1)
+
+
+@pytest.mark.row("L2", part="fork")
+async def test_a_fork_by_an_operator_stays_the_run_of_the_one_who_asked(store: Store, clock: Clock) -> None:
+    stage = Stage(says("Here."), store=store, clock=clock)
+    await stage.begin("My salary is 50,000.", session_id="s1")
+
+    view = await stage.controls.fork(OMAR, stage.run_id, Fork(at=1))
+
+    row = await store.journal.find(ANNA.tenant, view.run_id)
+    assert row is not None
+    assert (row.user, row.session_id, view.question) == (ANNA.user, None, "")
+    (audit,) = [row for row in await store.records.audit_rows(ANNA.tenant) if row["action"] == "run"]
+    assert (audit["actor"], audit["subject"], audit["decision"]) == ("user:omar", "user:anna", "fork")
+    assert audit["object"] == f"{stage.run_id}:1:{view.run_id}"
+
+
+async def test_one_key_is_one_fork(store: Store, clock: Clock) -> None:
+    stage = Stage(says("Here."), store=store, clock=clock)
+    await stage.ask()
+
+    first, again = [await forked(stage, at=1, idempotency_key="k1") for _ in range(2)]
+    other = await forked(stage, at=1, idempotency_key="k2")
+
+    assert first == again != other
+    with pytest.raises(Conflict, match="another fork"):
+        await forked(stage, at=2, idempotency_key="k1")
+
+
+@pytest.mark.row("L2", part="fork")
+async def test_no_fork_is_made_where_a_call_is_open(store: Store, clock: Clock) -> None:
+    world = World()
+    stage = Stage(calls(("pay", {"amount": 1})), tools=[world.paying(needs_approval=True)], store=store, clock=clock)
+    state = await stage.ask()
+
+    for at, why in ((state.seq, "with a person for approval"), (state.seq + 1, "is not one of them")):
+        with pytest.raises(InvalidInput, match=why):
+            await forked(stage, at=at)
+
+    assert len(await store.journal.runs(ANNA.tenant)) == 1

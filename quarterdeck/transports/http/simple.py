@@ -24,6 +24,7 @@ class SimpleFrames:
         self._run_id = run_id
         self._state = RunState()  # folded as events come: each is looked at once, however long the run
         self._shown = ""
+        self._turn, self._next = 0, 0  # the reply whose pieces come, and the number of the one that continues what is shown
 
     @property
     def rests(self) -> bool:
@@ -32,9 +33,10 @@ class SimpleFrames:
     def __call__(self, signal: Signal) -> Iterator[bytes]:
         yield from full_frames(signal)
         match signal:
-            case Delta(kind="text", text=text):
-                self._shown += text
-                yield frame("text", dump({"text": text}))
+            case Delta(kind=kind, text=text):
+                if self._continues(signal) and kind == "text":
+                    self._shown += text
+                    yield frame("text", dump({"text": text}))
             case Entry(event=event):
                 self._state = fold([signal], self._state)
                 yield from self._told(event)
@@ -57,11 +59,24 @@ class SimpleFrames:
                 }
                 yield frame("tool_end", dump(told))
             case FinalAnswer(answer=answer):
-                if not self._shown:  # nobody streamed it: the model cannot, or it was settled without one
-                    yield frame("text", dump({"text": answer.text}))
+                # What nobody streamed: the model cannot, or it was settled without one, or pieces got lost on the way.
+                if answer.text != self._shown and answer.text.startswith(self._shown):
+                    yield frame("text", dump({"text": answer.text.removeprefix(self._shown)}))
                 yield self._done()
             case _ if self._state.ended is not None:
                 yield self._done()
+
+    def _continues(self, delta: Delta) -> bool:
+        """False once a piece of the reply was missed or it was begun anew: what is shown stays a beginning of it."""
+        if delta.kind == "progress":
+            return False
+        if delta.turn != self._turn:
+            self._turn, self._next, self._shown = delta.turn, 0, ""
+        if delta.n != self._next:
+            self._next = -1
+            return False
+        self._next += 1
+        return True
 
     def _done(self) -> bytes:
         return frame("done", dump(chat_answer(self._view())))

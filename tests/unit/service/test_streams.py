@@ -43,9 +43,9 @@ def _seqs(signals: Sequence[Signal]) -> list[int | str]:
 async def test_run_is_watched_only_while_somebody_wants_the_pieces_of_replies() -> None:
     hub = Hub()
 
-    with hub.reader(RUN, deltas=False):
+    with hub.reader("acme", RUN, deltas=False):
         waiting = await hub.watched("acme", RUN)
-        with hub.reader(RUN, deltas=True):
+        with hub.reader("acme", RUN, deltas=True):
             watching = await hub.watched("acme", RUN)
 
     assert (waiting, watching, await hub.watched("acme", RUN)) == (False, True, False)
@@ -54,7 +54,7 @@ async def test_run_is_watched_only_while_somebody_wants_the_pieces_of_replies() 
 async def test_reader_that_lies_behind_is_cut_and_the_others_are_not() -> None:
     hub = Hub(size=2)
 
-    with hub.reader(RUN, deltas=True) as slow, hub.reader(RUN, deltas=True) as quick:
+    with hub.reader("acme", RUN, deltas=True) as slow, hub.reader("acme", RUN, deltas=True) as quick:
         for _ in range(3):
             await hub.delta("acme", RUN, DELTA)
             assert await quick.receive() == DELTA
@@ -66,7 +66,7 @@ async def test_reader_that_lies_behind_is_cut_and_the_others_are_not() -> None:
 async def test_what_others_posted_is_read_from_the_journal_in_its_place() -> None:
     store, hub = MemoryStore(), Hub()
     await store.journal.create("acme", RUN, Entry(event=STARTED))
-    with hub.reader(RUN, deltas=True) as reader:
+    with hub.reader("acme", RUN, deltas=True) as reader:
         follow = Follow(store.journal, "acme", RUN, reader)
         await store.journal.post("acme", RUN, Entry(event=CancelRequested(by="emma")))  # nobody announces this one
         claim = await store.journal.claim("acme", RUN)
@@ -81,7 +81,7 @@ async def test_what_others_posted_is_read_from_the_journal_in_its_place() -> Non
 
 async def test_events_that_were_announced_and_read_come_once() -> None:
     store, hub = MemoryStore(), Hub()
-    with hub.reader(RUN, deltas=True) as reader:
+    with hub.reader("acme", RUN, deltas=True) as reader:
         await store.journal.create("acme", RUN, Entry(event=STARTED))
         await hub.stored("acme", RUN, [Entry(event=STARTED, seq=1)])
         await hub.delta("acme", RUN, DELTA)
@@ -101,9 +101,9 @@ async def test_reader_of_a_long_run_holds_no_more_than_a_page_of_it() -> None:
     for number in range(350):
         await store.journal.post("acme", RUN, Entry(event=CancelRequested(by=f"u{number}"), key=f"k{number}"))
 
-    with hub.reader(RUN, deltas=True) as reader:
+    with hub.reader("acme", RUN, deltas=True) as reader:
         follow = Follow(store.journal, "acme", RUN, reader)
-        hub.rested(RUN)
+        hub.rested("acme", RUN)
         found, held = [], 0
         for _ in range(352):
             found.append(await follow.receive())
@@ -116,9 +116,9 @@ async def test_reader_of_a_long_run_holds_no_more_than_a_page_of_it() -> None:
 async def test_rest_is_told_after_the_events_that_led_to_it() -> None:
     store, hub = MemoryStore(), Hub()
     await store.journal.create("acme", RUN, Entry(event=STARTED))
-    with hub.reader(RUN, deltas=True) as reader:
+    with hub.reader("acme", RUN, deltas=True) as reader:
         follow = Follow(store.journal, "acme", RUN, reader)
-        hub.rested(RUN)
+        hub.rested("acme", RUN)
 
         signals = [await follow.receive() for _ in range(2)]
 
@@ -127,7 +127,7 @@ async def test_rest_is_told_after_the_events_that_led_to_it() -> None:
 
 async def test_time_out_of_one_wait_loses_nothing() -> None:
     store, hub = MemoryStore(), Hub()
-    with hub.reader(RUN, deltas=True) as reader:
+    with hub.reader("acme", RUN, deltas=True) as reader:
         follow = Follow(store.journal, "acme", RUN, reader, first=Entry(event=STARTED, seq=1))
         assert await follow.receive() is not None
         with anyio.move_on_after(0):
@@ -141,9 +141,9 @@ async def test_time_out_of_one_wait_loses_nothing() -> None:
 async def test_stopping_server_ends_streams_first_and_waiting_callers_last() -> None:
     hub = Hub()
 
-    with hub.reader(RUN, deltas=True) as stream, hub.reader(RUN, deltas=False) as caller:
+    with hub.reader("acme", RUN, deltas=True) as stream, hub.reader("acme", RUN, deltas=False) as caller:
         hub.cut_streams()
-        with hub.reader(RUN, deltas=True) as late:
+        with hub.reader("acme", RUN, deltas=True) as late:
             cut = (stream.cut, late.cut, caller.cut)
         hub.close()
 

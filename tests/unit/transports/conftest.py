@@ -82,7 +82,7 @@ class Echo:
             claim, [Entry(event=reply), Entry(event=final)], folded=claim.head, status=RunStatus.DONE
         )
         await self.hub.stored(tenant, run_id, appended.entries)
-        self.hub.rested(run_id)
+        self.hub.rested(tenant, run_id)
 
     tasks: Any = None
 
@@ -206,7 +206,7 @@ async def served() -> AsyncIterator[Served]:
             records=store.records,
             specs=specs,
             dispatcher=worker,  # type: ignore[arg-type]
-            interrupt=lambda run_id: None,
+            interrupt=lambda tenant, run_id: None,
         ),
         default_agent="support",
         index=OneDocument(),  # type: ignore[arg-type]  # documents are all a desk needs of it
