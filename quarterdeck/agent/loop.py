@@ -17,7 +17,7 @@ import anyio
 
 from quarterdeck.agent.acting import Acting
 from quarterdeck.agent.answer import ReadOutput, partial, settle
-from quarterdeck.agent.asking import ask
+from quarterdeck.agent.asking import ask, request_for
 from quarterdeck.agent.base import Audience, Directory, Models, Retriever, Specs
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
@@ -44,6 +44,7 @@ from quarterdeck.agent.next_step import (
     next_step,
 )
 from quarterdeck.agent.operations import Operations
+from quarterdeck.agent.preparing import found_out
 from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.context import Context, Principal
@@ -64,13 +65,12 @@ from quarterdeck.core.events import (
     ContextCompacted,
     FinalAnswer,
     GuardrailFired,
-    Retrieved,
     RunCancelled,
     RunFailed,
     RunStarted,
     StateFolded,
 )
-from quarterdeck.core.labels import Label, join_all
+from quarterdeck.core.labels import Label
 from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
 from quarterdeck.core.tools import Tool
 from quarterdeck.models.base import ToolSpec
@@ -112,6 +112,7 @@ class Loop:
         read_output: ReadOutput | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         doubt_grace_s: float = 5.0,
+        search_timeout_s: float = 5.0,
     ) -> None:
         """Make a loop over these parts.
 
@@ -120,6 +121,7 @@ class Loop:
             read_output: Reads typed answers, None where agents answer in words.
             now: Gives aware UTC.
             doubt_grace_s: Seconds beyond a tool's timeout before anybody may say what a started write did.
+            search_timeout_s: For the search before the first model call; the run goes on without what comes later.
         """
         self.journal = journal
         self.records = records
@@ -133,6 +135,7 @@ class Loop:
         self.read_output = read_output
         self.now = now
         self.doubt_grace_s = doubt_grace_s
+        self.search_timeout_s = search_timeout_s
         self._scopes: dict[str, anyio.CancelScope] = {}
         self.draining = False
         self.writing: set[anyio.CancelScope] = set()
@@ -396,11 +399,12 @@ class _Advance:
     async def _retrieve(self) -> None:
         if await self.ledger.commit() is not Commit.ALONE:
             return
-        query = self.ledger.state.words[-1] if self.ledger.state.words else ""
-        found, mode = await self.loop.retriever.search(query, self.context) if self.loop.retriever else ((), "none")
-        label = join_all(passage.label for passage in found)
-        turn = self.ledger.state.turn
-        self.ledger.stage(Retrieved(turn=turn, query=query, passages=tuple(found), mode=mode, label=label))
+        state, loop = self.ledger.state, self.loop
+        model, request = loop.models.get(self.spec.model), request_for(state, self.spec, self.tool_specs)
+        found = await found_out(
+            model, loop.retriever, request, self.context, turn=state.turn, timeout_s=loop.search_timeout_s
+        )
+        self.ledger.stage(*found)
 
     async def _compact(self) -> None:
         limits = self.spec.limits

@@ -91,7 +91,8 @@ class Retrieved:
     """Passages fetched before the model was asked.
 
     Attributes:
-        mode: ``keyword``, ``vector`` or ``hybrid``: what the index could really do.
+        mode: ``keyword``, ``vector`` or ``hybrid``: what the index could really do; ``none`` without one; ``late`` or
+            ``failed`` where the run went on without.
     """
 
     kind: ClassVar[str] = "retrieved"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from quarterdeck.core.context import Context
 from quarterdeck.core.events import Delta
 from quarterdeck.core.messages import Message, Opaque, ToolCall
 from quarterdeck.core.usage import Usage
 
-__all__ = ["Allowance", "Budget", "Completion", "Emit", "Model", "ModelRequest", "ToolSpec"]
+__all__ = ["Allowance", "Budget", "Completion", "Emit", "Model", "ModelRequest", "Preparing", "ToolSpec"]
 
 Emit = Callable[[Delta], Awaitable[None]]
 
@@ -41,6 +41,8 @@ class ModelRequest:
         output_schema: JSON Schema the text must satisfy, None for free text.
         max_tokens: Of the reply, None for the provider's default.
         options: Passed to the provider as they are.
+        question: The user's words it is about, for whoever decides by them: the last message may be one of ours, such as
+            passages that were found. Empty where the last words of the user are the question. No provider sees it.
     """
 
     messages: tuple[Message, ...]
@@ -50,6 +52,7 @@ class ModelRequest:
     temperature: float = 0.0
     max_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,19 @@ class Model(Protocol):
             ModelRefused: Rejected by the provider; `Filtered` by its content policy.
             ModelInvalid: Answered with no answer; `Truncated` inside a tool call.
             DeadlineExceeded: The caller's time is over.
+        """
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A model, or a wrapper, that can find something out before it is asked."""
+
+    async def prepare(self, request: ModelRequest, ctx: Context) -> None:
+        """Find out what depends on the question alone, while the rest of the request is still being put together.
+
+        `complete` then goes by it. Takes no longer than its own time allows, and never fails: what is not known then,
+        `complete` finds out or does without.
         """
         ...
 

@@ -101,6 +101,7 @@ def cache_key(model: str, request: ModelRequest, ctx: Context) -> str:
     so is the user, and what the user belongs to now, unless every word of the conversation is public (security rule 18).
     """
     asked = to_json(request)
+    asked.pop("question", None)  # it stands in the messages too
     for message in asked["messages"]:
         for part in message.get("parts", ()):
             part["label"].pop("sources", None)

@@ -22,7 +22,7 @@ from quarterdeck.core.events import Delta
 from quarterdeck.core.ids import canonical_json, content_hash
 from quarterdeck.core.masking import Mask
 from quarterdeck.core.usage import Usage
-from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
+from quarterdeck.models.base import Completion, Emit, Model, ModelRequest, Preparing
 from quarterdeck.store.codec import from_json, json_text, to_json
 
 __all__ = ["Cassette", "Playback", "Recording", "Replaying"]
@@ -45,6 +45,7 @@ class Cassette:
     def asked(self, model: str, request: ModelRequest) -> Mapping[str, Any]:
         """A request as it is written and compared. Sources of labels are ids of one run and left out."""
         data = to_json(request)
+        data.pop("question", None)  # it stands in the messages too
         for message in data["messages"]:
             for part in message.get("parts", ()):
                 part["label"].pop("sources", None)
@@ -115,6 +116,10 @@ class Recording:
     @property
     def name(self) -> str:
         return self._model.name
+
+    async def prepare(self, request: ModelRequest, ctx: Context) -> None:
+        if isinstance(self._model, Preparing):
+            await self._model.prepare(request, ctx)
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
         deltas: list[Delta] = []
