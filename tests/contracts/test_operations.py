@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from quarterdeck.agent.forking import fork_of
 from quarterdeck.core.context import Principal
 from quarterdeck.core.events import CancelRequested, ToolReturned, ToolStarted
 from quarterdeck.core.messages import ResultStatus, ToolResult
@@ -272,6 +273,20 @@ async def test_two_people_who_have_it_repeated_in_two_runs_repeat_it_once(store:
 
     assert world.shipped == ["7"]
     assert [result.cached for result in await results(dead)] == [True]
+
+
+async def test_a_fork_finds_done_what_its_original_did(store: Store, clock: Clock) -> None:
+    world = World()
+    ship = world.shipping(idempotent=False)
+    original, fork = asking(store, clock, ship), asking(store, clock, ship)
+    await original.ask()
+
+    started, then = fork_of(await original.entries(), 1, original.run_id)
+    await store.journal.create("acme", fork.run_id, started, then=then)
+    await fork.go_on()
+
+    assert world.shipped == ["7"]
+    assert [(result.cached, result.earlier) for result in await results(fork)] == [(True, f"{original.run_id}:t1c0")]
 
 
 async def test_a_run_that_waits_for_anothers_result_can_be_cancelled(store: Store, clock: Clock) -> None:

@@ -97,7 +97,9 @@ async def test_ids_of_another_tenant_do_not_exist(served: Served) -> None:
     attempts = [
         ("GET", f"/api/v1/runs/{run}", None),
         ("GET", f"/api/v1/runs/{run}/events", None),
-        ("POST", f"/api/v1/runs/{run}/cancel", {}),
+        *(("POST", f"/api/v1/runs/{run}/{command}", {}) for command in ("cancel", "pause", "resume", "retry")),
+        ("POST", f"/api/v1/runs/{run}/steer", {"message": "hi"}),
+        ("POST", f"/api/v1/runs/{run}/fork", {"at": 1}),
         ("POST", f"/api/v1/runs/{run}/doubts/t1c1", {"outcome": "done"}),
         ("GET", f"/api/v1/session/{session}", None),
         ("DELETE", f"/api/v1/session/{session}", None),

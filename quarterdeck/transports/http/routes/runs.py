@@ -9,12 +9,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.runs import RunStatus
+from quarterdeck.service.controls import Fork
 from quarterdeck.service.desk import Desk
 from quarterdeck.transports.http.callers import Commander, Operator, Reader
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import (
     DoubtList,
     DoubtResolution,
+    ForkRequest,
     Id,
     IdPath,
     Problem,
@@ -114,6 +116,22 @@ async def retry(request: Request, caller: Commander, run_id: IdPath, body: Reaso
     """Have a failed run go on from where it failed."""
     desk: Desk = request.app.state.desk
     return Json(run_body(await desk.controls.retry(caller, run_id, body.reason if body else "")), status_code=202)
+
+
+@router.post("/api/v1/runs/{run_id}/fork", status_code=201, responses={201: {"model": RunBody}})
+async def fork(
+    request: Request, caller: Commander, run_id: IdPath, body: ForkRequest, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Begin a new run of the same person that has the first events of this one."""
+    desk: Desk = request.app.state.desk
+    wanted = Fork(
+        at=body.at,
+        idempotency_key=checked(idempotency_key),
+        request_id=request.state.request_id,
+        trace_id=request.state.trace_id,
+        span_id=request.state.span_id,
+    )
+    return Json(run_body(await desk.controls.fork(caller, run_id, wanted)), status_code=201)
 
 
 @router.get("/api/v1/doubts", responses={200: {"model": DoubtList}})
