@@ -8,7 +8,7 @@ from typing import Any
 
 from quarterdeck.core.errors import Misconfigured
 
-__all__ = ["BREAKERS", "INDEXES", "PROVIDERS", "STORES", "resolve"]
+__all__ = ["BREAKERS", "BUSES", "DISPATCHERS", "INDEXES", "PROVIDERS", "STORES", "resolve"]
 
 _POSTGRES = "quarterdeck.store.postgres_store:open_postgres"
 STORES: Mapping[str, str] = {
@@ -16,7 +16,11 @@ STORES: Mapping[str, str] = {
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
 }
+_PROCRASTINATE = "quarterdeck.workflow.dispatch_procrastinate:ProcrastinateDispatcher"
+DISPATCHERS: Mapping[str, str] = {"postgresql": _PROCRASTINATE, "postgres": _PROCRASTINATE}
 INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
+_REDIS_BUS = "quarterdeck.store.bus_redis:RedisBus"
+BUSES: Mapping[str, str] = {"redis": _REDIS_BUS, "rediss": _REDIS_BUS, "unix": _REDIS_BUS}
 _REDIS_BREAKER = "quarterdeck.store.breaker_redis:RedisBreaker"
 BREAKERS: Mapping[str, str] = {"redis": _REDIS_BREAKER, "rediss": _REDIS_BREAKER, "unix": _REDIS_BREAKER}
 # By dialect; which provider speaks which is told in `providers`.

@@ -1,4 +1,4 @@
-"""Commands over a configuration folder: serve, ingest, migrate, config."""
+"""Commands over a configuration folder: serve, worker, ingest, migrate, config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from quarterdeck.settings import Configuration, load
 if TYPE_CHECKING:
     from quarterdeck.app.runtime import Runtime
 
-__all__ = ["config", "ingest", "migrate", "serve", "served_alone"]
+__all__ = ["config", "ingest", "migrate", "serve", "served_alone", "worker"]
 
 Folder = Annotated[Path, typer.Argument(help="A configuration folder: quarterdeck.yaml, agents/, users.yaml, ...")]
 Data = Annotated[Path | None, typer.Option(help="Data folder, in place of store.data.")]
@@ -47,6 +47,26 @@ def serve(
     configure(configuration.settings.log.level)
     announce = _announce_json if json else _announce
     anyio.run(partial(serve_app, configuration, on_ready=announce), backend_options={"use_uvloop": True})
+    _leave_threads()
+
+
+def worker(folder: Folder, data: Data = None, json: AsJson = False) -> None:
+    """Advance runs of a folder, beside its servers, until told to stop. Needs a database that processes can share."""
+    import anyio
+
+    from quarterdeck.app.worker import work
+    from quarterdeck.telemetry import configure
+
+    configuration = _load(folder, data=data)
+    configure(configuration.settings.log.level)
+
+    def announce(runtime: Runtime) -> None:
+        if json:
+            print(jsonlib.dumps({"pid": os.getpid(), "warnings": list(runtime.warnings)}, ensure_ascii=False), flush=True)
+        else:
+            console().print(f"[bold]{configuration.settings.name}[/]: a worker is ready (process {os.getpid()})")
+
+    anyio.run(partial(work, configuration, on_ready=announce), backend_options={"use_uvloop": True})
     _leave_threads()
 
 
@@ -177,7 +197,7 @@ def _load(folder: Path, *, data: Path | None = None, **server: Any) -> Configura
 
 async def _ingest(configuration: Configuration, progress: Any) -> Any:
     from quarterdeck.app.folder import ingest as bring_in
-    from quarterdeck.app.runtime import open_index
+    from quarterdeck.app.stores import open_index
 
     index = await open_index(configuration)
     try:
@@ -187,11 +207,9 @@ async def _ingest(configuration: Configuration, progress: Any) -> Any:
 
 
 async def _migrate(configuration: Configuration) -> None:
-    from quarterdeck.app.runtime import open_index, open_store
-    from quarterdeck.store.lock import FolderLock
+    from quarterdeck.app.stores import open_index, opened_store
 
-    with FolderLock(configuration.data):
-        await open_store(configuration).close()
+    async with opened_store(configuration, serving=False):
         await (await open_index(configuration)).close()
 
 

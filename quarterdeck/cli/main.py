@@ -9,7 +9,7 @@ import typer
 
 from quarterdeck.cli import approvals, runs
 from quarterdeck.cli.chat import chat
-from quarterdeck.cli.folder import config, ingest, migrate, serve
+from quarterdeck.cli.folder import config, ingest, migrate, serve, worker
 from quarterdeck.cli.simulate import simulate
 from quarterdeck.core.errors import QuarterdeckError
 
@@ -40,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command()(worker)
 app.command()(chat)
 app.command()(ingest)
 app.add_typer(runs.app, name="runs")

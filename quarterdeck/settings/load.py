@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.runs import AgentSpec
@@ -123,11 +123,18 @@ def _contradictions(
         known = ", ".join(sorted(agents)) or "none"
         path = folder / "quarterdeck.yaml"
         yield f"{path}: default_agent: there is no agent {settings.default_agent!r}; there are: {known}"
+    if settings and not settings.worker.in_server and not _shared(settings.store.database_url):
+        yield f"{folder / 'quarterdeck.yaml'}: worker.in_server: somebody must advance runs, and SQLite is for one process"
     ids = [user.id for user in users.users]
     for twice in sorted({user for user in ids if ids.count(user) > 1}):
         yield f"{folder / 'users.yaml'}: user {twice!r} stands there twice"
     if sum(user.default for user in users.users) > 1:
         yield f"{folder / 'users.yaml'}: more than one user is the default one"
+
+
+def _shared(url: SecretStr | None) -> bool:
+    """True for a database that several processes may work on."""
+    return url is not None and not url.get_secret_value().startswith("sqlite:")
 
 
 def _layers(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any], problems: list[str]) -> list[Layer]:

@@ -261,16 +261,16 @@ class StoreSettings(_Section):
     max_connections: int = Field(10, ge=2, le=500, description="Connections of one process to Postgres.")
     redis_url: SecretStr | None = Field(
         None,
-        description="redis://HOST:PORT/DATABASE; replicas share circuits and pass on live pieces of replies there. None: each "
-        "has its own circuits, and streams carry stored events only from runs that other processes advance.",
+        description="redis://HOST:PORT/DATABASE; replicas share circuits there and pass on live pieces of replies. None: "
+        "each has its own circuits, and of runs that other processes advance streams carry stored events only.",
     )
     state_url: SecretStr | None = Field(
         None,
-        description="Where snapshots rest: file:///FOLDER, redis://..., s3://BUCKET/PREFIX?endpoint=..&region=..; None for the "
-        "database.",
+        description="Where snapshots rest: file:///FOLDER, redis://..., s3://BUCKET/PREFIX?endpoint=..&region=..; None for "
+        "the database.",
     )
     keep_days: float | None = Field(
-        None, gt=0, description="Days after which ended runs are deleted with all they hold; the audit log stays. None: never."
+        None, gt=0, description="Days after which ended runs are deleted with all they hold, but not from the audit log."
     )
 
 
@@ -295,7 +295,7 @@ class WorkerSettings(_Section):
 
     concurrency: int = Field(50, ge=1, le=10_000, description="Runs advanced at once.")
     in_server: bool = Field(
-        True, description="Whether a server advances runs too; false where `quarterdeck worker` processes do. Needs Postgres."
+        True, description="Whether a server advances runs too; false needs `quarterdeck worker` processes, and Postgres."
     )
     heartbeat_s: Seconds = Field(2.0, description="Seconds between two signs of life of a worker. Postgres only.")
     stalled_s: Seconds = Field(

@@ -140,7 +140,7 @@ def test_second_server_on_the_same_data_is_refused(fresh: Server) -> None:
         ({"LLM_MODE": "remote"}, "needs a key: set OPENAI_API_KEY"),
         ({"LLM_MODE": "nearby"}, "LLM_MODE: models.mode"),
         ({"QUARTERDECK_SERVER__COLOUR": "red"}, "QUARTERDECK_SERVER__COLOUR: server.colour: unknown key"),
-        ({"DATABASE_URL": "postgresql://host/db"}, "there is no store 'postgresql'"),
+        ({"DATABASE_URL": "oracle://host/db"}, "there is no store 'oracle'"),
     ],
     ids=lambda value: str(value)[:30],
 )
