@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
 
 from anyio import to_thread
 
 from quarterdeck.core.errors import InvalidInput, Misconfigured, StoreUnavailable
 from quarterdeck.core.ids import check_id, new_id
 from quarterdeck.store.instants import Clock, to_micros, utc_now
+from quarterdeck.store.seal import Seal
 
 if TYPE_CHECKING:
     import sqlite3
 
     from quarterdeck.store.sqlite import SqliteDatabase
 
-__all__ = ["FolderKeyValue", "MemoryKeyValue", "SqliteKeyValue", "state_uri", "uri_key"]
+__all__ = ["FolderKeyValue", "MemoryKeyValue", "SqliteKeyValue", "check_key", "state_uri", "uri_key"]
 
 MAX_DEPTH = 8  # ids in a key
-_MAC_BYTES = hashlib.sha256().digest_size
 
 _SAVE = """INSERT INTO keyvalue (tenant, key, bytes, updated_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (tenant, key) DO UPDATE SET bytes = excluded.bytes, updated_at = excluded.updated_at"""
@@ -32,7 +31,7 @@ _CLEAR_ONE = "DELETE FROM keyvalue WHERE tenant = ? AND key = ?"
 _CLEAR_ALL = "DELETE FROM keyvalue WHERE tenant = ?"
 
 
-def _checked(tenant: str, key: str) -> tuple[str, ...]:
+def check_key(tenant: str, key: str) -> tuple[str, ...]:
     """The ids a key is made of. Raises InvalidInput for a path that could lead anywhere else."""
     check_id(tenant, "tenant")
     ids = key.split("/")
@@ -56,7 +55,7 @@ def uri_key(scheme: str, tenant: str, uri: str) -> str | None:
     owner, slash, key = rest.partition("/")
     if found != scheme or not separator or not slash:
         raise InvalidInput(f"{uri[:80]!r} is no state URI: expected {scheme}://tenant/key")
-    _checked(owner, key)
+    check_key(owner, key)
     return key if owner == tenant else None
 
 
@@ -70,12 +69,12 @@ class MemoryKeyValue:
 
     async def save(self, tenant: str, key: str, payload: bytes) -> str:
         """Keep `payload`, replacing what was there; returns a URI for `load_uri`."""
-        _checked(tenant, key)
+        check_key(tenant, key)
         self._kept[tenant, key] = bytes(payload)
         return state_uri(self.scheme, tenant, key)
 
     async def load(self, tenant: str, key: str) -> bytes | None:
-        _checked(tenant, key)
+        check_key(tenant, key)
         return self._kept.get((tenant, key))
 
     async def load_uri(self, tenant: str, uri: str) -> bytes | None:
@@ -85,7 +84,7 @@ class MemoryKeyValue:
 
     async def clear(self, tenant: str, key: str | None = None) -> int:
         """Forget one key, or without a key all of the tenant's. Returns how many were forgotten."""
-        _checked(tenant, key if key is not None else "all")
+        check_key(tenant, key if key is not None else "all")
         gone = [kept for kept in self._kept if kept[0] == tenant and key in (None, kept[1])]
         for kept in gone:
             del self._kept[kept]
@@ -103,13 +102,13 @@ class SqliteKeyValue:
 
     async def save(self, tenant: str, key: str, payload: bytes) -> str:
         """Keep `payload`, replacing what was there; returns a URI for `load_uri`."""
-        _checked(tenant, key)
+        check_key(tenant, key)
         values = (tenant, key, payload, to_micros(self._clock()))
         await self._database.write(lambda c: c.execute(_SAVE, values).rowcount)
         return state_uri(self.scheme, tenant, key)
 
     async def load(self, tenant: str, key: str) -> bytes | None:
-        _checked(tenant, key)
+        check_key(tenant, key)
 
         def query(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute(_LOAD, (tenant, key)).fetchone()
@@ -124,7 +123,7 @@ class SqliteKeyValue:
 
     async def clear(self, tenant: str, key: str | None = None) -> int:
         """Forget one key, or without a key all of the tenant's. Returns how many were forgotten."""
-        _checked(tenant, key if key is not None else "all")
+        check_key(tenant, key if key is not None else "all")
         if key is None:
             return await self._database.write(lambda c: c.execute(_CLEAR_ALL, (tenant,)).rowcount)
         return await self._database.write(lambda c: c.execute(_CLEAR_ONE, (tenant, key)).rowcount)
@@ -133,20 +132,31 @@ class SqliteKeyValue:
 class FolderKeyValue:
     """`KeyValue` as files: ``FOLDER/tenant/part/part.bin``, replaced at one stroke.
 
-    With a secret each file begins with an HMAC over tenant, key and payload, so that a file changed or moved by somebody
-    else is refused instead of believed.
+    With a secret each file is sealed, so that one changed or moved by somebody else is refused instead of believed.
     """
 
     scheme = "folder"
 
     def __init__(self, folder: str | os.PathLike[str], *, secret: bytes | None = None) -> None:
         self._folder = Path(folder)
-        self._secret = secret
+        self._seal = None if secret is None else Seal(secret)
+
+    @classmethod
+    async def open(cls, url: str, *, secret: bytes) -> Self:
+        """The folder of a URL such as ``file:///var/lib/states``, made at the first save. Raises Misconfigured."""
+        parts = urlsplit(url)
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
+            raise Misconfigured("a folder of states is named by a URL such as file:///var/lib/states")
+        return cls(unquote(parts.path), secret=secret)
 
     async def save(self, tenant: str, key: str, payload: bytes) -> str:
         """Keep `payload`, replacing what was there; returns a URI for `load_uri`. On disk when it returns."""
         path = self._path(tenant, key)
-        await to_thread.run_sync(_replace, path, self._mac(tenant, key, payload) + payload)
+
+        def write() -> None:
+            _replace(path, payload if self._seal is None else self._seal.close(tenant, key, payload))
+
+        await to_thread.run_sync(write)
         return state_uri(self.scheme, tenant, key)
 
     async def load(self, tenant: str, key: str) -> bytes | None:
@@ -156,13 +166,12 @@ class FolderKeyValue:
             Misconfigured: The file was changed outside, or written with another secret.
         """
         path = self._path(tenant, key)
-        data = await to_thread.run_sync(_content, path)
-        if data is None or self._secret is None:
-            return data
-        mac, payload = data[:_MAC_BYTES], data[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(tenant, key, payload)):
-            raise Misconfigured(f"the state file {path} was changed outside, or written with another secret")
-        return payload
+
+        def read() -> bytes | None:
+            data = _content(path)
+            return data if data is None or self._seal is None else self._seal.open(tenant, key, data)
+
+        return await to_thread.run_sync(read)
 
     async def load_uri(self, tenant: str, uri: str) -> bytes | None:
         """What `save` kept under the URI it returned; None for another tenant's."""
@@ -176,15 +185,13 @@ class FolderKeyValue:
             return await to_thread.run_sync(_remove_tree, self._folder / tenant)
         return await to_thread.run_sync(_remove, self._path(tenant, key))
 
+    async def close(self) -> None:
+        """Nothing is held open between calls."""
+
     def _path(self, tenant: str, key: str) -> Path:
         # No id has a dot, so that the file of "a" and the folder of "a/b" never meet.
-        *folders, name = _checked(tenant, key)
+        *folders, name = check_key(tenant, key)
         return self._folder.joinpath(tenant, *folders, f"{name}.bin")
-
-    def _mac(self, tenant: str, key: str, payload: bytes) -> bytes:
-        if self._secret is None:
-            return b""
-        return hmac.digest(self._secret, f"{tenant}/{key}\0".encode() + payload, "sha256")
 
 
 def _replace(path: Path, data: bytes) -> None:
