@@ -62,7 +62,8 @@ def configure(level: str = "info") -> None:
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level.upper()},
-            "loggers": {"uvicorn": {"level": "WARNING"}},  # its notes on starting and stopping are ours to say
+            # Their notes on starting and stopping are ours to say.
+            "loggers": {"uvicorn": {"level": "WARNING"}, "procrastinate": {"level": "WARNING"}},
         }
     )
     _log_uncaught()
