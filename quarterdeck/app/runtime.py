@@ -132,6 +132,7 @@ async def opened(
             audience=stage,
             retriever=searcher,
             read_output=_read_json,
+            search_timeout_s=settings.knowledge.search_timeout_s,
         )
         watch = Watch(store.journal, hub, loop.interrupt, relay)
         stopping = anyio.Event()

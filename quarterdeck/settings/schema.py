@@ -288,6 +288,9 @@ class KnowledgeSettings(_Section):
 
     collections: tuple[Collection, ...] = Field((), description="Folders that are indexed at start when they changed.")
     index_url: SecretStr | None = Field(None, description="sqlite:///FILE of the index; None for a file in `data`.")
+    search_timeout_s: Seconds = Field(
+        5.0, description="Seconds of the search before the first model call; a run goes on without one that is late."
+    )
 
 
 class WorkerSettings(_Section):

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured, ModelInvalid, ModelRefused, ModelUnavailable, NotFound, QuarterdeckError
 from quarterdeck.core.events import Delta
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.usage import Usage
 from quarterdeck.devtools.fakes import FakeModel, Step
-from quarterdeck.models.base import Completion
+from quarterdeck.models.base import Completion, ModelRequest
 from quarterdeck.models.recorded import Cassette, Playback, Recording, Replaying
 from quarterdeck.models.simulated import SimulatedModel
 from tests.provider import WEATHER, context, question
@@ -254,6 +255,21 @@ async def test_a_secret_cut_in_two_by_the_stream_does_not_reach_the_file(tmp_pat
 
     [entry] = cassette.read()
     assert "".join(delta["text"] for delta in entry["deltas"]) == "It is [secret]."
+
+
+async def test_what_stands_inside_may_still_prepare(tmp_path: Path) -> None:
+    class Prepares(SimulatedModel):
+        prepared = 0
+
+        async def prepare(self, request: ModelRequest, ctx: Context) -> None:
+            self.prepared += 1
+
+    model = Prepares()
+
+    await Recording(model, Cassette(tmp_path / "c.jsonl")).prepare(question(), context())
+    await Recording(SimulatedModel(), Cassette(tmp_path / "c.jsonl")).prepare(question(), context())
+
+    assert model.prepared == 1
 
 
 async def test_a_secret_that_begins_like_another_is_removed_whole(tmp_path: Path) -> None:

@@ -196,6 +196,50 @@ async def test_a_question_is_classified_once_per_run() -> None:
     assert len(asked.requests) == 2
 
 
+@pytest.mark.row("R4", part="side by side")
+async def test_a_class_found_out_ahead_is_used_and_told_once_what_it_took() -> None:
+    shelf = Shelf()
+    asked, classifier = small(says("routine"))
+    routing = Routing(shelf("test:own"), [], shelf, classifier=classifier, by_class={"routine": "test:tiny"})
+    request = question("How are you?", question="How are you?")
+    grown = replace(request, messages=(*request.messages, *labelled("Passages found: ...").messages))
+
+    await routing.prepare(request, context())
+    first = await routing.complete(grown, context())
+    again = await routing.complete(grown, context())
+
+    assert [first.model, again.model] == ["test:tiny", "test:tiny"]
+    assert [first.usage, again.usage] == [ONE + TEN, TEN]
+    assert len(asked.requests) == 1
+
+
+async def test_nothing_is_classified_ahead_where_a_rule_decides() -> None:
+    shelf = Shelf()
+    asked, classifier = small()
+    routing = Routing(shelf("test:own"), [Rule(name="all", use="test:big")], shelf, classifier=classifier)
+
+    await routing.prepare(question(), context())
+
+    assert asked.requests == []
+
+
+async def test_time_that_is_over_is_not_told_ahead() -> None:
+    routing = Routing(Slow(), [], Shelf(), classifier=Classifier(Slow(), CLASSES, default="hard"))
+
+    await routing.prepare(question(), context(within_s=0.01))
+
+
+async def test_a_question_that_was_shortened_away_is_as_confidential_as_the_rest() -> None:
+    asked, classifier = small(says("routine"))
+    readers = Readers.of("group:hr")
+
+    await classifier.classify(replace(labelled("Summary.", readers=readers), question="What was it?"), context())
+
+    [part] = asked.requests[0].messages[0].parts
+    assert isinstance(part, Text)
+    assert (part.label.readers, "What was it?" in part.text) == (readers, True)
+
+
 async def test_the_classifier_keeps_the_label_of_what_it_shows() -> None:
     asked, classifier = small(says("routine"))
     readers = Readers.of("group:hr")

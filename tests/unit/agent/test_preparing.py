@@ -1,0 +1,159 @@
+"""The beginning of a run: search and classification side by side, each within its own time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from quarterdeck.core.answers import Passage
+from quarterdeck.core.context import Context
+from quarterdeck.core.errors import DeadlineExceeded, StoreUnavailable
+from quarterdeck.core.events import Event, GuardrailFired, ModelReply, Retrieved
+from quarterdeck.core.runs import AgentSpec
+from quarterdeck.core.usage import Usage
+from quarterdeck.models.base import Completion, Emit, ModelRequest
+from quarterdeck.models.router import Classifier, Routing
+from tests.unit.agent.scene import Scene, Scripted, passage, says
+
+LEAVE = passage("leave-1", "Every employee has 30 days of annual leave per year.", title="Annual leave")
+ANSWER = says("Every employee has 30 days of annual leave per year. [leave-1]")
+READER = AgentSpec(name="reader", model="test:scripted", retrieve="always")
+CLASSES = {"easy": "greetings", "hard": "everything else"}
+
+
+class Shelf:
+    """Finds the same for every question, once it may."""
+
+    def __init__(self, *, begun: anyio.Event | None = None, until: anyio.Event | None = None, error: Any = None) -> None:
+        self.queries: list[str] = []
+        self._begun, self._until, self._error = begun or anyio.Event(), until, error
+
+    async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[list[Passage], str]:
+        self.queries.append(query)
+        self._begun.set()
+        if self._until is not None:
+            await self._until.wait()
+        if self._error is not None:
+            raise self._error
+        return [LEAVE], "keyword"
+
+
+class Small:
+    """A model that sorts questions, once it may."""
+
+    name = "test:small"
+
+    def __init__(self, *, begun: anyio.Event | None = None, until: anyio.Event | None = None) -> None:
+        self.questions: list[str] = []
+        self._begun, self._until = begun or anyio.Event(), until
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        self.questions.append(request.messages[-1].text)
+        self._begun.set()
+        with anyio.move_on_after(ctx.deadline - time.monotonic()) as scope:
+            if self._until is not None:
+                await self._until.wait()
+        if scope.cancelled_caught:
+            raise DeadlineExceeded("too late")
+        return Completion(text="easy", usage=Usage(prompt_tokens=7, completion_tokens=1))
+
+
+def scene(shelf: Shelf, small: Small, *, timeout_s: float = 5.0, search_timeout_s: float = 5.0) -> Scene:
+    """An agent whose questions are routed by a small model, and its handbook."""
+    made = Scene(ANSWER, spec=READER, retriever=shelf)
+    tiny = Scripted(ANSWER)
+    classifier = Classifier(small, CLASSES, default="hard", timeout_s=timeout_s)
+    routing = Routing(made.model, [], lambda name: tiny, classifier=classifier, by_class={"easy": "test:tiny"})
+
+    class Routed:
+        def get(self, name: str) -> Routing:
+            return routing
+
+    made.loop.models = Routed()
+    made.loop.search_timeout_s = search_timeout_s
+    return made
+
+
+async def events(of: Scene) -> list[Event]:
+    return [entry.event for entry in await of.entries()]
+
+
+def the(kind: type[Any], among: list[Event]) -> Any:
+    [found] = [event for event in among if isinstance(event, kind)]
+    return found
+
+
+@pytest.mark.row("R4", part="side by side")
+async def test_search_and_classification_run_at_once() -> None:
+    searching, sorting = anyio.Event(), anyio.Event()
+    shelf, small = Shelf(begun=searching, until=sorting), Small(begun=sorting, until=searching)
+    run = scene(shelf, small)
+
+    with anyio.fail_after(5):  # each waits for the other to have begun
+        await run.ask("How much leave?")
+
+    told = await events(run)
+    assert the(Retrieved, told).mode == "keyword"
+    assert the(ModelReply, told).route == "router: class easy -> test:tiny"
+    assert len(small.questions) == 1
+
+
+@pytest.mark.row("R4", part="side by side")
+async def test_the_question_is_sorted_and_not_what_was_found_for_it() -> None:
+    run = scene(Shelf(), small := Small())
+
+    await run.ask("How much leave?")
+
+    [asked] = small.questions
+    assert "How much leave?" in asked
+    assert LEAVE.text not in asked
+
+
+async def test_what_the_classification_took_is_told_with_the_reply() -> None:
+    run = scene(Shelf(), Small())
+
+    state = await run.ask("How much leave?")
+
+    told = the(ModelReply, await events(run))
+    assert told.usage.prompt_tokens == ANSWER.usage.prompt_tokens + 7
+    assert state.usage.prompt_tokens == told.usage.prompt_tokens
+
+
+@pytest.mark.row("R4", part="side by side")
+async def test_a_classification_that_hangs_costs_its_own_time_only() -> None:
+    run = scene(Shelf(), Small(until=anyio.Event()), timeout_s=0.05)
+
+    with anyio.fail_after(5):
+        await run.ask("How much leave?")
+
+    told = await events(run)
+    assert the(Retrieved, told).passages == (LEAVE,)
+    assert the(ModelReply, told).route == "router: class hard (default: deadline_exceeded) -> test:scripted"
+
+
+@pytest.mark.row("R4", part="side by side")
+async def test_a_search_that_hangs_costs_its_own_time_only_and_the_record_says_so() -> None:
+    run = scene(Shelf(until=anyio.Event()), Small(), search_timeout_s=0.05)
+
+    with anyio.fail_after(5):
+        await run.ask("How much leave?")
+
+    told = await events(run)
+    assert (the(Retrieved, told).mode, the(Retrieved, told).passages) == ("late", ())
+    assert the(GuardrailFired, told) == GuardrailFired(
+        layer="retrieval", verdict="late", rule="deadline_exceeded", action="answer_without"
+    )
+    assert the(ModelReply, told).route == "router: class easy -> test:tiny"
+
+
+async def test_a_search_that_fails_is_left_out_and_the_record_says_so() -> None:
+    run = scene(Shelf(error=StoreUnavailable("the index is locked")), Small())
+
+    await run.ask("How much leave?")
+
+    told = await events(run)
+    assert the(Retrieved, told).mode == "failed"
+    assert the(GuardrailFired, told).rule == "store_unavailable"
