@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import anyio
 import psycopg
@@ -28,6 +28,18 @@ __all__ = ["OnError", "ProcrastinateDispatcher", "WorkerSeen"]
 _START_S = 10  # to reach the database at the start
 _ANSWER_S = 0.8  # for what somebody waits for
 _CONNECTION_S = 5.0  # to get a connection of the pool
+# Every statement here looks up a few rows by an index, and what is known of a table that was empty a moment ago leads the
+# planner to sort all of it instead: with 10,000 jobs waiting, a fetch takes 0.6 ms in this order, 12 ms in that.
+_SETTINGS: Sequence[LiteralString] = (
+    "SET ROLE quarterdeck_dispatch",  # it needs no right to what is a tenant's
+    "SET statement_timeout = '5s'",
+    "SET jit = off",
+    "SET enable_sort = off",
+    "SET enable_seqscan = off",
+    "SET enable_bitmapscan = off",
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
+)
 _RECONNECT_S = 2.0  # after that the pool tries anew whenever it is asked, so that it finds the end of an outage soon
 
 
@@ -150,5 +162,5 @@ async def _reach(url: str, pool: Pool) -> None:
 async def _configure(connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
     # As a keyword of the pool this would reach the listening connection a second time, and end it.
     await connection.set_autocommit(True)
-    # It needs no right to what is a tenant's. Compiling costs more than any statement here.
-    await connection.execute("SET ROLE quarterdeck_dispatch; SET jit = off; SET statement_timeout = '5s'")
+    for setting in _SETTINGS:
+        await connection.execute(setting)

@@ -18,9 +18,11 @@ PART = "procrastinate"
 
 _WHOLE = "schema.sql"  # today's schema at once: for a database that has none of it
 _OWN = {
-    # Which jobs of a run wait is asked at each fetch and at each end of a job; without this it is a scan of all that wait.
-    "jobs_waiting_by_lock.sql": "CREATE INDEX procrastinate_jobs_waiting_by_lock "
-    "ON procrastinate_jobs (lock) WHERE status = 'todo'",
+    # Whether a run has another job is asked at each fetch and each end of one. Without this it is a scan of all there are,
+    # and as the planner cannot know how many wait in a table that is mostly empty, one of them for each: with 10,000 jobs
+    # waiting, a fetch took 1.6 s.
+    "jobs_open_by_lock.sql": "CREATE INDEX procrastinate_jobs_open_by_lock "
+    "ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing')",
     # The queue knows no tenants, and whoever works on it needs no right to what is a tenant's.
     "grants.sql": """GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_workers,
   procrastinate_periodic_defers TO quarterdeck_dispatch;

@@ -20,12 +20,13 @@ from quarterdeck.core.errors import StoreUnavailable
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.base import Journal
 from quarterdeck.store.memory import MemoryStore
+from quarterdeck.store.postgres import migrate_postgres
+from quarterdeck.store.postgres_store import open_postgres
 from quarterdeck.store.sqlite_store import open_sqlite
 from quarterdeck.workflow.base import Advance, Dispatcher
 from quarterdeck.workflow.dispatch import LocalDispatcher
 from quarterdeck.workflow.dispatch_procrastinate import ProcrastinateDispatcher
 from tests.contracts.stores import started
-from tests.queue import with_tables
 
 _SCAN_S = 0.2
 _SOON_S = 10.0  # far more than anything here takes
@@ -100,15 +101,16 @@ async def _over_sqlite(folder: Path, request: pytest.FixtureRequest) -> AsyncIte
 @asynccontextmanager
 async def _over_postgres(folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
     url = request.getfixturevalue("postgres_url")
-    await with_tables(url)
-    async with _shared(MemoryStore().journal, url) as fleet:
+    store = await open_postgres(url, wait_s=_SOON_S)
+    async with _shared(store.journal, url) as fleet:
         yield fleet
+    await store.close()
 
 
 FLEETS: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractAsyncContextManager[Fleet]]] = {
     "local over memory": _over_memory,
     "local over sqlite": _over_sqlite,
-    "procrastinate": _over_postgres,
+    "procrastinate over postgres": _over_postgres,
 }
 
 
@@ -383,7 +385,7 @@ async def test_serving_ends_when_it_is_cancelled_in_the_middle_of_an_advance(fle
 
 async def test_runs_that_wait_cost_nothing(postgres_url: str) -> None:
     journal = MemoryStore().journal
-    await with_tables(postgres_url)
+    await migrate_postgres(postgres_url)
     async with _shared(journal, postgres_url) as fleet:
         for number in range(10_000):
             await fleet.ready(f"r{number:05}")
@@ -399,3 +401,23 @@ async def test_runs_that_wait_cost_nothing(postgres_url: str) -> None:
             jobs = await cursor.fetchone()
 
     assert jobs == (0,)
+
+
+async def test_a_burst_of_wake_ups_does_not_slow_each_other_down(postgres_url: str) -> None:
+    many, enough = 10_000, anyio.Event()
+    begun: list[str] = []
+
+    async def counted(tenant: str, run_id: str) -> None:
+        begun.append(run_id)
+        if len(begun) == 1000:
+            enough.set()
+
+    await migrate_postgres(postgres_url)
+    async with _shared(MemoryStore().journal, postgres_url) as fleet:
+        for number in range(many):
+            await fleet.dispatcher.wake("acme", f"r{number}")
+
+        async with fleet.serving(counted):
+            await enough.wait()  # within the fleet's deadline; when each was compared with all others, it was 1 a second
+
+        assert len(begun) == len({*begun})

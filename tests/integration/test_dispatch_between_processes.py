@@ -22,13 +22,13 @@ from procrastinate.schema import SchemaManager
 
 from quarterdeck.core.errors import SchemaMismatch, StoreUnavailable, Unavailable
 from quarterdeck.store.memory import MemoryStore
+from quarterdeck.store.postgres import migrate_postgres
 from quarterdeck.workflow.base import Advance
 from quarterdeck.workflow.dispatch_jobs import QUEUE, Jobs, Outages, Pool
 from quarterdeck.workflow.dispatch_procrastinate import ProcrastinateDispatcher
 from quarterdeck.workflow.dispatch_schema import PART, apply_schema
 from tests.contracts.stores import started
 from tests.postgres_server import PostgresServer
-from tests.queue import with_tables
 
 _HEARTBEAT_S, _STALLED_S, _SCAN_S = 0.5, 2.0, 0.2
 
@@ -56,7 +56,7 @@ anyio.run(main)
 
 @pytest.fixture
 async def url(postgres_url: str) -> str:
-    await with_tables(postgres_url)
+    await migrate_postgres(postgres_url)
     return postgres_url
 
 
@@ -232,7 +232,7 @@ async def test_a_job_whose_taker_never_heard_of_it_is_found(url: str) -> None:
 @pytest.mark.row("R7", part="postgres away")
 async def test_postgres_may_go_away_and_come_back_under_a_serving_worker(own_postgres: PostgresServer) -> None:
     url = own_postgres.new_database()
-    await with_tables(url)
+    await migrate_postgres(url)
     store, advanced = MemoryStore(), Advanced()
     told: list[tuple[str, Exception]] = []
 
@@ -271,7 +271,7 @@ async def test_postgres_may_go_away_and_come_back_under_a_serving_worker(own_pos
 
 async def test_a_worker_waits_for_a_database_that_is_away_and_can_be_stopped_meanwhile(own_postgres: PostgresServer) -> None:
     url = own_postgres.new_database()
-    await with_tables(url)
+    await migrate_postgres(url)
     async with _opened(url) as dispatcher:
         own_postgres.stop()
 
@@ -351,7 +351,7 @@ async def test_replicas_that_start_together_make_the_tables_once(url: str) -> No
         for _ in range(4):
             tasks.start_soon(start)
 
-    assert ran == ["schema.sql", "jobs_waiting_by_lock.sql", "grants.sql"]
+    assert ran == ["schema.sql", "jobs_open_by_lock.sql", "grants.sql"]
 
 
 async def test_a_later_version_of_the_queue_brings_its_files_in_order(url: str) -> None:
@@ -366,7 +366,7 @@ async def test_a_later_version_of_the_queue_brings_its_files_in_order(url: str) 
 
         ran = await apply_schema(connection)
 
-        assert list(ran) == [*(file.name for file in new), "jobs_waiting_by_lock.sql", "grants.sql"]
+        assert list(ran) == [*(file.name for file in new), "jobs_open_by_lock.sql", "grants.sql"]
         assert await apply_schema(connection) == ()
 
     advanced = Advanced()
