@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.postgres_server", "tests.redis_server", "tests.rows"]
+pytest_plugins = ["tests.postgres_server", "tests.redis_server", "tests.rows", "tests.s3_server"]
 
 IN_CI = bool(os.environ.get("CI"))
 
