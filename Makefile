@@ -12,13 +12,16 @@ READY := .venv/installed-$(KEY)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint types imports locks bench chaos rows prompts lock clean
+.PHONY: help run fleet test check lint types imports locks bench chaos rows prompts lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(READY)-run ## set everything up and serve the example support desk on http://127.0.0.1:8080 (PORT=...)
 	PORT=$(PORT) $(BIN)/quarterdeck serve examples/support_desk
+
+fleet: $(READY)-dev ## serve it with nginx, 3 replicas, 2 workers, Postgres and Redis as processes of this machine (PORT=...)
+	@PORT=$(PORT) exec $(BIN)/python -m deploy.fleet
 
 test: $(READY)-dev ## run all tests (TESTS=tests/unit for some)
 	@mkdir -p build
