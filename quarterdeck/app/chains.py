@@ -59,7 +59,9 @@ class Chains:
         self._budget = budget
         self._prices = prices(settings)
         self._breakers = breakers or MemoryBreaker(breaker_rule(settings))
-        self._cache = CompletionCache(max_entries=settings.cache.max_entries, ttl_s=settings.cache.ttl_s)
+        self._cache = CompletionCache(
+            max_entries=settings.cache.max_entries, max_bytes=settings.cache.max_bytes, ttl_s=settings.cache.ttl_s
+        )
         self._retry_budgets: dict[str, RetryBudget] = {}
         self._chains: dict[str, Model] = {}
         self._links: dict[str, Model] = {}
@@ -136,7 +138,7 @@ class Chains:
             backoff=Exponential(base_s=settings.retry_base_s),
             budget=self._retry_budgets.setdefault(provider, RetryBudget()),
         )
-        return Breaking(retrying, self._breakers)
+        return Breaking(retrying, self._breakers, slow_s=settings.breaker.slow_s)
 
 
 def by_role(settings: ModelSettings, name: str) -> str:

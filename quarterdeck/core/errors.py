@@ -200,9 +200,14 @@ class Truncated(ModelInvalid):
 
 
 class DeadlineExceeded(QuarterdeckError):
-    """The caller's time is over."""
+    """The caller's time is over.
+
+    Attributes:
+        waited_s: Seconds a provider had let the caller wait without a word.
+    """
 
     code = "deadline_exceeded"
+    waited_s: float = 0.0
 
 
 class BudgetExceeded(QuarterdeckError):

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import anyio
 
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import ModelUnavailable, QuarterdeckError
+from quarterdeck.core.errors import DeadlineExceeded, ModelUnavailable, QuarterdeckError
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
 from quarterdeck.models.route import routed
 from quarterdeck.store.breaker import Admission, BreakerState, Circuit, Outcome
@@ -21,21 +21,31 @@ class Breaking:
     """Asks a model while its circuit is closed, and as the one probe when it is half open.
 
     An open circuit is a `ModelUnavailable` at once, with the time until the next probe, which a fallback takes for a reason.
-    A refused or impossible request says nothing about the provider's health, nor does a caller who leaves.
+    A refused or impossible request says nothing about the provider's health, nor does a caller who leaves, or whose time was
+    short. A provider that has said nothing for `slow_s` when the caller's time is over has failed, though: else one that
+    hangs would never be left alone by callers who wait less than the provider's own time-out.
     """
 
     def __init__(
-        self, model: Model, state: BreakerState, *, circuit: str | None = None, failures: Collection[str] = FAILURES
+        self,
+        model: Model,
+        state: BreakerState,
+        *,
+        circuit: str | None = None,
+        failures: Collection[str] = FAILURES,
+        slow_s: float = 10.0,
     ) -> None:
         """
         Args:
             circuit: Name of the circuit, shared by models that fail together; None for the provider's name.
             failures: Codes of errors that count against the provider.
+            slow_s: Seconds without a word that count against the provider when the caller waits no longer.
         """
         self._model = model
         self._state = state
         self._circuit = circuit if circuit is not None else model.name.partition(":")[0]
         self._failures = frozenset(failures)
+        self._slow_s = slow_s
 
     @property
     def name(self) -> str:
@@ -59,7 +69,7 @@ class Breaking:
         return routed(completion, "breaker: probe" if admission.circuit is Circuit.PROBE else "")
 
     def _outcome(self, error: QuarterdeckError) -> Outcome:
-        if error.code in self._failures:
+        if error.code in self._failures or (isinstance(error, DeadlineExceeded) and error.waited_s >= self._slow_s):
             return Outcome.FAILED
         # A provider that refuses a request has answered it.
         return Outcome.SUCCEEDED if error.code in ("model_refused", "filtered", "context_too_large") else Outcome.VOID

@@ -14,6 +14,7 @@ from quarterdeck.core.labels import join_all
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
 from quarterdeck.models.route import routed
+from quarterdeck.models.wire import encode
 from quarterdeck.store.codec import to_json
 
 __all__ = ["Cached", "CompletionCache", "cache_key"]
@@ -23,10 +24,11 @@ __all__ = ["Cached", "CompletionCache", "cache_key"]
 class _Kept:
     completion: Completion
     until: float
+    size: int
 
 
 class CompletionCache:
-    """The newest answers, forgotten by age and by number. One for all models of a process: the model is in the key.
+    """The newest answers, forgotten by age, number and size. One for all models of a process: the model is in the key.
 
     Attributes:
         hits, misses: Since the start.
@@ -34,12 +36,20 @@ class CompletionCache:
     """
 
     def __init__(
-        self, *, max_entries: int = 1000, ttl_s: float = 3600.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        max_entries: int = 1000,
+        max_bytes: int = 64 << 20,
+        ttl_s: float = 3600.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Args: max_bytes: Of all answers as JSON; an answer that is larger by itself is not kept."""
         self.hits = 0
         self.misses = 0
         self.saved = Usage()
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._size = 0
         self._ttl_s = ttl_s
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -47,7 +57,7 @@ class CompletionCache:
     def get(self, key: str) -> Completion | None:
         kept = self._kept.get(key)
         if kept is None or kept.until <= self._clock():
-            self._kept.pop(key, None)
+            self._forget(key)
             self.misses += 1
             return None
         self._kept.move_to_end(key)
@@ -56,10 +66,16 @@ class CompletionCache:
         return kept.completion
 
     def put(self, key: str, completion: Completion) -> None:
-        self._kept[key] = _Kept(completion, self._clock() + self._ttl_s)
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._max_entries:
-            self._kept.popitem(last=False)
+        self._forget(key)
+        kept = _Kept(completion, self._clock() + self._ttl_s, len(encode(to_json(completion))))
+        self._kept[key] = kept
+        self._size += kept.size
+        while len(self._kept) > self._max_entries or self._size > self._max_bytes:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: str) -> None:
+        if (kept := self._kept.pop(key, None)) is not None:
+            self._size -= kept.size
 
 
 class Cached:

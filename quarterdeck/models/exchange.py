@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import anyio
+
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import Forbidden, ModelUnavailable, QuarterdeckError, TooLarge, Unavailable
+from quarterdeck.core.errors import DeadlineExceeded, Forbidden, ModelUnavailable, QuarterdeckError, TooLarge, Unavailable
 from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.endpoint import Endpoint
 from quarterdeck.models.listener import Listener
@@ -103,6 +105,8 @@ class WireModel(ABC):
                 told.usage = listener.consumed(request, seconds=time.monotonic() - started)
             if isinstance(told, ModelUnavailable):
                 told.delivered = listener.delivered
+            if isinstance(told, DeadlineExceeded) and not listener.heard:
+                told.waited_s = time.monotonic() - started
             if told is error:
                 raise
             raise told from error
@@ -134,9 +138,10 @@ class WireModel(ABC):
 
     async def _listen_to_stream(self, reply: Reply, listener: Listener) -> None:
         stream = EventStream()
+        said_at, said = time.monotonic(), 0
         try:
             while not listener.ended:
-                chunk = await reply.read_some()
+                chunk = await self._read(reply, until=said_at + self._idle_timeout_s)
                 for data in stream.feed(chunk) if chunk else stream.close():
                     if data.strip() == b"[DONE]":
                         listener.ended = True
@@ -146,6 +151,8 @@ class WireModel(ABC):
                         break
                 if not chunk:
                     break
+                if stream.received > said:
+                    said_at, said = time.monotonic(), stream.received
         except Unavailable as error:
             # The reply was whole already; asking again would pay for it twice.
             if type(error) is not Unavailable or listener.finish is None:
@@ -153,6 +160,13 @@ class WireModel(ABC):
         else:
             if listener.ended:
                 await reply.drain()
+
+    async def _read(self, reply: Reply, *, until: float) -> bytes:
+        """The next piece of a stream. Raises Unavailable if only comments came for too long."""
+        with anyio.move_on_after(until - time.monotonic()) as waiting:
+            return await reply.read_some()
+        assert waiting.cancelled_caught
+        raise Unavailable(f"the stream said nothing in time: at most comments came for {self._idle_timeout_s:g} s")
 
     async def _hear(self, data: bytes, reply: Reply, listener: Listener) -> None:
         decoded = self._endpoint.decoded(data, reply)

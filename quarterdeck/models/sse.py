@@ -10,9 +10,14 @@ _MAX_PENDING = 8 << 20
 
 
 class EventStream:
-    """Collects the data of events. Names, ids, retry times and comments are dropped; any of the three line ends will do."""
+    """Collects the data of events. Names, ids, retry times and comments are dropped; any of the three line ends will do.
+
+    Attributes:
+        received: Bytes of data so far. Comments do not count: proxies send them on behalf of a model that says nothing.
+    """
 
     def __init__(self) -> None:
+        self.received = 0
         self._pending: list[bytes] = []
         self._pending_size = 0
         self._data: list[bytes] = []
@@ -40,6 +45,8 @@ class EventStream:
 
     def _keep(self, piece: bytes) -> None:
         self._pending.append(piece)
+        if not self._pending[0].startswith(b":"):
+            self.received += len(piece)
         self._pending_size += len(piece)
         if self._pending_size > _MAX_PENDING:
             raise ModelInvalid(f"a line of the stream does not end within {_MAX_PENDING} bytes")
@@ -53,5 +60,6 @@ class EventStream:
                     events.append(b"\n".join(self._data))
                     self._data.clear()
             elif content.startswith(b"data:"):
+                self.received += len(content)
                 self._data.append(content[6:] if content[5:6] == b" " else content[5:])
         return events

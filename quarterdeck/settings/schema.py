@@ -112,6 +112,9 @@ class BreakerSettings(_Section):
     minimum_calls: int = Field(20, ge=1, description="Calls in the window before it can open.")
     window_s: Seconds = Field(10.0, description="Seconds looked back.")
     open_s: Seconds = Field(5.0, description="Seconds without a call, then one call is let through as a probe.")
+    slow_s: Seconds = Field(
+        10.0, description="Seconds without a word that count as a failure of the provider when the caller stops waiting."
+    )
 
 
 class RouteFile(_Section):
@@ -153,6 +156,7 @@ class CacheSettings(_Section):
     enabled: bool = Field(False, description="Whether answers are kept.")
     with_tools: bool = Field(False, description="Also of requests with tools, whose answers depend on a world that changes.")
     max_entries: int = Field(1000, ge=1, le=1_000_000, description="Answers kept.")
+    max_bytes: int = Field(67_108_864, ge=1024, description="Bytes of answers kept, about.")
     ttl_s: Seconds = Field(3600.0, description="Seconds one is kept.")
 
 

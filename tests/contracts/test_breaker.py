@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from quarterdeck.core.context import Context
-from quarterdeck.core.errors import ModelInvalid, ModelRefused, ModelUnavailable, QuarterdeckError
+from quarterdeck.core.errors import DeadlineExceeded, ModelInvalid, ModelRefused, ModelUnavailable, QuarterdeckError
 from quarterdeck.devtools.fakes import FakeModel
 from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.breaker import Breaking
@@ -263,6 +263,19 @@ async def test_an_open_circuit_is_a_reason_for_the_fallback(state: BreakerState)
 async def test_only_a_sick_provider_opens_the_circuit(state: BreakerState, error: QuarterdeckError, opens: bool) -> None:
     model = Switched()
     model.error = error
+
+    await ask(Breaking(model, state), 10)
+
+    assert (await circuit(state, "test") is Circuit.OPEN) is opens
+
+
+@pytest.mark.parametrize(("waited_s", "opens"), [(0.0, False), (9.9, False), (10.0, True), (60.0, True)])
+async def test_a_caller_whose_time_is_over_counts_against_a_provider_that_was_slow(
+    state: BreakerState, waited_s: float, opens: bool
+) -> None:
+    model = Switched()
+    model.error = DeadlineExceeded("over")
+    model.error.waited_s = waited_s
 
     await ask(Breaking(model, state), 10)
 

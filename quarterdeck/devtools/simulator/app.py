@@ -111,7 +111,13 @@ class SimulatorApp:
         self._seed = Seed(next((script.seed for script in options.scripts if script.seed is not None), options.seed))
         self._timing = next((script.timing for script in options.scripts if script.timing is not None), options.timing)
         self._count = Counter()
-        self._never_waits = tape is None and not options.brains and options.on_done is None and self._timing.is_instant
+        self._never_waits = (
+            tape is None
+            and not options.brains
+            and all(self.brains.scripted(script).never_waits for script in options.scripts)
+            and options.on_done is None
+            and self._timing.is_instant
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -145,6 +151,7 @@ class SimulatorApp:
             or b"x-sim-fault" in headers
             or b"x-sim-timing" in headers
             or (world := self.world(trace)).has_faults
+            or not getattr(world.script, "never_waits", world.script is None)
         ):
             return None
         incoming = self._incoming("POST", routed, "", deployment, headers, body, world)
@@ -152,11 +159,13 @@ class SimulatorApp:
         deciding = self._decide(incoming, entry)
         try:
             deciding.send(None)
+            # Nobody could know: the client is told as of any other mistake in a script.
+            deciding.throw(RuntimeError("a function of the script waits for something: declare it as async"))
         except StopIteration as decided:
             answer, more = decided.value
         else:
             deciding.close()
-            raise RuntimeError("a brain of the simulator's own waits for something")
+            raise RuntimeError("a script goes on waiting whatever it is told")
         whole_body = joined(entry.response)
         assert whole_body is not None  # without a fault or a delay there is nothing between the pieces
         entry.ended, entry.elapsed_s = "complete", self.options.clock.now() - entry.started_s

@@ -15,6 +15,7 @@ __all__ = ["generate"]
 
 _WORDS = "alpha amber birch cedar delta ember falcon garnet harbour iris juniper kestrel lagoon maple north opal".split()
 _DEEPEST = 6
+_LONGEST = 10_000  # characters of a text for a pattern
 _FORMATS: Mapping[str, Callable[[Random], str]] = MappingProxyType(
     {
         "date": lambda r: f"20{r.randint(20, 29)}-{r.randint(1, 12):02}-{r.randint(1, 28):02}",
@@ -166,8 +167,10 @@ def _matching(tree: Any, random: Random, groups: dict[int, str]) -> str:
                 text += _member(value, random)
             case parts.MAX_REPEAT | parts.MIN_REPEAT | parts.POSSESSIVE_REPEAT:
                 low, high, inner = value
-                times = random.randint(low, min(int(high), low + 3))
-                text += "".join(_matching(inner, random, groups) for _ in range(times))
+                for _ in range(random.randint(low, min(int(high), low + 3))):
+                    text += _matching(inner, random, groups)
+                    if len(text) > _LONGEST:
+                        raise ValueError(f"a text for this pattern is longer than {_LONGEST} characters")
             case parts.SUBPATTERN:
                 number, _, _, inner = value
                 made = _matching(inner, random, groups)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from inspect import iscoroutinefunction
 from string import Template
 from typing import Any, Literal
 
@@ -106,8 +107,9 @@ class Step:
     brain: str | None = None
 
 
-Function = Callable[[Ask], Reply | str | None]
-"""A step written in Python: a reply, a text, or None to leave the question to the next step."""
+Said = Reply | str | None
+Function = Callable[[Ask], Said | Awaitable[Said]]
+"""A step written in Python, ``async`` if it has to wait: a reply, a text, or None to leave the question to the next step."""
 
 
 @with_config(STRICT)
@@ -139,10 +141,16 @@ class Scripted:
         self._constants = [self._constant(step) if isinstance(step, Step) else None for step in script.steps]
         self._always = [isinstance(step, Step) and step.when == Condition() for step in script.steps]
 
+    @property
+    def never_waits(self) -> bool:
+        """True if no step is a function that is declared to wait."""
+        return not any(iscoroutinefunction(step) for step in self._script.steps)
+
     async def reply(self, ask: Ask) -> Reply:
         for index, step in enumerate(self._script.steps):
             if not isinstance(step, Step):
-                said = step(ask)
+                made = step(ask)
+                said = await made if isinstance(made, Awaitable) else made
                 if said is not None:
                     return Reply(text=said) if isinstance(said, str) else said
             elif (self._always[index] or step.when.holds(ask)) and (

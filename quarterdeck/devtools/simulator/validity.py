@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from quarterdeck.devtools.simulator.patterns import matches
 from quarterdeck.devtools.simulator.references import deref
 
 __all__ = ["problem"]
@@ -90,7 +90,7 @@ def _wrong_size(schema: Mapping[str, Any], value: Any, path: str) -> str | None:
     low, high = measured.get(type(value), ("", ""))
     if low and not schema.get(low, 0) <= len(value) <= schema.get(high, len(value)):
         return f"{path}: its length {len(value)} is outside {low} and {high}"
-    if isinstance(value, str) and "pattern" in schema and re.search(schema["pattern"], value) is None:
+    if isinstance(value, str) and "pattern" in schema and not matches(schema["pattern"], value):
         return f"{path}: {value!r} does not match {schema['pattern']}"
     return None
 

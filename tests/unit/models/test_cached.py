@@ -183,3 +183,17 @@ async def test_the_answer_used_longest_ago_makes_room() -> None:
         await cached.complete(asked(text), by("ann"))
 
     assert model.calls == 4  # a, b, c, and b again
+
+
+async def test_answers_make_room_by_their_size_and_one_that_is_too_large_is_not_kept() -> None:
+    cache = CompletionCache(max_bytes=3000)
+    long, short = Counts(text="x" * 1000), Counts(text="y")
+
+    for text in ("a", "b", "c", "c", "a"):
+        await Cached(long, cache).complete(asked(text), by("ann"))
+    for _ in range(2):
+        await Cached(short, cache).complete(asked("short"), by("ann"))
+        await Cached(Counts(text="z" * 4000), cache).complete(asked("huge"), by("ann"))
+
+    assert long.calls == 4  # a, b, c, and a again: three are more than there is room for
+    assert cache.hits == 1

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
+from aiohttp import web
 
 from quarterdeck.core.errors import (
     ContextTooLarge,
@@ -382,6 +384,37 @@ async def test_a_stalled_stream_ends_at_the_idle_timeout(provider: Provider, mak
 
     assert caught.value.delivered
     assert time.monotonic() - started < 1.0
+
+
+@pytest.mark.row("R2")
+async def test_comments_do_not_keep_a_stalled_stream_alive(provider: Provider, make_model: MakeModel) -> None:
+    async def comments(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(chunk({"content": "Hel"}))
+        while True:
+            await response.write(b": still there\n\n")
+            await asyncio.sleep(0.02)
+
+    provider.script.append(comments)
+
+    with anyio.fail_after(5), pytest.raises(ModelUnavailable, match="in time"):
+        await make_model(idle_timeout_s=0.2).complete(question(), context(), Watcher())
+
+
+async def test_a_provider_that_says_nothing_until_the_callers_time_is_over_is_known_to_be_slow(
+    provider: Provider, make_model: MakeModel
+) -> None:
+    provider.script.extend([stalls(5.0), streams(chunk({"content": "Hel"}), stall_s=5.0)])
+    waited = []
+
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded) as caught:
+            await make_model().complete(question(), context(within_s=0.15), Watcher())
+        waited.append(caught.value.waited_s)
+
+    assert 0.1 < waited[0] < 1.0
+    assert waited[1] == 0.0
 
 
 async def test_thinking_before_the_first_byte_is_no_stall(provider: Provider, make_model: MakeModel) -> None:

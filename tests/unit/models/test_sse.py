@@ -50,3 +50,14 @@ def test_comments_names_and_ids_are_dropped() -> None:
 def test_a_line_without_end_is_refused() -> None:
     with pytest.raises(ModelInvalid, match="does not end"):
         read(*[b"data: " + b"x" * 65_536] * 200)
+
+
+def test_comments_are_not_what_a_stream_says() -> None:
+    stream = EventStream()
+
+    stream.feed(b": ping\n\n: pi")
+    stream.feed(b"ng")
+    silent = stream.received
+    stream.feed(b"\n\ndata: a")
+
+    assert (silent, stream.received > 0) == (0, True)

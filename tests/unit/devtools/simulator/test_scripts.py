@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,42 @@ async def test_liar_names_sources_nobody_gave_it() -> None:
 
     assert "[41]" in said(text)
     assert json.loads(said(typed))["sources"][0].startswith("source-")
+
+
+HEADERS = {b"authorization": b"Bearer sk-test", b"content-type": b"application/json"}
+
+
+async def test_a_function_may_wait() -> None:
+    async def slow(ask: Ask) -> str | None:
+        await asyncio.sleep(0)
+        return "At last." if ask.question == "Now?" else None
+
+    app = simulator(scripts=[Script(steps=[slow, Step(answer="No.")])])
+
+    now, later = [await send(app, "/v1/chat/completions", chat(text)) for text in ("Now?", "Later?")]
+
+    assert [heard.json["choices"][0]["message"]["content"] for heard in (now, later)] == ["At last.", "No."]
+    assert app.at_once("/v1/chat/completions", HEADERS, json.dumps(chat("Now?")).encode()) is None
+
+
+async def test_a_trace_whose_script_waits_is_not_answered_at_once() -> None:
+    async def slow(ask: Ask) -> str:
+        await asyncio.sleep(0)
+        return "At last."
+
+    app = simulator()
+    app.world("").script = app.brains.scripted(Script(steps=[slow]))
+    body = json.dumps(chat()).encode()
+
+    assert app.at_once("/v1/chat/completions", HEADERS, body) is None
+    assert app.at_once("/__trace/other/v1/chat/completions", HEADERS, body) is not None
+
+
+async def test_a_function_that_waits_without_saying_so_is_a_mistake_the_client_is_told() -> None:
+    app = simulator(scripts=[Script(steps=[lambda ask: asyncio.sleep(0, "late")])])
+
+    made = app.at_once("/v1/chat/completions", HEADERS, json.dumps(chat()).encode())
+
+    assert made is not None
+    answer, _, body = made
+    assert (answer.status, "declare it as async" in json.loads(body)["error"]["message"]) == (500, True)
