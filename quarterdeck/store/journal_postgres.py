@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from anyio import to_thread
+from psycopg import Rollback
 
 from quarterdeck.core.errors import Fenced, InvalidInput, NotFound
 from quarterdeck.core.events import CancelRequested, ResumeRequested, RetryRequested, RunFailed, RunStarted, StateFolded
@@ -17,8 +18,8 @@ from quarterdeck.store.base import Appended, Beside, Claim, Entry, RunRow
 from quarterdeck.store.blobs import BLOB_GRACE, Packed, hash_bytes, pack
 from quarterdeck.store.codec import decode
 from quarterdeck.store.instants import Clock
-from quarterdeck.store.postgres import PostgresConnection, PostgresDatabase, together
-from quarterdeck.store.records_postgres import Prepared, prepare, write_rows
+from quarterdeck.store.postgres import PATIENCE, PostgresConnection, PostgresDatabase, together
+from quarterdeck.store.records_postgres import Prepared, prepare, send_rows
 from quarterdeck.store.standing import check_end
 
 __all__ = ["PostgresJournal"]
@@ -26,7 +27,6 @@ __all__ = ["PostgresJournal"]
 PAGE = 500  # events read at once
 SLICE = 100  # runs deleted per transaction
 DECODE_HERE = 200  # events decoded in the loop's thread; more would hold it up for milliseconds
-_SWEEP = 30.0  # times as long as usual that looking for blobs nothing refers to may take
 
 
 class PostgresJournal:
@@ -210,7 +210,7 @@ class PostgresJournal:
                 count += (await self._rows(tenant, sql.DELETE, values))[0][0]
         values = {"before": before, "grace": BLOB_GRACE, "now": self._now()}
         for (tenant,) in await self._rows(None, sql.BLOB_TENANTS, values):
-            await self._rows(tenant, sql.SWEEP_BLOBS, {"tenant": tenant, **values}, patience=_SWEEP)
+            await self._rows(tenant, sql.SWEEP_BLOBS, {"tenant": tenant, **values}, patience=PATIENCE)
         return count
 
     async def probe(self) -> None:
@@ -239,21 +239,21 @@ class PostgresJournal:
     ) -> tuple[int, datetime, list[int]] | None:
         """Write events with rows beside: head, instant and which entries were stored; None if the run is not as wanted."""
 
-        async def events(connection: PostgresConnection) -> tuple[int, datetime, list[int]] | None:
-            cursor = await connection.execute(statement, values, binary=True)
-            row = await cursor.fetchone()
-            return None if row is None else (row[0], row[1], row[2])
-
-        async def unit(connection: PostgresConnection) -> tuple[int, datetime, list[int]] | None:
+        async def unit(connection: PostgresConnection) -> Any:
             if not beside:
-                return await events(connection)
+                return await (await connection.execute(statement, values, binary=True)).fetchone()
             async with together(connection):
-                written = await events(connection)
-                if written is not None:
-                    await write_rows(connection, tenant, beside, values["now"])
+                events = await connection.execute(statement, values, binary=True)
+                settle = await send_rows(connection, tenant, beside, values["now"])
+                written = await events.fetchone()
+                if written is None:
+                    raise Rollback
+                await settle()
                 return written
+            return None
 
-        return await self._database.run(tenant, unit)
+        written: tuple[int, datetime, list[int]] | None = await self._database.run(tenant, unit)
+        return written
 
     async def _refusal(self, claim: Claim, folded: int, status: RunStatus | None) -> Exception:
         """Why an append found nothing to add to. What hindered it still stands: epoch and head only grow."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from quarterdeck.core.errors import InvalidInput
-from quarterdeck.core.ids import check_id
 from quarterdeck.store.instants import Clock
-from quarterdeck.store.keyvalue import state_uri, uri_key
+from quarterdeck.store.keyvalue import check_key, state_uri, uri_key
 from quarterdeck.store.postgres import PostgresConnection, PostgresDatabase
 
 __all__ = ["PostgresKeyValue"]
@@ -31,17 +29,17 @@ class PostgresKeyValue:
 
     async def save(self, tenant: str, key: str, payload: bytes) -> str:
         """Keep `payload`, replacing what was there; returns a URI for `load_uri`."""
-        uri = self._uri(tenant, key)
+        check_key(tenant, key)
         values = {"tenant": tenant, "key": key, "bytes": payload, "now": self._clock() if self._clock else None}
 
         async def unit(connection: PostgresConnection) -> None:
             await connection.execute(_SAVE, values)
 
         await self._database.run(tenant, unit)
-        return uri
+        return state_uri(self.scheme, tenant, key)
 
     async def load(self, tenant: str, key: str) -> bytes | None:
-        self._uri(tenant, key)
+        check_key(tenant, key)
 
         async def query(connection: PostgresConnection) -> Any:
             return await (await connection.execute(_LOAD, {"tenant": tenant, "key": key}, binary=True)).fetchone()
@@ -56,20 +54,10 @@ class PostgresKeyValue:
 
     async def clear(self, tenant: str, key: str | None = None) -> int:
         """Forget one key, or without a key all of the tenant's. Returns how many were forgotten."""
-        if key is None:
-            check_id(tenant, "tenant")
-        else:
-            self._uri(tenant, key)
+        check_key(tenant, key if key is not None else "all")
         statement = _CLEAR_ALL if key is None else _CLEAR_ONE
 
         async def unit(connection: PostgresConnection) -> int:
             return (await connection.execute(statement, {"tenant": tenant, "key": key})).rowcount
 
         return await self._database.run(tenant, unit)
-
-    def _uri(self, tenant: str, key: str) -> str:
-        """The URI of a key. Raises InvalidInput for what is none: its URI would lead somewhere else."""
-        uri = state_uri(self.scheme, tenant, key)
-        if uri_key(self.scheme, tenant, uri) != key:
-            raise InvalidInput(f"{uri[:80]!r} does not name a state of that tenant")
-        return uri

@@ -14,20 +14,21 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import psycopg
 from anyio import CancelScope, current_time, to_thread
 from psycopg import conninfo, errors
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from quarterdeck.core.errors import InvalidInput, Misconfigured, SchemaMismatch, StoreUnavailable
 from quarterdeck.store.migrate import POSTGRES, Connection, applied, check, load, migrate
 
-__all__ = ["PostgresConnection", "PostgresDatabase", "migrate_postgres", "together"]
+__all__ = ["PATIENCE", "PostgresConnection", "PostgresDatabase", "check_postgres", "migrate_postgres", "together"]
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ _ROLES = ("quarterdeck_app", "quarterdeck_dispatch")
 _CONNECT_S = 2  # the least libpq takes
 _RECONNECT_S = 2.0  # then an attempt is given up, so that the pause before the next one does not grow
 _TIMES = 5  # a unit is tried
+PATIENCE = 30.0  # at most: how many times as long as usual a unit may take
 _CROSSING = 2  # connections at most that look across tenants
 
 # A setting of the session, in a transaction of its own: no rollback of later work can bring back the one before.
@@ -71,9 +73,21 @@ Pool = AsyncConnectionPool[PostgresConnection]
 
 @asynccontextmanager
 async def together(connection: PostgresConnection) -> AsyncIterator[None]:
-    """A transaction whose statements are sent without waiting for the answers nobody has asked for yet."""
-    async with connection.pipeline(), connection.transaction():
-        yield
+    """A transaction whose statements leave together, until somebody asks for the answer of one.
+
+    Whatever is raised in it undoes it; psycopg's Rollback does only that.
+    """
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN")
+            yield
+            await connection.execute("COMMIT")
+    except BaseException as error:
+        if connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            with suppress(psycopg.Error):  # a connection that cannot even do that is not used again
+                await connection.rollback()
+        if not isinstance(error, psycopg.Rollback):
+            raise
 
 
 class PostgresDatabase:
@@ -96,7 +110,7 @@ class PostgresDatabase:
         target = _target(url)
         self._app = _pool(target, _ROLES[0], answer_s, wait_s=wait_s, most=max_connections)
         self._dispatch = _pool(target, _ROLES[1], answer_s, wait_s=wait_s, most=_CROSSING)
-        self._failed = False  # the last unit: the database was not there
+        self._failed = False  # a unit, since the last probe
 
     async def open(self) -> None:
         """Let connections be made, in the background."""
@@ -107,7 +121,7 @@ class PostgresDatabase:
         """Run a unit as this tenant. Once it has begun, a cancellation waits until it has ended.
 
         Args:
-            patience: How many times as long as usual it may take.
+            patience: How many times as long as usual it may take, up to `PATIENCE`.
 
         Raises:
             StoreUnavailable: The database is away, or did not answer in time; then a write may have happened all the same.
@@ -120,9 +134,10 @@ class PostgresDatabase:
         return await self._run(self._dispatch, None, unit, 1.0)
 
     async def probe(self) -> None:
-        """Raises StoreUnavailable unless the database answers, and can be written to if that failed last time."""
+        """Raises StoreUnavailable unless the database answers, and can be written to if anything has failed lately."""
         statement = _PROBE_WRITE if self._failed else _PROBE
         await self.run("health", lambda connection: connection.execute(statement))
+        self._failed = False
 
     async def close(self) -> None:
         """Let go of all connections. May be called again."""
@@ -143,7 +158,6 @@ class PostgresDatabase:
                 self._failed = True
                 raise
             else:
-                self._failed = False
                 return result
 
     async def _once(self, pool: Pool, tenant: str | None, unit: Unit[T], patience: float) -> T:
@@ -166,12 +180,11 @@ class PostgresDatabase:
             if not _says_something(connection):
                 return connection
             # Between two units a server has little to say but goodbye: ask, rather than fail in the middle of a unit.
-            try:
+            with CancelScope(deadline=current_time() + self._wait_s, shield=True), suppress(psycopg.Error):
                 await connection.execute("")
-            except psycopg.Error:
-                await pool.putconn(connection)
-            else:
                 return connection
+            with CancelScope(shield=True):
+                await pool.putconn(connection)
 
 
 async def migrate_postgres(url: str, target: int | None = None) -> None:
@@ -232,7 +245,7 @@ def _target(url: str) -> dict[str, Any]:
 
 
 def _pool(target: dict[str, Any], role: str, answer_s: float, *, wait_s: float, most: int) -> Pool:
-    settings = _SETTINGS.format(role=role, timeout_ms=round(answer_s * 10_000))
+    settings = _SETTINGS.format(role=role, timeout_ms=round(answer_s * PATIENCE * 1000))
 
     async def configure(connection: PostgresConnection) -> None:
         await connection.set_autocommit(True)
@@ -259,6 +272,8 @@ async def _become(connection: PostgresConnection, tenant: str) -> None:
 
 def _says_something(connection: PostgresConnection) -> bool:
     """True if there is something to read from an idle connection, its end for example. Costs a microsecond or two."""
+    if connection.closed:
+        return True
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

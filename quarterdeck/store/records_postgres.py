@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from quarterdeck.store.codec import clean_text, json_text
 from quarterdeck.store.instants import Clock
 from quarterdeck.store.postgres import PostgresConnection, PostgresDatabase, together
 
-__all__ = ["PostgresRecords", "Prepared", "prepare", "write_rows"]
+__all__ = ["PostgresRecords", "Prepared", "prepare", "send_rows"]
 
 _COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at"
 _NOW = "coalesce(%(now)s::timestamptz, now())"
@@ -55,8 +55,8 @@ RETURNING seq, hash, coalesce(%(now)s::timestamptz, clock_timestamp())"""
 _CHAIN = """WITH added AS (
   INSERT INTO audit (tenant, seq, at, actor, subject, action, object, decision, args_hash, prev, hash)
   SELECT %(tenant)s, r.seq, %(at)s, r.actor, r.subject, r.action, r.object, r.decision, r.args_hash, r.prev, r.hash
-  FROM unnest(%(seqs)s::bigint[], %(actors)s::text[], %(subjects)s::text[], %(actions)s::text[], %(objects)s::text[],
-    %(decisions)s::text[], %(args_hashes)s::text[], %(prevs)s::bytea[], %(hashes)s::bytea[])
+  FROM unnest(%(seqs)b::bigint[], %(actors)b::text[], %(subjects)b::text[], %(actions)b::text[], %(objects)b::text[],
+    %(decisions)b::text[], %(args_hashes)b::text[], %(prevs)b::bytea[], %(hashes)b::bytea[])
     AS r (seq, actor, subject, action, object, decision, args_hash, prev, hash))
 UPDATE audit_heads SET seq = %(seq)s, hash = %(hash)s WHERE tenant = %(tenant)s"""
 _HEAD = "SELECT seq, hash FROM audit_heads WHERE tenant = %s"
@@ -76,19 +76,31 @@ def prepare(beside: Sequence[Beside]) -> list[Prepared]:
     return [*((put, json_text(put.record.data)) for put in puts), *audits]
 
 
-async def write_rows(connection: PostgresConnection, tenant: str, rows: Sequence[Prepared], now: datetime | None) -> None:
-    """Write prepared rows in the present transaction.
+async def send_rows(
+    connection: PostgresConnection, tenant: str, rows: Sequence[Prepared], now: datetime | None
+) -> Callable[[], Awaitable[None]]:
+    """Write prepared rows in the present transaction. Nothing is settled before what is returned was awaited.
+
+    In a pipeline they so leave together with what was sent before them.
 
     Raises:
         Conflict: A record does not stand at the expected version. What was written before it must be undone.
     """
-    sent = [(row[0], await _put(connection, tenant, *row, now)) for row in rows if isinstance(row, tuple)]
-    for put, cursor in sent:
-        if await cursor.fetchone() is None:
-            raise await _conflict(connection, tenant, put)
+    puts = [(row[0], await _put(connection, tenant, *row, now)) for row in rows if isinstance(row, tuple)]
     audits = [row for row in rows if isinstance(row, Audit)]
-    if audits:
-        await _chain(connection, tenant, audits, now)
+    values = {"tenant": tenant, "now": now, "genesis": bytes.fromhex(GENESIS)}
+    lock = await connection.execute(_LOCK_HEAD, values, binary=True) if audits else None
+
+    async def settle() -> None:
+        for put, cursor in puts:
+            if await cursor.fetchone() is None:
+                raise await _conflict(connection, tenant, put)
+        if lock is not None:
+            head = await lock.fetchone() or await (await connection.execute(_FIRST_HEAD, values, binary=True)).fetchone()
+            assert head is not None
+            await _chain(connection, tenant, audits, *head)
+
+    return settle
 
 
 async def _put(connection: PostgresConnection, tenant: str, put: Put, data: str, now: datetime | None) -> Any:
@@ -116,13 +128,10 @@ async def _conflict(connection: PostgresConnection, tenant: str, put: Put) -> Co
     return Conflict(f"{record.kind} {record.id} is at version {version}, not {put.expect}: read it again")
 
 
-async def _chain(connection: PostgresConnection, tenant: str, audits: Sequence[Audit], now: datetime | None) -> None:
-    values = {"tenant": tenant, "now": now, "genesis": bytes.fromhex(GENESIS)}
-    head = await (await connection.execute(_LOCK_HEAD, values, binary=True)).fetchone()
-    if head is None:
-        head = await (await connection.execute(_FIRST_HEAD, values, binary=True)).fetchone()
-    assert head is not None
-    seq, prev, at = head[0], head[1].hex(), head[2]
+async def _chain(
+    connection: PostgresConnection, tenant: str, audits: Sequence[Audit], seq: int, last: bytes, at: datetime
+) -> None:
+    prev = last.hex()
     rows: list[dict[str, Any]] = []
     for audit in audits:
         seq += 1
@@ -193,10 +202,12 @@ class PostgresRecords:
 
         async def unit(connection: PostgresConnection) -> None:
             if len(prepared) == 1 and isinstance(prepared[0], tuple):
-                await write_rows(connection, tenant, prepared, now)  # one statement is a transaction
+                settle = await send_rows(connection, tenant, prepared, now)  # one statement is a transaction
+                await settle()
                 return
             async with together(connection):
-                await write_rows(connection, tenant, prepared, now)
+                settle = await send_rows(connection, tenant, prepared, now)
+                await settle()
 
         await self._database.run(tenant, unit)
 

@@ -14,8 +14,8 @@ _NOW = "coalesce(%(now)s::timestamptz, now())"
 _ENDED = "('done', 'failed', 'cancelled')"
 _RUN = "tenant = %(tenant)s AND run_id = %(run)s"
 
-_GIVEN = "unnest(%(kinds)s::text[], %(keys)s::text[], %(data)s::text[]) WITH ORDINALITY AS e (kind, key, data, i)"
-_GIVEN_LARGE = """unnest(%(kinds)s::text[], %(keys)s::text[], %(data)s::text[], %(blobs)s::bytea[])
+_GIVEN = "unnest(%(kinds)b::text[], %(keys)b::text[], %(data)b::text[]) WITH ORDINALITY AS e (kind, key, data, i)"
+_GIVEN_LARGE = """unnest(%(kinds)b::text[], %(keys)b::text[], %(data)b::text[], %(blobs)b::bytea[])
   WITH ORDINALITY AS e (kind, key, data, blob, i)"""
 
 # Entries whose key the run does not have, numbered without a gap.
@@ -34,7 +34,7 @@ _STORED_LARGE = """stored AS (
 blobbed AS (
   INSERT INTO blobs (tenant, sha256, bytes, created_at)
   SELECT %(tenant)s, b.sha256, b.bytes, run.at
-  FROM run, unnest(%(shas)s::bytea[], %(payloads)s::bytea[]) AS b (sha256, bytes) ORDER BY b.sha256
+  FROM run, unnest(%(shas)b::bytea[], %(payloads)b::bytea[]) AS b (sha256, bytes) ORDER BY b.sha256
   ON CONFLICT (tenant, sha256) DO UPDATE SET created_at = excluded.created_at
   WHERE blobs.created_at < excluded.created_at - interval '30 minutes')"""
 _WRITTEN = "SELECT run.head, run.at, ARRAY(SELECT (i - 1)::int FROM kept ORDER BY i) FROM run"
