@@ -79,7 +79,7 @@ class Outages:
         """Report an error that has to do with the database, within bounds; and any other always."""
         if self._on_error is None:
             return
-        if not isinstance(error, _AWAY):
+        if not isinstance(error, (*_AWAY, StoreUnavailable)):
             await self._on_error("", error)
         elif self._clock() >= self._quiet_until:
             self._quiet_until = self._clock() + _QUIET_S
@@ -113,6 +113,14 @@ class Jobs(JobManager):
                     return self._worker_id
             except _AWAY as error:
                 await self._outage(error)
+
+    async def retire(self, worker_id: int) -> None:
+        """Be a worker no more, if the database answers; otherwise it is missed in time."""
+        try:
+            with anyio.fail_after(_PATIENCE_S, shield=True):
+                await super().unregister_worker(worker_id)
+        except _AWAY as error:
+            await self._outages.tell(error)
 
     def take_no_more(self) -> None:
         """Let others have what is asked for at this moment, too."""
@@ -214,11 +222,7 @@ class Jobs(JobManager):
                 await self._outage(error)
 
     async def unregister_worker(self, worker_id: int) -> None:
-        try:
-            with anyio.fail_after(_PATIENCE_S):
-                await super().unregister_worker(worker_id)
-        except _AWAY as error:
-            await self._outage(error)
+        """Leave it to `retire`: a heartbeat under way would bring the row back."""
 
     async def _end(self, id: int, worker_id: int) -> None:
         (channel,) = get_channel_for_queues([QUEUE])

@@ -20,6 +20,7 @@ from quarterdeck.workflow.dispatch_jobs import QUEUE, TASK, Jobs, OnError, Outag
 __all__ = ["Serving", "Timing"]
 
 _AGAIN_S = 0.5  # after a beat or a scan that failed
+_RENEWED_S = 2.0  # what a pool needs at most to find a database again
 _SCANNED = 1000  # runs looked at in one scan
 _LONGEST_BACKOFF_S = 30.0
 _NEVER_S = 1e9
@@ -65,6 +66,8 @@ class Serving:
         self._app = app
         self._jobs = jobs
         self._journal = journal
+        # Who looks more rarely could not tell being frozen itself from looking as usual, and would bury nobody.
+        self._scan_s = min(timing.scan_s, timing.stalled_s / 4)
         self._timing = timing
         self._wake = wake
         self._on_error = on_error
@@ -109,7 +112,10 @@ class Serving:
                 abort_job_polling_interval=_NEVER_S,
                 update_heartbeat_interval=_NEVER_S,
             )
-            await self._work(self._worker, worker_id)
+            try:
+                await self._work(self._worker, worker_id)
+            finally:
+                await self._jobs.retire(worker_id)
         finally:
             self._done.set()
 
@@ -138,7 +144,7 @@ class Serving:
     async def _work(self, worker: Worker, worker_id: int) -> None:
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._every, self._timing.heartbeat_s, lambda: self._jobs.update_heartbeat(worker_id))
-            beside.start_soon(self._every, self._timing.scan_s, lambda: self._scan(worker_id))
+            beside.start_soon(self._every, self._scan_s, lambda: self._scan(worker_id))
             beside.start_soon(self._stop_when_cancelled)
             async with anyio.create_task_group() as advances:
                 self._advances = advances
@@ -205,12 +211,12 @@ class Serving:
 
     async def _scan(self, worker_id: int) -> None:
         """Find what nobody works on: jobs of dead workers, jobs of ours that got lost, due runs without a job."""
-        now, stalled_s = self._clock(), self._timing.stalled_s
+        stalled_s = self._timing.stalled_s
+        began = self._clock()
         # Whoever could not look for so long was frozen, or the database was away. The heartbeats of all are old then, and
         # the living need a moment to renew them.
-        if now - self._scanned_at > stalled_s / 3:
-            self._doubtful_until = now + stalled_s / 2
-        if now >= self._doubtful_until:
+        late = began - self._scanned_at > stalled_s / 2
+        if not late and began >= self._doubtful_until:
             await self._jobs.bury(stalled_s)
         orphans = await self._jobs.orphans(worker_id)
         lost = orphans & self._orphans  # seen twice: it is not just about to be taken
@@ -222,3 +228,5 @@ class Serving:
         if wanting:
             await self._jobs.defer_missing(wanting)
         self._scanned_at = self._clock()
+        if late:
+            self._doubtful_until = self._scanned_at + stalled_s / 2 + _RENEWED_S

@@ -404,12 +404,12 @@ async def test_runs_that_wait_cost_nothing(postgres_url: str) -> None:
 
 
 async def test_a_burst_of_wake_ups_does_not_slow_each_other_down(postgres_url: str) -> None:
-    many, enough = 10_000, anyio.Event()
+    many, enough = 3000, anyio.Event()
     begun: list[str] = []
 
     async def counted(tenant: str, run_id: str) -> None:
         begun.append(run_id)
-        if len(begun) == 1000:
+        if len(begun) == 300:
             enough.set()
 
     await migrate_postgres(postgres_url)
@@ -418,6 +418,6 @@ async def test_a_burst_of_wake_ups_does_not_slow_each_other_down(postgres_url: s
             await fleet.dispatcher.wake("acme", f"r{number}")
 
         async with fleet.serving(counted):
-            await enough.wait()  # within the fleet's deadline; when each was compared with all others, it was 1 a second
+            await enough.wait()  # within the fleet's deadline; when each was compared with all others, it took a minute
 
         assert len(begun) == len({*begun})

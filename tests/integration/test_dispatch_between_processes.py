@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,47 @@ async def test_postgres_may_go_away_and_come_back_under_a_serving_worker(own_pos
         await advanced.until(lambda runs: "after" in runs, within_s=5.0)
 
     assert [type(error) for _, error in told] == [StoreUnavailable]
+
+
+async def test_a_frozen_database_holds_nobody_up_and_no_worker_is_taken_for_dead(own_postgres: PostgresServer) -> None:
+    url = own_postgres.new_database()
+    await migrate_postgres(url)
+    begun, go_on, advanced = anyio.Event(), anyio.Event(), Advanced()
+
+    async def slow(tenant: str, run_id: str) -> None:
+        begun.set()
+        await go_on.wait()
+        await advanced(tenant, run_id)
+
+    async with _opened(url) as one, _opened(url) as other, _serving(one, slow):
+        await one.wake("acme", "r1")
+        await begun.wait()
+        async with _serving(other, advanced):
+            while len(await one.workers()) < 2:
+                await anyio.sleep(0.02)
+
+            own_postgres.freeze()
+            asked = time.monotonic()
+            await one.wake("acme", "r2")
+            with pytest.raises(StoreUnavailable):
+                await one.workers()
+            assert time.monotonic() - asked < 1.0
+            await anyio.sleep(_STALLED_S)
+            own_postgres.thaw()
+
+            await _until_all_live(one)
+            assert advanced.runs.count("r1") == 0
+            go_on.set()
+            await advanced.until(lambda runs: "r1" in runs)
+
+
+async def _until_all_live(dispatcher: ProcrastinateDispatcher) -> None:
+    with anyio.fail_after(10):
+        while True:
+            with suppress(StoreUnavailable):
+                if all(worker.alive for worker in await dispatcher.workers()):
+                    return
+            await anyio.sleep(0.02)
 
 
 async def test_a_worker_waits_for_a_database_that_is_away_and_can_be_stopped_meanwhile(own_postgres: PostgresServer) -> None:
