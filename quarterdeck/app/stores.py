@@ -19,7 +19,8 @@ from quarterdeck.store.lock import FolderLock
 __all__ = ["Store", "database", "in_turn", "open_index", "opened_store", "shared"]
 
 _SERVING_WAIT_S = 0.8  # a request that cannot be stored is refused within a second
-_WORKING_WAIT_S = 10.0  # a run that is being advanced has time
+_SERVING_ANSWER_S = 2.0
+_WORKING_WAIT_S = _WORKING_ANSWER_S = 10.0  # a run that is being advanced has time
 
 
 class Store(Protocol):
@@ -55,9 +56,13 @@ async def opened_store(configuration: Configuration, *, serving: bool) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         store: Store
         if shared(configuration):
-            connections = configuration.settings.store.max_connections
-            wait_s = _SERVING_WAIT_S if serving else _WORKING_WAIT_S
-            store = await opener(url, wait_s=wait_s, max_connections=connections)
+            settings = configuration.settings
+            store = await opener(
+                url,
+                wait_s=_SERVING_WAIT_S if serving else _WORKING_WAIT_S,
+                answer_s=_SERVING_ANSWER_S if serving and not settings.worker.in_server else _WORKING_ANSWER_S,
+                max_connections=settings.store.max_connections,
+            )
         else:
             stack.enter_context(FolderLock(configuration.data))
             store = opener(_path(url, configuration.folder))

@@ -168,7 +168,7 @@ class _Crew:
                 assert database is not None
                 await asyncio.to_thread(database.stop)
                 await asyncio.sleep(self._chance.uniform(0.2, 1.5))
-                await asyncio.to_thread(database.start)
+                database.start()  # not in a thread: a server may end with the thread that started it
             await self.recover()
 
     async def _kill(self) -> None:
