@@ -6,7 +6,7 @@ The start of a write is durable before it happens, its result as soon as it is t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import anyio
@@ -117,9 +117,9 @@ class Acting:
                     busy = True
                 case Known(result=result):
                     self._stage_known(call, result)
-                case Unsure(id=operation):
+                case Unsure(id=operation, version=version):
                     # Nothing is executed: the start makes it as uncertain as the one it repeats, and a person is asked.
-                    self.ledger.stage(self._start(call, operation))
+                    self.ledger.stage(replace(self._start(call, operation), behind=version))
         if busy and not left:
             await anyio.sleep(_LOOK_AGAIN_S)
         return left, begun

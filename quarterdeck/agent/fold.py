@@ -53,10 +53,8 @@ def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
     for entry in entries:
         if isinstance(entry.event, StateFolded):
             state = _restored(state, entry.event)
-            seq = max(entry.seq, state.seq)
-        else:
-            # What others stored before a folded state, but after what it covers, comes behind it.
-            seq = entry.seq if entry.seq > state.seq else state.seq
+        # What others stored before a folded state, but after what it covers, comes behind it.
+        seq = entry.seq if entry.seq > state.seq else state.seq
         state = state.changed({"seq": seq, "updated_at": entry.at, **_changes(state, entry)})
     return state
 
@@ -109,7 +107,8 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case ResumeRequested():
             return {"paused": False}
         case RetryRequested():
-            return {"ended": None, "status": RunStatus.RUNNING}
+            # It has waited for a person: by now the caller's deadline is over, and would end it at once.
+            return {"ended": None, "status": RunStatus.RUNNING, "waited": True}
         case FinalAnswer():
             return {"ended": event, "status": RunStatus.DONE}
         case RunFailed():
@@ -269,6 +268,7 @@ def _made(turn: int, call: CallState, result: ToolResult) -> MadeCall:
         error=result.error,
         draft=call.approval.draft if call.approval else None,
         approved_by=call.approved.by if call.approved and call.approved.approved else None,
+        cached=result.cached,
     )
 
 

@@ -46,9 +46,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsure:
-    """Somebody began it, nobody saw the end, and its target cannot deduplicate."""
+    """Somebody began it, nobody saw the end, and its target cannot deduplicate.
+
+    Attributes:
+        version: Of the operation's row: whoever begins it again raises it.
+    """
 
     id: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +115,9 @@ class Operations:
         if record.status == DONE:
             return Known(result=self._answer(prepared, record, label))
         if datetime.fromisoformat(record.data["until"]) <= self._now():
-            told = call.resolution is not None and call.resolution.outcome == "repeat"
-            return self._begin(operation, record, prepared, tool) if tool.idempotent or told else Unsure(id=operation)
+            if tool.idempotent or _told_to_repeat(call, record):
+                return self._begin(operation, record, prepared, tool)
+            return Unsure(id=operation, version=record.version)
         return self._wait(prepared, tool, label)
 
     def settled(self, result: ToolResult) -> list[Put]:
@@ -184,6 +190,13 @@ class Operations:
                 error="not_started",
             )
         )
+
+
+def _told_to_repeat(call: CallState, record: Record) -> bool:
+    """True if a person said that it did not happen, and nobody has begun it again since: an answer is of one attempt."""
+    if call.started is None or call.resolution is None:
+        return False
+    return call.resolution.outcome == "repeat" and call.started.behind == record.version
 
 
 def _settled(row: Record, version: int, result: ToolResult) -> Put:

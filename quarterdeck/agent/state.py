@@ -79,7 +79,11 @@ class CallState(_Folded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeCall:
-    """A finished call, as a result lists it."""
+    """A finished call, as a result lists it.
+
+    Attributes:
+        cached: Another call had done the same before; this one was answered with what came of it.
+    """
 
     turn: int
     name: str
@@ -89,6 +93,7 @@ class MadeCall:
     error: str | None = None
     draft: str | None = None
     approved_by: str | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,6 +162,8 @@ class ToolStarted:
     Attributes:
         idempotent: Its target deduplicates by `idem_key`, so that after a crash it is called again.
         operation: Id of the business operation, for a tool that has a key for those; it is the `idem_key` then.
+        behind: Set where nothing was executed, because another call had begun the operation and nobody knows its end:
+            version of the operation's row, so that what a person says of it counts for that attempt only.
     """
 
     kind: ClassVar[str] = "tool_started"
@@ -173,6 +175,7 @@ class ToolStarted:
     timeout_s: float
     idempotent: bool = False
     operation: str | None = None
+    behind: int | None = None
     v: int = 1
 
     @property

@@ -66,13 +66,17 @@ class Effects:
 
         Raises:
             NotFound: No such doubt is open.
-            Conflict: The worker that started it may still be at it; the message says until when.
+            Conflict: The worker that started it may still be at it, the message says until when; or the run has ended.
         """
         _check_role(principal)
         state = await self._state(principal.tenant, run_id)
         call = next((call for call in state.doubts if call.call.id == call_id), None)
         if call is None or call.doubt is None:
             raise NotFound(f"run {run_id!r} has no open doubt about call {call_id!r}")
+        if state.ended is not None:
+            raise Conflict(
+                f"run {run_id} has ended before call {call_id} was resolved; retry it, and the doubt is open again"
+            )
         if self._now() < call.doubt.not_before:
             until = call.doubt.not_before.isoformat()
             raise Conflict(f"call {call_id} of run {run_id} may still be executed by its first worker until {until}")

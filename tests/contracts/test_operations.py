@@ -104,6 +104,7 @@ async def test_a_finished_operation_is_answered_from_its_result_also_in_the_same
         ("parcel of 8", False),
         ("parcel of 7", True),
     ]
+    assert [call.cached for call in (await scene.state()).made] == [False, False, True]
     audit = await store.records.audit_rows("acme")
     assert [row["decision"] for row in audit if row["action"] == "effect"] == ["ok", "ok", "ok:cached"]
 
@@ -273,6 +274,30 @@ async def test_two_people_who_have_it_repeated_in_two_runs_repeat_it_once(store:
 
     assert world.shipped == ["7"]
     assert [result.cached for result in await results(dead)] == [True]
+
+
+@pytest.mark.row("R7", part="crash")
+async def test_what_a_person_said_of_one_attempt_does_not_count_for_the_next_one(store: Store, clock: Clock) -> None:
+    world = World()
+    ship = world.shipping(idempotent=False)
+    dead, other = asking(store, clock, ship), asking(store, clock, ship)
+    await dies_after_the_effect(dead)
+    world.shipped.clear()  # it got lost on its way
+    clock.pass_by(minutes=1)
+    await other.ask()
+    await dead.go_on()
+    clock.pass_by(minutes=1)
+    for scene in (dead, other):
+        await scene.effects.resolve(LEE, scene.run_id, "t1c0", "repeat")
+    dead.loop = dead.new_loop(DiesBeforeResults(store.journal))
+    with pytest.raises(Killed):
+        await dead.go_on()
+    clock.pass_by(minutes=1)
+
+    state = await other.go_on()
+
+    assert state.stop_reason is StopReason.IN_DOUBT
+    assert world.shipped == ["7"]
 
 
 async def test_a_fork_finds_done_what_its_original_did(store: Store, clock: Clock) -> None:

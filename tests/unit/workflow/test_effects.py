@@ -80,3 +80,5 @@ async def test_the_end_of_a_run_withdraws_its_doubts() -> None:
 
     assert state.stop_reason is StopReason.FAILED
     assert await scene.effects.doubts(LEE) == []
+    with pytest.raises(Conflict, match="retry it"):
+        await scene.effects.resolve(LEE, scene.run_id, "t1c0", "done")
