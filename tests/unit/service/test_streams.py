@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import anyio
@@ -7,12 +8,13 @@ import pytest
 
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.context import Principal
-from quarterdeck.core.events import CancelRequested, Delta, FinalAnswer, RunStarted
+from quarterdeck.core.events import CancelRequested, Delta, FinalAnswer, ModelReply, RunStarted
 from quarterdeck.core.labels import PUBLIC, Label
 from quarterdeck.core.messages import Message, Role
 from quarterdeck.core.runs import RunStatus, StopReason
+from quarterdeck.core.usage import Usage
 from quarterdeck.service.follow import Follow
-from quarterdeck.service.streams import Hub, Signal
+from quarterdeck.service.streams import Hub, Moved, Rested, Signal
 from quarterdeck.store.base import Entry
 from quarterdeck.store.memory import MemoryStore
 
@@ -111,6 +113,69 @@ async def test_reader_of_a_long_run_holds_no_more_than_a_page_of_it() -> None:
 
     assert _seqs([signal for signal in found if signal is not None]) == [*range(1, 352), "Rested"]
     assert held <= 100
+
+
+async def test_word_that_the_journal_grew_makes_the_follower_look_and_only_if_it_has_less() -> None:
+    store, hub = MemoryStore(), Hub()
+    await store.journal.create("acme", RUN, Entry(event=STARTED))
+    with hub.reader("acme", RUN, deltas=True) as reader:
+        follow = Follow(store.journal, "acme", RUN, reader)
+        hub.offer(("acme", RUN), Moved(1))
+        await store.journal.post("acme", RUN, Entry(event=CancelRequested(by="emma")))
+        hub.offer(("acme", RUN), Moved(2))
+        hub.offer(("acme", RUN), Moved(1))
+        hub.rested("acme", RUN)
+
+        signals = [await follow.receive() for _ in range(3)]
+
+    assert _seqs([signal for signal in signals if signal is not None]) == [1, 2, "Rested"]
+
+
+async def test_pieces_that_come_after_the_reply_they_are_of_are_left_out() -> None:
+    store, hub = MemoryStore(), Hub()
+    progress, late, next_one = (
+        Delta(kind="progress", text="half", turn=1),
+        Delta(kind="text", text="y", turn=1),
+        Delta(kind="text", text="z", turn=2),
+    )
+    reply = ModelReply(turn=1, message=Message(role=Role.ASSISTANT), model="m", usage=Usage())
+    with hub.reader("acme", RUN, deltas=True) as reader:
+        follow = Follow(store.journal, "acme", RUN, reader, first=Entry(event=STARTED, seq=1))
+        await hub.stored("acme", RUN, [Entry(event=reply, seq=2)])
+        for delta in (late, progress, next_one):
+            await hub.delta("acme", RUN, delta)
+
+        signals = [await follow.receive() for _ in range(4)]
+
+    assert _seqs([signal for signal in signals[:2] if signal is not None]) == [1, 2]
+    assert signals[2:] == [progress, next_one]
+
+
+async def test_runs_of_two_tenants_are_two_though_their_ids_are_one() -> None:
+    hub = Hub()
+
+    with hub.reader("acme", RUN, deltas=True) as reader, hub.reader("globex", RUN, deltas=False) as other:
+        await hub.delta("acme", RUN, DELTA)
+        hub.rested("globex", RUN)
+        watched = [await hub.watched(tenant, RUN) for tenant in ("acme", "globex")]
+        hub.close()
+
+        assert [await reader.receive() for _ in range(2)] == [DELTA, None]
+        assert [await other.receive() for _ in range(2)] == [Rested(), None]
+    assert watched == [True, False]
+
+
+async def test_an_advance_that_was_overtaken_here_leaves_the_other_one_known() -> None:
+    hub = Hub()
+
+    with contextlib.ExitStack() as first:
+        first.enter_context(hub.advancing("acme", RUN))
+        with hub.advancing("acme", RUN):
+            first.close()
+            during = hub.advanced(("acme", RUN))
+
+    assert during is not None
+    assert hub.keys() == []
 
 
 async def test_rest_is_told_after_the_events_that_led_to_it() -> None:
