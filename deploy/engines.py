@@ -241,7 +241,10 @@ class Nginx:
 
     def program(self) -> Program:
         self.folder.mkdir(mode=0o700)
-        servers = " ".join(f"server {_LOCAL}:{port} max_fails=2 fail_timeout=2s;" for port in self.replicas)
+        servers = " ".join(
+            f"server {_LOCAL}:{port} max_fails=2 fail_timeout=2s; server {_LOCAL}:{port} backup max_fails=0;"
+            for port in self.replicas
+        )
         site = self.folder / "site.conf"
         site.write_text(rendered(listen=f"{_LOCAL}:{self.port}", api_servers=servers, access_log="/dev/stdout"))
         main = self.folder / "nginx.conf"

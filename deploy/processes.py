@@ -59,6 +59,7 @@ class Program:
     Attributes:
         kind: What it counts among: ``api``, ``worker``, ``nginx``, ...
         answers: True once it serves; None for a program that says so itself with a line of JSON on standard output.
+        url: Where a replica is reached past nginx; None for others.
         stdin: Its configuration, where that must be in no file and no list of processes.
         login: User it runs as; None for ours.
         stop_with: Signal that ends it in order.
@@ -71,6 +72,7 @@ class Program:
     command: tuple[str, ...]
     environ: Mapping[str, str] = field(default_factory=dict)
     answers: Callable[[], bool] | None = None
+    url: str | None = None
     stdin: bytes = b""
     login: str | None = None
     stop_with: signal.Signals = signal.SIGTERM

@@ -26,10 +26,15 @@ RESTARTABLE = ("api", "worker")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One process of the fleet."""
+    """One process of the fleet.
+
+    Attributes:
+        url: Where a replica is reached past nginx; None for the others.
+    """
 
     name: str
     kind: str
+    url: str | None
     identity: Identity | None
     ready: bool
     starts: int

@@ -164,7 +164,8 @@ class Fleet:
 
     def _replica(self, name: str, port: int, environ: Mapping[str, str]) -> Program:
         words = ("serve", str(self._plan.folder), "--host", "127.0.0.1", "--port", str(port), *self._common())
-        return Program(name=name, kind="api", command=(*QUARTERDECK, *words), environ=environ, stop_s=_DRAIN_S)
+        url = f"http://127.0.0.1:{port}"
+        return Program(name=name, kind="api", command=(*QUARTERDECK, *words), environ=environ, url=url, stop_s=_DRAIN_S)
 
     def _worker(self, name: str, environ: Mapping[str, str]) -> Program:
         words = ("worker", str(self._plan.folder), *self._common())
@@ -200,6 +201,7 @@ class Fleet:
             Part(
                 name=process.program.name,
                 kind=process.program.kind,
+                url=process.program.url,
                 identity=process.identity,
                 ready=process.ready and process.ended is None,
                 starts=process.starts,

@@ -184,6 +184,17 @@ async def test_answer_503_is_passed_on_and_takes_no_replica_away(front: Front) -
     assert (len(front.arrived), status) == (7, 200)
 
 
+async def test_replicas_that_all_failed_lately_are_asked_all_the_same(front: Front) -> None:
+    front.all_are(dying)
+    for _ in range(6):
+        assert await _status(front, "GET", "/health") == 502
+    front.all_are(answering)
+
+    statuses = [await _status(front, "POST", "/chat", json=QUESTION) for _ in range(6)]
+
+    assert statuses == [200] * 6
+
+
 async def test_replica_that_comes_back_is_asked_again(front: Front) -> None:
     await front.puppets[0].close()
     for _ in range(4):
