@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from quarterdeck.app.implementations import BREAKERS, resolve
+from quarterdeck.core.context import Context
 from quarterdeck.core.labels import Integrity
-from quarterdeck.models.base import Budget, Model
+from quarterdeck.core.usage import Usage
+from quarterdeck.models.base import Budget, Completion, Model
 from quarterdeck.models.breaker import Breaking
 from quarterdeck.models.budgeted import Budgeted
 from quarterdeck.models.cached import Cached, CompletionCache
@@ -24,7 +26,7 @@ from quarterdeck.models.preset import Preset
 from quarterdeck.models.prices import Price, Prices
 from quarterdeck.models.recorded import Cassette, Playback, Recording, Replaying
 from quarterdeck.models.retry import Exponential, RetryBudget, Retrying
-from quarterdeck.models.router import Classifier, Routing, Rule
+from quarterdeck.models.router import Classifier, OnRouted, Routing, Rule
 from quarterdeck.settings import Settings
 from quarterdeck.settings.schema import ModelSettings, RouteFile
 from quarterdeck.store.breaker import BreakerRule, BreakerState, MemoryBreaker
@@ -101,7 +103,22 @@ class Chains:
             self._budgeted,
             classifier=self._classifier() if router.classes else None,
             by_class={label: known.use for label, known in router.classes.items()},
+            on_routed=self._savings(model.name),
         )
+
+    def _savings(self, own: str) -> OnRouted | None:
+        """Books what routed calls cost less than the agent's own model would have, for the same tokens."""
+        budget = self._budget
+        if budget is None:
+            return None
+
+        async def save(ctx: Context, completion: Completion, took: Usage) -> None:
+            otherwise_usd = self._prices.cost_usd(own, completion.usage)
+            spent_usd = (took + completion.usage).cost_usd
+            if otherwise_usd is not None and spent_usd is not None:
+                await budget.save(ctx, "router", completion.model, Usage(cost_usd=otherwise_usd - spent_usd))
+
+        return save
 
     def _classifier(self) -> Classifier:
         router = self._settings.router
@@ -118,7 +135,7 @@ class Chains:
         model = links[0] if len(links) == 1 else Fallback(links, reasons=self._settings.fallback_on)
         if not self._settings.cache.enabled:
             return model
-        return Cached(model, self._cache, with_tools=self._settings.cache.with_tools)
+        return Cached(model, self._cache, with_tools=self._settings.cache.with_tools, budget=self._budget)
 
     def _link(self, name: str) -> Model:
         """One model with all that belongs to itself."""

@@ -202,7 +202,7 @@ def open_budgets(settings: Settings, records: Records) -> Budgets:
         BudgetLimit(**{**limit.model_dump(), "downgrade_to": by_role(settings.models, limit.downgrade_to)})
         for limit in settings.budgets
     ]
-    return Budgets(records, prices(settings.models), limits)
+    return Budgets(records, prices(settings.models), limits, departments=settings.departments)
 
 
 def _beside(configuration: Configuration, store: Store, watch: Watch, *, advances: bool) -> list[Task]:

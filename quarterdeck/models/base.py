@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -149,6 +149,14 @@ class Budget(Protocol):
         """Hold back what one attempt may cost while the block lasts. Waits, and raises on entry, as `allow` does."""
         ...
 
-    async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
-        """Book what one call to a provider consumed, whether or not it gave an answer. Never fails."""
+    async def spend(self, ctx: Context, model: str, usage: Usage, *, tools: Sequence[str] = ()) -> None:
+        """Book what one call to a provider consumed, whether or not it gave an answer. Never fails.
+
+        Args:
+            tools: That the reply calls.
+        """
+        ...
+
+    async def save(self, ctx: Context, by: str, model: str, usage: Usage) -> None:
+        """Book what a call did not consume thanks to `by`, such as ``cache``; below nothing is more. Never fails."""
         ...

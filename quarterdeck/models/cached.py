@@ -12,7 +12,7 @@ from quarterdeck.core.events import Delta
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import join_all
 from quarterdeck.core.usage import Usage
-from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
+from quarterdeck.models.base import Budget, Completion, Emit, Model, ModelRequest
 from quarterdeck.models.route import routed
 from quarterdeck.models.wire import encode
 from quarterdeck.store.codec import to_json
@@ -86,9 +86,13 @@ class Cached:
     would be given long after the model it stood in for is back.
     """
 
-    def __init__(self, model: Model, cache: CompletionCache, *, with_tools: bool = False) -> None:
+    def __init__(
+        self, model: Model, cache: CompletionCache, *, with_tools: bool = False, budget: Budget | None = None
+    ) -> None:
+        """Args: budget: Told what the hits did not consume."""
         self._model = model
         self._cache = cache
+        self._budget = budget
         self._with_tools = with_tools
 
     @property
@@ -103,6 +107,8 @@ class Cached:
         kept = self._cache.get(key)
         if kept is not None:
             await _emit(kept, emit)
+            if self._budget is not None:
+                await self._budget.save(ctx, "cache", kept.model, kept.usage)
             return routed(replace(kept, usage=Usage(), attempts=0), "cache: hit")
         completion = await self._model.complete(request, ctx, emit)
         if completion.model == self.name and completion.finish_reason in ("stop", "tool_calls"):

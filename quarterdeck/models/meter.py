@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
@@ -61,12 +62,14 @@ class Metered:
             if error.usage is not None:
                 error.usage = await self._spend(ctx, self.name, error.usage)
             raise
-        return replace(completion, usage=await self._spend(ctx, completion.model or self.name, completion.usage))
+        offered = {tool.name for tool in request.tools}
+        tools = list(dict.fromkeys(call.name for call in completion.tool_calls if call.name in offered))
+        return replace(completion, usage=await self._spend(ctx, completion.model or self.name, completion.usage, tools))
 
-    async def _spend(self, ctx: Context, model: str, usage: Usage) -> Usage:
+    async def _spend(self, ctx: Context, model: str, usage: Usage, tools: Sequence[str] = ()) -> Usage:
         usage = replace(usage, cost_usd=self._prices.cost_usd(model, usage))
         if self._budget is not None:
             # The provider bills a call whose caller has gone, so the budget hears of it whatever happens.
             with anyio.CancelScope(shield=True):
-                await self._budget.spend(ctx, model, usage)
+                await self._budget.spend(ctx, model, usage, tools=tools)
         return usage

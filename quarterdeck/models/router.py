@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -19,6 +19,8 @@ from quarterdeck.models.base import Completion, Emit, Model, ModelRequest
 from quarterdeck.models.route import routed
 
 __all__ = ["Classifier", "Classifying", "Routing", "Rule", "Verdict"]
+
+OnRouted = Callable[[Context, Completion, Usage], Awaitable[None]]
 
 _REMEMBERED = 1024  # questions whose class is known, so that a run of ten turns is classified once
 _READ_CHARS = 4000  # of a question
@@ -184,18 +186,21 @@ class Routing:
         *,
         classifier: Classifying | None = None,
         by_class: Mapping[str, str] | None = None,
+        on_routed: OnRouted | None = None,
     ) -> None:
         """
         Args:
             model: For requests nothing is said about.
             models: Finds a model by its name.
             by_class: Name of the model by class; a class that is missing goes to `model`.
+            on_routed: Told what the model that was chosen answered, and what it took to choose.
         """
         self._model = model
         self._rules = tuple(rules)
         self._models = models
         self._classifier = classifier
         self._by_class = dict(by_class or {})
+        self._on_routed = on_routed
 
     @property
     def name(self) -> str:
@@ -211,6 +216,7 @@ class Routing:
         for rule in self._rules:
             if rule.holds(request, ctx):
                 completion = await self._models(rule.use).complete(request, ctx, emit)
+                await self._told(ctx, completion, Usage())
                 return routed(completion, f"router: rule {rule.name} -> {rule.use}")
         if self._classifier is None:
             return await self._model.complete(request, ctx, emit)
@@ -222,9 +228,14 @@ class Routing:
         except QuarterdeckError as error:
             error.usage = verdict.usage if error.usage is None else verdict.usage + error.usage
             raise
+        await self._told(ctx, completion, verdict.usage)
         why = f" ({verdict.why})" if verdict.why else ""
         completion = replace(completion, usage=verdict.usage + completion.usage)
         return routed(completion, f"router: class {verdict.label}{why} -> {use or self.name}")
+
+    async def _told(self, ctx: Context, completion: Completion, took: Usage) -> None:
+        if self._on_routed is not None:
+            await self._on_routed(ctx, completion, took)
 
 
 def _question(request: ModelRequest) -> Text | None:

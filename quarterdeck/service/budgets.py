@@ -1,11 +1,11 @@
-"""What runs, users, agents, models and tenants may spend, and what they have spent."""
+"""What runs, users, groups, agents, models and tenants may spend, what they have spent, and what was saved."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetLimit:
-    """How much one run, user, agent, model or tenant may spend.
+    """How much one run, user, group, agent, model or tenant may spend.
 
     Attributes:
         period: Days and months of the calendar, UTC. A run has one budget for all its time.
@@ -43,7 +43,7 @@ class BudgetLimit:
         stops: Whether calls are refused once all of it is spent.
     """
 
-    scope: Literal["run", "user", "agent", "model", "tenant"]
+    scope: Literal["run", "user", "group", "agent", "model", "tenant"]
     period: Literal["day", "month"] = "day"
     names: tuple[str, ...] = ()
     max_usd: float | None = None
@@ -106,13 +106,19 @@ class Budgets:
         prices: Prices,
         limits: Sequence[BudgetLimit] = (),
         *,
+        departments: Collection[str] = (),
         flush_s: float = 1.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """
+        Args:
+            departments: Groups that are counted, and may have a budget, beside those a limit names.
+        """
         self._records = records
         self._tallies = Tallies(records)
         self._prices = prices
         self._limits = tuple(limits)
+        self._departments = {*departments, *(name for limit in limits if limit.scope == "group" for name in limit.names)}
         self._flush_s = flush_s
         self._now = now
         self._held: dict[object, list[Tally]] = {}
@@ -156,16 +162,29 @@ class Budgets:
             settled, self._settled = self._settled, anyio.Event()
             settled.set()
 
-    async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
-        """Book what one call to a provider consumed. Durable when it returns if a limit holds for the caller."""
+    async def spend(self, ctx: Context, model: str, usage: Usage, *, tools: Sequence[str] = ()) -> None:
+        """Book what one call to a provider consumed. Durable when it returns if a limit holds for the caller.
+
+        A reply that calls several tools is shared among them; one that calls none is no tool's.
+        """
         self._longest[model] = max(self._longest.get(model, 0), usage.completion_tokens)
         tenant, day = ctx.principal.tenant, self._now().date().isoformat()
         accounts = [Account("run", ctx.run_id, ""), Account("user", ctx.principal.user, day), Account("tenant", tenant, day)]
+        accounts += (Account("group", group, day) for group in self._counted(ctx))
         if ctx.agent:
             accounts.append(Account("agent", ctx.agent, day))
-        self._tallies.book(tenant, accounts, model, usage)
+        spent = Tally.of(usage)
+        self._tallies.book(tenant, accounts, model, spent)
+        for tool, share in zip(tools, spent.shares(len(tools)), strict=True):
+            self._tallies.book(tenant, [Account("tool", tool, day)], model, share)
         if self._limits:
             await self._tallies.flush()
+
+    async def save(self, ctx: Context, by: str, model: str, usage: Usage) -> None:
+        """Book what was not consumed thanks to `by`: one call's tokens and money, or money alone; below nothing is more."""
+        account = Account("saving", by, self._now().date().isoformat())
+        saved = replace(Tally.of(usage), cost_usd=usage.cost_usd or 0.0)
+        self._tallies.book(ctx.principal.tenant, [account], model, saved)
 
     async def serve(self) -> None:
         """Write what is booked every `flush_s` until `stop`, and once more then."""
@@ -181,7 +200,10 @@ class Budgets:
     async def costs(
         self, tenant: str, scope: Scope, *, since: date | None = None, until: date | None = None, name: str | None = None
     ) -> list[Cost]:
-        """What was consumed, by holder, day and model. Sums by model over all holders are those of the tenant.
+        """What was consumed, by holder, day and model. Sums over all runs, users or tenants are the same.
+
+        Those over groups and tools are not: people are in several groups or none, and not every reply calls a tool. A
+        ``saving`` is what was not consumed.
 
         Args:
             since, until: Days in UTC, both included; None for today. A run is asked for by `name` and has no days.
@@ -219,18 +241,28 @@ class Budgets:
         """The budgets a call is spent from."""
         today = self._now().date()
         tenant = ctx.principal.tenant
-        holders = {"run": ctx.run_id, "user": ctx.principal.user, "agent": ctx.agent, "model": model, "tenant": tenant}
+        holders: Mapping[str, Sequence[str]] = {
+            "run": [ctx.run_id],
+            "user": [ctx.principal.user],
+            "group": self._counted(ctx),
+            "agent": [ctx.agent] if ctx.agent else [],
+            "model": [model],
+            "tenant": [tenant],
+        }
         purses = []
         for limit in self._limits:
-            holder = holders[limit.scope]
-            if not holder or (limit.names and holder not in limit.names):
-                continue
             scope: Scope = "tenant" if limit.scope == "model" else limit.scope
-            name = tenant if limit.scope == "model" else holder
             days = [""] if scope == "run" else _days(limit.period, today)
-            accounts = tuple(Account(scope, name, day) for day in days)
-            purses.append(_Purse(limit, tenant, holder, accounts))
+            for holder in holders[limit.scope]:
+                if not limit.names or holder in limit.names:
+                    name = tenant if limit.scope == "model" else holder
+                    accounts = tuple(Account(scope, name, day) for day in days)
+                    purses.append(_Purse(limit, tenant, holder, accounts))
         return purses
+
+    def _counted(self, ctx: Context) -> list[str]:
+        """The caller's groups that are counted."""
+        return [group for group in ctx.principal.groups if group in self._departments]
 
     def _spent(self, purse: _Purse) -> Tally:
         spent = Tally()

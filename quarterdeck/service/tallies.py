@@ -1,4 +1,4 @@
-"""What was consumed, counted by run, user, agent and tenant, by day and model, kept as records beside the journal.
+"""What was consumed and saved, counted by whom and what for, by day and model, kept as records beside the journal.
 
 What is booked counts at once in this process and is written a moment later, many bookings in one transaction. Rows are
 versioned, so that several processes may count on the same ones: whoever finds a newer row adds to that.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import anyio
@@ -23,9 +23,10 @@ from quarterdeck.store.codec import from_json, to_json
 __all__ = ["KIND", "Account", "Scope", "Tallies", "Tally", "read_tallies"]
 
 KIND = "budget"
-Scope = Literal["run", "user", "agent", "tenant"]
+Scope = Literal["run", "user", "group", "agent", "tool", "tenant", "saving"]
 
 _KEPT = 20_000  # accounts in memory; those with nothing left to write are read again when needed
+_TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +66,14 @@ class Tally:
             estimated=int(usage.estimated),
         )
 
+    def shares(self, n: int) -> list[Tally]:
+        """This in `n` parts as equal as whole tokens can be, which add up to it; each counts the calls."""
+        parts = []
+        for place in range(n):
+            counts = {name: (value + place) // n for name in _TOKENS if (value := getattr(self, name))}
+            parts.append(replace(self, **counts, cost_usd=self.cost_usd / n))
+        return parts
+
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
@@ -88,6 +97,7 @@ class Account:
     """What is counted together.
 
     Attributes:
+        scope: ``tool`` counts the replies that call it, ``saving`` what was not consumed.
         day: ISO date in UTC; empty for a run, which is one account however long it takes.
     """
 
@@ -143,12 +153,11 @@ class Tallies:
         cell = self._cells.get((tenant, account))
         return {} if cell is None else cell.sums()
 
-    def book(self, tenant: str, accounts: Iterable[Account], model: str, usage: Usage) -> None:
-        """Count a call at once; `flush` makes it durable."""
-        tally = {model: Tally.of(usage)}
+    def book(self, tenant: str, accounts: Iterable[Account], model: str, tally: Tally) -> None:
+        """Count at once; `flush` makes it durable."""
         dirty = self._dirty.setdefault(tenant, set())
         for account in accounts:
-            _add(self._cell(tenant, account).pending, tally)
+            _add(self._cell(tenant, account).pending, {model: tally})
             dirty.add(account)
         self._forget()
 

@@ -230,9 +230,11 @@ class ModelSettings(_Section):
 
 
 class BudgetFile(_Section):
-    """How much may be spent by one run, user, agent, model or tenant."""
+    """How much may be spent by one run, user, group, agent, model or tenant."""
 
-    scope: Literal["run", "user", "agent", "model", "tenant"] = Field(description="What it holds for, each by itself.")
+    scope: Literal["run", "user", "group", "agent", "model", "tenant"] = Field(
+        description="What it holds for, each by itself. Of a user's groups, those it names and those of `departments`."
+    )
     period: Literal["day", "month"] = Field("day", description="Of the calendar in UTC. A run has one budget in all.")
     names: Words = Field((), description="Only these; empty for everybody.")
     max_usd: float | None = Field(None, gt=0, description="US dollars that are all of it.")
@@ -405,6 +407,7 @@ class Settings(_Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     budgets: tuple[BudgetFile, ...] = Field((), description="What may be spent on models.")
+    departments: Words = Field((), description="Groups whose spending is counted, such as departments.")
     store: StoreSettings = Field(default_factory=StoreSettings)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,40 @@ async def test_a_budget_may_name_the_cheaper_model_by_its_role() -> None:
     reply = await made.whole("a:m").complete(question(), context())
 
     assert reply.model == "tiny:m"
+
+
+@pytest.mark.row("G9", part="savings")
+async def test_what_the_router_and_the_cache_saved_is_booked_at_the_price_of_what_was_not_asked() -> None:
+    usage = Usage(prompt_tokens=1000, completion_tokens=100, cost_usd=None)
+    sorting = Usage(prompt_tokens=100, completion_tokens=0, cost_usd=None)
+    providers = Providers(
+        tiny=Completion(text="Hi.", usage=usage, model="tiny:m"),
+        small=Completion(text="easy", usage=sorting, model="small:m"),
+    )
+    settings = Settings.model_validate(
+        {
+            "models": {
+                "retries": 0,
+                "router_model": "small:m",
+                "router": {"classes": {"easy": {"meaning": "greetings", "use": "tiny:m"}}},
+                "cache": {"enabled": True},
+                "prices": {
+                    "big:m": {"input_usd": 1000.0, "output_usd": 1000.0},
+                    "tiny:m": {"input_usd": 10.0, "output_usd": 10.0},
+                    "small:m": {"input_usd": 10.0, "output_usd": 10.0},
+                },
+            }
+        }
+    )
+    budgets = open_budgets(settings, MemoryStore().records)
+    model = Chains(settings.models, providers, folder=Path(), budget=budgets).whole("big:m")
+
+    await model.complete(question(), context())
+    await model.complete(question(), replace(context(), run_id="run-2"))
+
+    saved = {(cost.name, cost.model): cost.tally for cost in await budgets.costs("acme", "saving")}
+    spent = sum((cost.tally.cost_usd for cost in await budgets.costs("acme", "tenant")), 0.0)
+    assert spent == pytest.approx(0.011 + 0.001)  # an answer and its classification; the second time both were known
+    assert (saved["cache", "tiny:m"].tokens, saved["cache", "small:m"].tokens) == (1100, 100)
+    assert saved["cache", "tiny:m"].cost_usd == pytest.approx(0.011)
+    assert saved["router", "tiny:m"].cost_usd == pytest.approx(1.1 - 0.011 - 0.001)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -11,11 +11,13 @@ import pytest
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import ModelInvalid
 from quarterdeck.core.events import Delta
+from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.usage import Usage
+from quarterdeck.devtools.fakes import FakeModel
 from quarterdeck.models.base import Allowance, Completion, Emit, ModelRequest
 from quarterdeck.models.meter import Metered
 from quarterdeck.models.prices import Price, Prices
-from tests.provider import context, question
+from tests.provider import WEATHER, context, question
 
 USAGE = Usage(prompt_tokens=1000, completion_tokens=100, cached_tokens=400, cost_usd=None)
 
@@ -38,6 +40,7 @@ class Books:
 
     def __init__(self) -> None:
         self.spent: list[tuple[str, Usage]] = []
+        self.tools: list[str] = []
 
     async def allow(self, ctx: Context, model: str, request: ModelRequest) -> Allowance:
         return Allowance()
@@ -46,8 +49,11 @@ class Books:
     async def hold(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[None]:
         yield
 
-    async def spend(self, ctx: Context, model: str, usage: Usage) -> None:
+    async def spend(self, ctx: Context, model: str, usage: Usage, *, tools: Sequence[str] = ()) -> None:
         self.spent.append((model, usage))
+        self.tools.extend(tools)
+
+    async def save(self, ctx: Context, by: str, model: str, usage: Usage) -> None: ...
 
 
 PRICES = Prices({"test:m": Price(input_usd=2.0, output_usd=10.0, cached_usd=0.5)})
@@ -147,3 +153,13 @@ async def test_a_call_whose_caller_left_is_booked_by_what_was_asked_and_passed_o
     assert 90 <= usage.prompt_tokens <= 130
     assert 35 <= usage.completion_tokens <= 50
     assert usage.cost_usd == pytest.approx((usage.prompt_tokens * 2.0 + usage.completion_tokens * 10.0) / 1e6)
+
+
+async def test_the_budget_hears_which_tools_a_reply_calls_of_those_there_are() -> None:
+    books = Books()
+    calls = tuple(ToolCall(id=name, name=name) for name in ("get_weather", "invented", "get_weather"))
+    model = FakeModel(Completion(tool_calls=calls, usage=USAGE, model="test:m"))
+
+    await Metered(model, PRICES, books).complete(question(tools=(WEATHER,)), context())
+
+    assert books.tools == ["get_weather"]

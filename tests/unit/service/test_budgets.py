@@ -158,6 +158,63 @@ async def test_a_limit_stops_whom_it_holds_for_and_nobody_else(
     assert model.calls == 3
 
 
+def told(costs: Any) -> dict[str, tuple[int, int, float]]:
+    return {cost.name: (cost.tally.calls, cost.tally.tokens, round(cost.tally.cost_usd, 9)) for cost in costs}
+
+
+def within(*groups: str) -> Context:
+    return replace(by(), principal=Principal(user="ann", tenant="acme", groups=groups))
+
+
+@pytest.mark.row("G9", part="by department")
+async def test_groups_that_are_departments_are_counted_and_others_are_not(store: Any) -> None:
+    budgets = Budgets(store.records, PRICES, departments=["it", "hr"])
+
+    for groups in (("staff", "it"), ("it", "hr"), ("staff",)):
+        await bounded(budgets).complete(SHORT, within(*groups))
+
+    assert told(await budgets.costs("acme", "group")) == {"it": (2, 220, 0.4), "hr": (1, 110, 0.2)}
+
+
+@pytest.mark.row("G9", part="by department")
+async def test_a_group_may_have_a_budget(store: Any) -> None:
+    budgets = Budgets(store.records, PRICES, [BudgetLimit(scope="group", names=("it",), max_usd=0.3)])
+    for _ in range(2):
+        await bounded(budgets).complete(SHORT, within("staff", "it"))
+
+    with pytest.raises(BudgetExceeded, match="group it this day"):
+        await bounded(budgets).complete(SHORT, within("it"))
+
+    assert (await bounded(budgets).complete(SHORT, within("staff"))).text == "ok"
+
+
+@pytest.mark.row("G9", part="by tool")
+async def test_a_reply_that_calls_tools_is_shared_among_them_to_the_token(store: Any) -> None:
+    budgets = Budgets(store.records, PRICES)
+    usage = replace(CALL, prompt_tokens=101, cost_usd=0.3)
+
+    await budgets.spend(by(), "test:big", usage, tools=["a", "b", "c"])
+    await budgets.spend(by(), "test:big", usage, tools=["a"])
+    await budgets.spend(by(), "test:big", usage)
+
+    costs = await budgets.costs("acme", "tool")
+    assert told(costs) == {"a": (2, 36 + 111, 0.4), "b": (1, 37, 0.1), "c": (1, 38, 0.1)}
+    assert sums(costs).prompt_tokens == 202
+    assert sums(costs).reasoning_tokens == 6
+
+
+@pytest.mark.row("G9", part="savings")
+async def test_savings_are_counted_apart_and_may_be_below_nothing(store: Any) -> None:
+    budgets = Budgets(store.records, PRICES)
+
+    await budgets.save(by(), "cache", "test:big", replace(CALL, cost_usd=0.2))
+    await budgets.save(by(), "router", "test:small", Usage(cost_usd=0.05))
+    await budgets.save(by(), "router", "test:small", Usage(cost_usd=-0.5))
+
+    assert told(await budgets.costs("acme", "saving")) == {"cache": (1, 110, 0.2), "router": (2, 0, -0.45)}
+    assert await budgets.costs("acme", "tenant") == []
+
+
 async def test_a_limit_on_a_model_counts_only_that_model(store: Any) -> None:
     limit = BudgetLimit(scope="model", names=("test:big",), max_tokens=100)
     budgets = Budgets(store.records, PRICES, [limit])
@@ -331,7 +388,7 @@ async def test_two_processes_count_on_the_same_rows_without_losing_any(store: An
 
     async def work(tallies: Tallies) -> None:
         for _ in range(20):
-            tallies.book("acme", [account], "test:big", CALL)
+            tallies.book("acme", [account], "test:big", Tally.of(CALL))
             await tallies.flush()
 
     await asyncio.gather(*(work(tallies) for tallies in workers))
