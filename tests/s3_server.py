@@ -34,7 +34,7 @@ class S3Server:
     def _asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, {"Authorization": "AWS test:test"})
             answer = connection.getresponse()
             data = answer.read()
         finally:

@@ -145,7 +145,12 @@ class FolderKeyValue:
     async def open(cls, url: str, *, secret: bytes) -> Self:
         """The folder of a URL such as ``file:///var/lib/states``, made at the first save. Raises Misconfigured."""
         parts = urlsplit(url)
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
+        if (
+            parts.scheme != "file"
+            or parts.netloc not in ("", "localhost")
+            or not parts.path.startswith("/")
+            or parts.path == "/"
+        ):
             raise Misconfigured("a folder of states is named by a URL such as file:///var/lib/states")
         return cls(unquote(parts.path), secret=secret)
 

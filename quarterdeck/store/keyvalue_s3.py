@@ -157,9 +157,9 @@ class S3KeyValue:
             raise Misconfigured(
                 "the bucket of states refuses these credentials: they need to get, put, delete and list"
             ) from error
-        except FileNotFoundError as error:
-            raise Misconfigured("there is no such bucket of states") from error
         except (BaseError, OSError) as error:
+            if isinstance(error, FileNotFoundError) or _without_bucket(error):
+                raise Misconfigured("there is no such bucket of states") from error
             raise StoreUnavailable(f"the bucket of states does not answer: {type(error).__name__}") from error
 
 
@@ -169,8 +169,12 @@ def _absence() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if "<Code>NoSuchBucket</Code>" in str(error):
+        if _without_bucket(error):
             raise
+
+
+def _without_bucket(error: Exception) -> bool:
+    return "<Code>NoSuchBucket</Code>" in str(error)  # the client has no class for it
 
 
 def _path(tenant: str, key: str) -> str:

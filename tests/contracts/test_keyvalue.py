@@ -45,7 +45,6 @@ async def _s3(request: pytest.FixtureRequest) -> AsyncIterator[KeyValue]:
     await states.close()
 
 
-# Those of a database come with its store.
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[KeyValue]]] = {
     "folder": _folder,
     "sealed folder": _sealed_folder,
@@ -54,19 +53,22 @@ ENGINES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager
 }
 
 
-def _shown(engine: str) -> object:
-    """The engine as a parameter, marked with what its tests show."""
-    part = {"sqlite": "embedded", "memory": "embedded", "sealed folder": "folder"}.get(engine, engine)
-    snapshots = [pytest.mark.row("L3", part=part)] if part in ("folder", "s3") else []
-    return pytest.param(engine, marks=[pytest.mark.row("R12", part=part), *snapshots])
-
-
-@pytest.fixture(params=[_shown(engine) for engine in (*STORES, *ENGINES)])
+@pytest.fixture(
+    params=[
+        pytest.param("memory", marks=pytest.mark.row("R12", part="embedded")),
+        pytest.param("sqlite", marks=pytest.mark.row("R12", part="embedded")),
+        pytest.param("postgres", marks=pytest.mark.row("R12", part="postgres")),
+        pytest.param("folder", marks=[pytest.mark.row("R12", part="folder"), pytest.mark.row("L3", part="folder")]),
+        pytest.param("sealed folder", marks=[pytest.mark.row("R12", part="folder"), pytest.mark.row("L3", part="folder")]),
+        pytest.param("redis", marks=pytest.mark.row("R12", part="redis")),
+        pytest.param("s3", marks=[pytest.mark.row("R12", part="s3"), pytest.mark.row("L3", part="s3")]),
+    ]
+)
 async def states(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[KeyValue]:
     if request.param in ENGINES:
         async with ENGINES[request.param](request) as opened:
             yield opened
-    else:
+    else:  # those of a database come with its store
         async with STORES[request.param](request, clock) as store:
             yield store.keyvalue
 

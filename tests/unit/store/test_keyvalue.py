@@ -1,4 +1,4 @@
-"""State in files: what others may do to them."""
+"""State in files: what others may do to them; and the URLs of states elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from quarterdeck.core.errors import Misconfigured, StoreUnavailable
 from quarterdeck.store.keyvalue import FolderKeyValue
+from quarterdeck.store.keyvalue_redis import RedisKeyValue
+from quarterdeck.store.keyvalue_s3 import S3KeyValue
 
 
 async def test_changed_file_is_refused(tmp_path: Path) -> None:
@@ -60,3 +62,44 @@ async def test_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> N
 
     with pytest.raises(StoreUnavailable, match=r"a\.bin"):
         await states.save("acme", "a", b"x")
+
+
+@pytest.mark.parametrize("url", ["", "states", "file:states", "file:///", "file://host/states", "s3://bucket"])
+async def test_url_that_names_no_folder_is_refused(url: str) -> None:
+    with pytest.raises(Misconfigured, match="file:///"):
+        await FolderKeyValue.open(url, secret=b"secret")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "bucket", "s3:bucket", "s3:///prefix", "s3://key:password@bucket", "https://bucket/prefix"]
+)
+async def test_url_that_names_no_bucket_is_refused(url: str) -> None:
+    with pytest.raises(Misconfigured, match="s3://") as refused:
+        await S3KeyValue.open(url, secret=b"secret")
+
+    assert "password" not in str(refused.value)
+
+
+@pytest.mark.parametrize("options", ["regoin=eu", "skip_signature=perhaps&secret_access_key=hidden"])
+async def test_options_a_bucket_does_not_know_are_refused_without_telling_secrets(options: str) -> None:
+    with pytest.raises(Misconfigured, match="options") as refused:
+        await S3KeyValue.open(f"s3://bucket/prefix?{options}", secret=b"secret")
+
+    assert "hidden" not in str(refused.value)
+
+
+async def test_url_that_names_no_redis_is_refused_without_telling_the_password() -> None:
+    for url in ("", "host:6379", "http://:hidden@host", "redis://:hidden@host:port/0"):
+        with pytest.raises(Misconfigured, match="redis://") as refused:
+            await RedisKeyValue.open(url, secret=b"secret")
+
+        assert "hidden" not in str(refused.value)
+
+
+async def test_state_elsewhere_without_a_secret_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="secret"):
+        await FolderKeyValue.open("file:///states", secret=b"")
+    with pytest.raises(Misconfigured, match="secret"):
+        await S3KeyValue.open("s3://bucket", secret=b"")
+    with pytest.raises(Misconfigured, match="secret"):
+        await RedisKeyValue.open("redis://127.0.0.1", secret=b"")
