@@ -82,12 +82,18 @@ def test_the_python_of_the_guide_runs_from_top_to_bottom(base_url: str, tmp_path
     ]
 
 
-def test_the_configuration_of_the_guide_is_one(tmp_path: Path) -> None:
+def test_every_configuration_of_the_guide_is_one(tmp_path: Path) -> None:
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / "desk.yaml").write_text("instructions: Help.\n")
-    (tmp_path / "quarterdeck.yaml").write_text("".join(examples("yaml")))
+    loaded = []
 
-    models = load(tmp_path, {}).settings.models
+    for example in examples("yaml"):
+        (tmp_path / "quarterdeck.yaml").write_text(example)
+        loaded.append(load(tmp_path, {}).settings)
 
-    assert models.default == "azure:my-deployment"
-    assert models.structured == {"gpu": "tool", "ollama:llama3": "prompted"}
+    by_file, failing, routed, spent = loaded
+    assert by_file.models.default == "azure:my-deployment"
+    assert by_file.models.structured == {"gpu": "tool", "ollama:llama3": "prompted"}
+    assert failing.models.fallbacks == {"openai:gpt-5": ("anthropic:claude-sonnet-4-5", "preset")}
+    assert routed.models.router.default_class == "hard"
+    assert [limit.scope for limit in spent.budgets] == ["user", "group", "model", "run"]
