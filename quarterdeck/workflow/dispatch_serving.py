@@ -77,7 +77,7 @@ class Serving:
         self._failures: dict[Run, int] = {}  # advances that raised in a row
         self._resting: set[Run] = set()  # runs that wait to be tried again
         self._orphans: set[int] = set()
-        self._scanned_at = math.inf
+        self._scanned_at = -math.inf
         self._doubtful_until = -math.inf
         self._worker: Worker | None = None
         self._advances: TaskGroup | None = None
@@ -96,6 +96,7 @@ class Serving:
         Raises:
             Unavailable: The queue's worker ended by itself.
         """
+        self._scanned_at = self._clock()
         try:
             with self._enrolling:
                 worker_id = await self._jobs.enrol()
