@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,11 @@ from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.events import (
     CancelRequested,
+    DoubtResolved,
+    Event,
     FinalAnswer,
+    InDoubt,
+    ModelReply,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
@@ -45,12 +50,14 @@ def fork_problem(entries: Sequence[Entry], at: int) -> str | None:
     head = entries[-1].seq if entries else 0
     if not 1 <= at <= head:
         return f"the run has the events 1 to {head}; {at} is not one of them"
-    states: list[RunState] = []
+    found: list[CallState | None] = []
+    state = RunState()
     for entry in entries:
-        states.append(fold([entry], states[-1] if states else None))
-    if (open_call := _open(states[at - 1])) is None:
+        state = fold([entry], state)
+        found.append(_open(state))
+    if (open_call := found[at - 1]) is None:
         return None
-    good = [seq for seq, state in enumerate(states, 1) if _open(state) is None]
+    good = [seq for seq, call in enumerate(found, 1) if call is None]
     before = max((seq for seq in good if seq < at), default=None)
     after = min((seq for seq in good if seq > at), default=None)
     near = " or ".join(str(seq) for seq in (before, after) if seq is not None)
@@ -89,8 +96,20 @@ def fork_of(
         forked_from=run_id,
         forked_at=at,
     )
-    then = [Entry(event=entry.event, key=entry.key) for entry in entries[1:at] if not isinstance(entry.event, _OWN)]
-    return Entry(event=started), then
+    kept = [entry for entry in entries[:at] if not isinstance(entry.event, _OWN)]
+    seqs = [entry.seq for entry in kept]
+    return Entry(event=started), [_moved(entry, seqs) for entry in kept[1:]]
+
+
+def _moved(entry: Entry, kept: Sequence[int]) -> Entry:
+    """The entry as the fork has it: what it says of other places in the journal is said of where they are now."""
+    event: Event = entry.event
+    match event:
+        case ModelReply(seen=int(seen)):
+            event = replace(event, seen=bisect_right(kept, seen))
+        case InDoubt() | DoubtResolved():
+            event = replace(event, started_seq=bisect_right(kept, event.started_seq))
+    return Entry(event=event, key=None if entry.key == entry.event.key else entry.key)
 
 
 def _open(state: RunState) -> CallState | None:

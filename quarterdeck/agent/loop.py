@@ -186,9 +186,13 @@ class Loop:
         return ledger.state
 
     async def _let_go(self, claim: Claim) -> None:
-        """Say that the run was left in good order: that its worker was told to stop is no sign of poison."""
+        """Say that the run was left in good order: that its worker was told to stop is no sign of poison.
+
+        A worker that drains does not come back to it, so another may take it at once.
+        """
+        status = RunStatus.READY if self.draining else None
         with anyio.move_on_after(_LETTING_GO_S, shield=True), suppress(Fenced, StoreUnavailable):
-            await self.journal.append(claim, (), folded=claim.head)
+            await self.journal.append(claim, (), folded=claim.head, status=status)
 
     def interrupt(self, run_id: str) -> None:
         """Make a running advance start over from the journal: a model call or a read in flight is cut, a write is not."""
@@ -326,8 +330,8 @@ class _Advance:
                     if await self.ledger.commit(status=status, wake_at=wake_at) is Commit.ALONE:
                         return
                 case _ if self.loop.draining:
-                    await self.ledger.commit(status=RunStatus.READY)
-                    return
+                    if await self.ledger.commit(status=RunStatus.READY) is not Commit.DROPPED:
+                        return
                 case _:
                     await self._perform(step)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from quarterdeck.core.errors import Fenced, InvalidInput, NotFound
-from quarterdeck.core.events import Event, RetryRequested, RunFailed, RunStarted, StateFolded
+from quarterdeck.core.events import Event, RetryRequested, RunStarted, StateFolded
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.base import Appended, Beside, Claim, Entry, RunRow
 from quarterdeck.store.blobs import BLOB_GRACE, Packed, hash_bytes, pack
@@ -18,7 +18,7 @@ from quarterdeck.store.codec import decode
 from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
 from quarterdeck.store.records_sqlite import prepare, write_rows
 from quarterdeck.store.sqlite import SqliteDatabase
-from quarterdeck.store.standing import after_append, after_post, check_end, claimable, open_to
+from quarterdeck.store.standing import after_append, after_post, check_end, claimable, failure, open_to
 
 __all__ = ["SqliteJournal"]
 
@@ -87,6 +87,8 @@ _DELETE_EVENTS = "DELETE FROM events WHERE id > ? << 24 AND id < (? + 1) << 24"
 _DELETE_RECORDS = """DELETE FROM records WHERE ref <> '' AND ref = (SELECT run_id FROM runs WHERE no = :no)
 AND tenant = (SELECT tenant FROM runs WHERE no = :no)"""
 _DELETE_RUN = "DELETE FROM runs WHERE no = ?"
+# Asked again in the transaction that deletes: somebody may have had a failed one tried again.
+_STILL_OLD = "SELECT no FROM runs WHERE no = ? AND status IN ('done', 'failed', 'cancelled') AND updated_at < ?"
 _SWEEP_BLOBS = """DELETE FROM blobs WHERE created_at < ?
 AND (tenant, sha256) NOT IN (SELECT tenant, config FROM runs WHERE config IS NOT NULL)
 AND NOT EXISTS (
@@ -182,6 +184,8 @@ class SqliteJournal:
                     kept.append(place)
                     _note(connection, no, head, entries[place].event)
             then = after_append(present, status, foreign=foreign)
+            if then == RunStatus.FAILED and then != present:
+                connection.execute(_FAILED, (failure(entries), no))
             alarm = wake if then == (status or present) else None
             if then == present and alarm == waking:
                 connection.execute(_GROWN, (head, now, no))
@@ -298,8 +302,8 @@ class SqliteJournal:
             numbers = await self._database.read(partial(_old, (last, instant, SLICE)))
             if not numbers:
                 break
-            await self._database.write(partial(_delete, numbers))
-            last, count = numbers[-1], count + len(numbers)
+            count += await self._database.write(partial(_delete, numbers, instant))
+            last = numbers[-1]
         stale = min(instant, to_micros(self._clock() - BLOB_GRACE))
         await self._database.write(lambda c: c.execute(_SWEEP_BLOBS, (stale,)).rowcount)
         return count
@@ -326,8 +330,6 @@ def _insert(connection: sqlite3.Connection, tenant: str, no: int, seq: int, even
 def _note(connection: sqlite3.Connection, no: int, seq: int, event: Event) -> None:
     """Keep up the columns of the run that stand for what a rare event says."""
     match event:
-        case RunFailed(code=code):
-            connection.execute(_FAILED, (code, no))
         case RetryRequested():
             connection.execute(_RETRIED, (no,))
         case StateFolded(upto=upto):
@@ -348,11 +350,13 @@ def _old(values: tuple[Any, ...], connection: sqlite3.Connection) -> list[int]:
     return [no for (no,) in connection.execute(_OLD, values)]
 
 
-def _delete(numbers: Iterable[int], connection: sqlite3.Connection) -> None:
-    for no in numbers:
+def _delete(numbers: Iterable[int], before: int, connection: sqlite3.Connection) -> int:
+    old = [no for no in numbers if connection.execute(_STILL_OLD, (no, before)).fetchone()]
+    for no in old:
         connection.execute(_DELETE_EVENTS, (no, no))
         connection.execute(_DELETE_RECORDS, {"no": no})
         connection.execute(_DELETE_RUN, (no,))
+    return len(old)
 
 
 def _entries(rows: Iterable[Any]) -> list[Entry]:

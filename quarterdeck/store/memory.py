@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from quarterdeck.core.errors import Conflict, Fenced, InvalidInput, NotFound
-from quarterdeck.core.events import RetryRequested, RunFailed, RunStarted, StateFolded
+from quarterdeck.core.events import RetryRequested, RunStarted, StateFolded
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.audit import GENESIS, audit_row
 from quarterdeck.store.base import Appended, Audit, Beside, Claim, Entry, Put, Record, RunRow
@@ -24,7 +24,7 @@ from quarterdeck.store.blobs import BLOB_GRACE
 from quarterdeck.store.codec import json_text
 from quarterdeck.store.instants import Clock, utc_now
 from quarterdeck.store.keyvalue import MemoryKeyValue
-from quarterdeck.store.standing import ENDED, after_append, after_post, check_end, claimable, open_to
+from quarterdeck.store.standing import ENDED, after_append, after_post, check_end, claimable, failure, open_to
 
 __all__ = ["MemoryJournal", "MemoryRecords", "MemoryStore"]
 
@@ -185,8 +185,6 @@ class _Run:
         stored = Entry(event=entry.event, key=key, seq=len(self.entries) + 1, at=now)
         self.entries.append(stored)
         match entry.event:
-            case RunFailed(code=code):
-                self.code = code
             case RetryRequested():
                 self.code = None
             case StateFolded():
@@ -272,6 +270,8 @@ class MemoryJournal:
         run.attempts, run.updated_at = 0, now
         if then != run.status:
             run.status = then
+            if then == RunStatus.FAILED:
+                run.code = failure(entries)
             if then in ENDED:
                 self._end((claim.tenant, claim.run_id))
         if beside:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from quarterdeck.core.errors import Conflict
-from quarterdeck.core.events import CancelRequested, Event, ResumeRequested, RetryRequested
-from quarterdeck.core.runs import RunStatus
+from collections.abc import Sequence
 
-__all__ = ["ENDED", "after_append", "after_post", "check_end", "claimable", "open_to"]
+from quarterdeck.core.errors import Conflict
+from quarterdeck.core.events import CancelRequested, Event, ResumeRequested, RetryRequested, RunFailed
+from quarterdeck.core.runs import RunStatus
+from quarterdeck.store.base import Entry
+
+__all__ = ["ENDED", "after_append", "after_post", "check_end", "claimable", "failure", "open_to"]
 
 # Sets of strings, so that the text of a row can be looked up as it is.
 ENDED: frozenset[str] = frozenset({RunStatus.DONE, RunStatus.FAILED, RunStatus.CANCELLED})
@@ -47,6 +50,11 @@ def after_append(present: str, wanted: RunStatus | None, *, foreign: bool) -> st
     if wanted is None or present in ENDED:
         return present
     return RunStatus.READY if foreign and wanted in _RESTING else wanted
+
+
+def failure(entries: Sequence[Entry]) -> str | None:
+    """The code a run has that fails with these events."""
+    return next((entry.event.code for entry in reversed(entries) if isinstance(entry.event, RunFailed)), None)
 
 
 def after_post(present: str, event: Event) -> str:

@@ -623,6 +623,19 @@ async def test_only_a_failed_run_is_retried(store: Store) -> None:
     assert await status_of(store) is RunStatus.CANCELLED
 
 
+async def test_a_run_that_ended_otherwise_has_no_code_whatever_is_appended_later(store: Store) -> None:
+    claim = await begin(store.journal)
+    await store.journal.append(claim, [END], folded=1, status=RunStatus.CANCELLED)
+
+    late = Entry(event=RunFailed(code="internal", error="x"))
+    await store.journal.append(claim, [late], folded=2, status=RunStatus.FAILED)
+
+    row = await store.journal.find("acme", "r1")
+    assert row is not None
+    assert (row.status, row.code) == (RunStatus.CANCELLED, None)
+    assert await store.journal.runs("acme", code="internal") == []
+
+
 async def test_a_run_may_fail_twice_and_be_retried_twice(store: Store) -> None:
     await failed(store, "r1")
     await store.journal.post("acme", "r1", Entry(event=RetryRequested(by="olga")))

@@ -7,7 +7,9 @@ import pytest
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.forking import fork_of, fork_problem
 from quarterdeck.core.errors import InvalidInput
-from quarterdeck.core.events import RunStarted
+from quarterdeck.core.events import ModelReply, PauseRequested, ResumeRequested, RunStarted, Steer
+from quarterdeck.core.messages import Message, Role
+from quarterdeck.core.usage import Usage
 from quarterdeck.store.base import Entry
 from quarterdeck.tools.decorator import tool
 from tests.unit.agent.scene import LEE, Scene, calls, says
@@ -95,6 +97,27 @@ async def test_a_run_is_forked_only_at_an_event_it_has(at: int) -> None:
 
     with pytest.raises(InvalidInput, match=f"{at} is not one of them"):
         fork_of(entries, at, scene.run_id)
+
+
+async def test_a_message_the_model_had_not_seen_is_unseen_in_the_fork_too() -> None:
+    _, entries = await a_run()
+    said = fold(entries[:1]).messages[0]
+    reply = Message(role=Role.ASSISTANT, parts=said.parts)
+    events = [
+        entries[0].event,
+        PauseRequested(by="anna"),
+        ResumeRequested(by="anna"),  # neither is taken over, so what follows stands two places further to the front
+        Steer(by="anna", message=said),
+        ModelReply(turn=1, message=reply, model="m", usage=Usage(), seen=3),
+    ]
+    original = [Entry(event=event, key=event.key, seq=seq) for seq, event in enumerate(events, 1)]
+
+    first, then = fork_of(original, 5, "r1")
+
+    fork = fold([Entry(event=entry.event, seq=seq) for seq, entry in enumerate([first, *then], 1)])
+    assert fork.messages == fold(original).messages
+    assert fork.tail == (2,)
+    assert fork.messages[-1].role is Role.USER  # it is still to be answered
 
 
 async def test_the_end_and_the_deadline_of_the_original_are_not_the_forks() -> None:

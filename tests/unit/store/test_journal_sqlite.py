@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from quarterdeck.core.events import RunCancelled
+from quarterdeck.core.events import RetryRequested, RunCancelled, RunFailed
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.base import Entry
-from quarterdeck.store.journal_sqlite import _DUE
+from quarterdeck.store.journal_sqlite import _DUE, SqliteJournal
+from quarterdeck.store.sqlite import SqliteDatabase
 from quarterdeck.store.sqlite_store import open_sqlite
 from tests.contracts.stores import Clock, begin, history, reply
 
@@ -27,6 +29,42 @@ async def test_purged_run_leaves_no_row_and_its_place_can_be_taken(tmp_path: Pat
     assert [await store.database.read(lambda c, q=q: c.execute(q).fetchone()[0]) for q in tables] == [0, 0, 0]
     await begin(store.journal, "new")
     assert len(await history(store.journal, "new")) == 1
+    await store.close()
+
+
+class RetriedMeanwhile:
+    """A database where somebody has a run tried again between the search for old runs and their deletion."""
+
+    def __init__(self, database: SqliteDatabase, run_id: str) -> None:
+        self.inner = database
+        self.run_id: str | None = run_id
+
+    async def read(self, query: Any) -> Any:
+        return await self.inner.read(query)
+
+    async def write(self, unit: Any) -> Any:
+        run_id, self.run_id = self.run_id, None
+        if run_id is not None:
+            retry = Entry(event=RetryRequested(by="olga"))
+            assert await SqliteJournal(self.inner).post("acme", run_id, retry)
+        return await self.inner.write(unit)
+
+
+async def test_failed_run_that_is_retried_while_old_ones_are_purged_is_spared(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_sqlite(tmp_path, clock=clock)
+    for run_id in ("gone", "retried"):
+        claim = await begin(store.journal, run_id)
+        failed = Entry(event=RunFailed(code="internal", error="x"))
+        await store.journal.append(claim, [failed], folded=1, status=RunStatus.FAILED)
+    clock.pass_by(days=2)
+    database: Any = RetriedMeanwhile(store.database, "retried")
+
+    purged = await SqliteJournal(database, clock=clock).purge(clock.now - timedelta(days=1))
+
+    assert purged == 1
+    assert [row.run_id for row in await store.journal.runs("acme")] == ["retried"]
+    assert len(await history(store.journal, "retried")) == 3
     await store.close()
 
 
