@@ -5,7 +5,7 @@ KILLS  ?= 60
 TESTS  ?= tests
 
 BIN   := .venv/bin
-LOCKS := requirements.lock requirements-dev.lock requirements-bench.lock
+LOCKS := requirements.lock requirements-fleet.lock requirements-dev.lock requirements-bench.lock
 # Stamps are named after what was installed, not dated: a checkout changes dates without changing files.
 KEY   := $(shell cat $(LOCKS) pyproject.toml | cksum | tr -s ' ' '-')
 READY := .venv/installed-$(KEY)
@@ -65,6 +65,8 @@ lock: ## renew the lock files with uv; versions younger than seven days wait
 		--quiet --upgrade --exclude-newer "$$week_ago" "$$@"; }; \
 	compile --extra server --group build -o requirements.lock && \
 	compile --all-extras --group dev -o requirements-dev.lock && \
+	compile --extra server --extra postgres --extra redis --extra s3 --group build --constraint requirements-dev.lock \
+		-o requirements-fleet.lock && \
 	compile --all-extras --group bench --constraint requirements-dev.lock -o requirements-bench.lock
 	@$(MAKE) --no-print-directory locks
 

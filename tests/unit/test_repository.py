@@ -16,7 +16,7 @@ from tests.rows import read_capabilities
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "quarterdeck").rglob("*.py"))
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-fleet.lock")
 # Each costs more CPU than `import quarterdeck` may in all, or belongs to one adapter only.
 HEAVY = frozenset("aiohttp fastapi starlette uvicorn structlog typer rich psycopg redis mcp yaml orjson".split())
 
@@ -81,7 +81,13 @@ def test_lock_files_hold_names_versions_and_hashes_only(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "groups"), [(LOCKS[0], ["build"]), (LOCKS[1], ["dev", "build"]), (LOCKS[2], ["bench", "dev", "build"])]
+    ("lock", "groups"),
+    [
+        (LOCKS[0], ["build"]),
+        (LOCKS[1], ["dev", "build"]),
+        (LOCKS[2], ["bench", "dev", "build"]),
+        (LOCKS[3], ["build"]),
+    ],
 )
 def test_every_declared_dependency_is_locked(lock: str, groups: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
