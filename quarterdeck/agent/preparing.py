@@ -32,10 +32,16 @@ async def found_out(
         timeout_s: For the search; the model's own preparations have their own.
     """
     search = _Search(retriever, request.question, ctx, timeout_s)
+    crash: Exception | None = None
     async with anyio.create_task_group() as tasks:
         if isinstance(model, Preparing):
             tasks.start_soon(model.prepare, request, ctx)
-        await search.run()
+        try:
+            await search.run()
+        except Exception as error:  # noqa: BLE001 - raised again below, outside the group, which would wrap it
+            crash = error
+    if crash is not None:
+        raise crash
     label = join_all(passage.label for passage in search.found)
     event = Retrieved(turn=turn, query=request.question, passages=tuple(search.found), mode=search.mode, label=label)
     if not search.problem:

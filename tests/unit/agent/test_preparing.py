@@ -11,7 +11,7 @@ import pytest
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import DeadlineExceeded, StoreUnavailable
-from quarterdeck.core.events import Event, GuardrailFired, ModelReply, Retrieved
+from quarterdeck.core.events import Event, GuardrailFired, ModelReply, Retrieved, RunFailed
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, ModelRequest
@@ -157,3 +157,11 @@ async def test_a_search_that_fails_is_left_out_and_the_record_says_so() -> None:
     told = await events(run)
     assert the(Retrieved, told).mode == "failed"
     assert the(GuardrailFired, told).rule == "store_unavailable"
+
+
+async def test_a_search_with_a_mistake_in_it_fails_the_run_in_its_own_words() -> None:
+    run = scene(Shelf(error=ZeroDivisionError("a mistake")), Small())
+
+    await run.ask("How much leave?")
+
+    assert the(RunFailed, await events(run)).error == "ZeroDivisionError: a mistake"
