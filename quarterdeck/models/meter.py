@@ -62,8 +62,7 @@ class Metered:
             if error.usage is not None:
                 error.usage = await self._spend(ctx, self.name, error.usage)
             raise
-        offered = {tool.name for tool in request.tools}
-        tools = list(dict.fromkeys(call.name for call in completion.tool_calls if call.name in offered))
+        tools = _called(completion, request) if completion.tool_calls else ()
         return replace(completion, usage=await self._spend(ctx, completion.model or self.name, completion.usage, tools))
 
     async def _spend(self, ctx: Context, model: str, usage: Usage, tools: Sequence[str] = ()) -> Usage:
@@ -73,3 +72,9 @@ class Metered:
             with anyio.CancelScope(shield=True):
                 await self._budget.spend(ctx, model, usage, tools=tools)
         return usage
+
+
+def _called(completion: Completion, request: ModelRequest) -> Sequence[str]:
+    """The tools a reply calls, of those there are: a model may invent names without end."""
+    offered = {tool.name for tool in request.tools}
+    return list(dict.fromkeys(call.name for call in completion.tool_calls if call.name in offered))
