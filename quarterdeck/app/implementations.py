@@ -8,7 +8,7 @@ from typing import Any
 
 from quarterdeck.core.errors import Misconfigured
 
-__all__ = ["BREAKERS", "BUSES", "DISPATCHERS", "INDEXES", "PROVIDERS", "STORES", "resolve"]
+__all__ = ["BREAKERS", "BUSES", "DISPATCHERS", "INDEXES", "PROVIDERS", "STATES", "STORES", "resolve"]
 
 _POSTGRES = "quarterdeck.store.postgres_store:open_postgres"
 STORES: Mapping[str, str] = {
@@ -19,6 +19,14 @@ STORES: Mapping[str, str] = {
 _PROCRASTINATE = "quarterdeck.workflow.dispatch_procrastinate:ProcrastinateDispatcher"
 DISPATCHERS: Mapping[str, str] = {"postgresql": _PROCRASTINATE, "postgres": _PROCRASTINATE}
 INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
+_REDIS_STATES = "quarterdeck.store.keyvalue_redis:RedisKeyValue"
+STATES: Mapping[str, str] = {
+    "file": "quarterdeck.store.keyvalue:FolderKeyValue",
+    "redis": _REDIS_STATES,
+    "rediss": _REDIS_STATES,
+    "unix": _REDIS_STATES,
+    "s3": "quarterdeck.store.keyvalue_s3:S3KeyValue",
+}
 _REDIS_BUS = "quarterdeck.store.bus_redis:RedisBus"
 BUSES: Mapping[str, str] = {"redis": _REDIS_BUS, "rediss": _REDIS_BUS, "unix": _REDIS_BUS}
 _REDIS_BREAKER = "quarterdeck.store.breaker_redis:RedisBreaker"

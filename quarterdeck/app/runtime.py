@@ -16,7 +16,7 @@ from quarterdeck.agent.loop import Loop
 from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.folder import build_tools, ingest
 from quarterdeck.app.models import ModelShelf
-from quarterdeck.app.stores import Store, in_turn, open_index, opened_store, shared
+from quarterdeck.app.stores import Store, in_turn, open_index, opened_states, opened_store, shared
 from quarterdeck.app.workers import Task, dispatching, relaying, working
 from quarterdeck.core.errors import Misconfigured, Unavailable
 from quarterdeck.core.runs import AgentSpec
@@ -30,6 +30,7 @@ from quarterdeck.service.advance import Announced
 from quarterdeck.service.budgets import BudgetLimit, Budgets
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
+from quarterdeck.service.export import Exports
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
@@ -37,6 +38,7 @@ from quarterdeck.service.streams import Hub
 from quarterdeck.service.watch import Watch
 from quarterdeck.settings import Configuration, Settings
 from quarterdeck.store.base import Records
+from quarterdeck.store.snapshots import Snapshots
 from quarterdeck.tools.registry import Registry
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
@@ -98,6 +100,7 @@ async def opened(
     settings = configuration.settings
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(configuration, serving=serving))
+        states = await stack.enter_async_context(opened_states(configuration, store))
         budgets = open_budgets(settings, store.records)
         breakers = await stack.enter_async_context(circuits(settings))
         models = ModelShelf(settings, folder=configuration.folder, budget=budgets, breakers=breakers)
@@ -159,6 +162,7 @@ async def opened(
                 agents=configuration.agents,
                 default_agent=configuration.default_agent,
                 index=index,
+                exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(states)),
                 controls=Controls(
                     journal=store.journal,
                     records=store.records,

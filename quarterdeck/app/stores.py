@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 from anyio import to_thread
 
-from quarterdeck.app.implementations import INDEXES, STORES, resolve
+from quarterdeck.app.implementations import INDEXES, STATES, STORES, resolve
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.settings import Configuration
 from quarterdeck.store.base import Journal, KeyValue, Records
 from quarterdeck.store.lock import FolderLock
 
-__all__ = ["Store", "database", "in_turn", "open_index", "opened_store", "shared"]
+__all__ = ["Store", "database", "in_turn", "open_index", "opened_states", "opened_store", "shared"]
 
 _SERVING_WAIT_S = 0.8  # a request that cannot be stored is refused within a second
 _SERVING_ANSWER_S = 2.0
@@ -79,6 +81,36 @@ def database(configuration: Configuration) -> str:
 def shared(configuration: Configuration) -> bool:
     """True if several processes may work on the journal at once."""
     return _scheme(database(configuration)) != "sqlite"
+
+
+@contextlib.asynccontextmanager
+async def opened_states(configuration: Configuration, store: Store) -> AsyncIterator[KeyValue]:
+    """Where snapshots rest while the block lasts. Nothing is asked of it yet: a server starts while it is away.
+
+    Raises Misconfigured if the URL is none, or its client is not installed.
+    """
+    settings = configuration.settings.store
+    if settings.state_url is None:
+        yield store.keyvalue
+        return
+    url = settings.state_url.get_secret_value()
+    scheme = _scheme(url)
+    secret = settings.state_secret
+    async with in_turn(configuration):
+        sealed_by = secret.get_secret_value().encode() if secret else _made_secret(configuration.data / "state.key")
+    states = await resolve(STATES, scheme, "place for snapshots").open(url, secret=sealed_by)
+    try:
+        yield states
+    finally:
+        await states.close()
+
+
+def _made_secret(path: Path) -> bytes:
+    """The secret of a data folder, made at first use."""
+    if not path.exists():
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(secrets.token_hex(32).encode())
+    return path.read_bytes()
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from quarterdeck.cli.show import AsJson, as_json, console, plain, table
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Runs of a server: list, show, stop, pause, steer, fork, retry.", no_args_is_help=True)
+app = typer.Typer(help="Runs of a server: list, show, stop, pause, steer, fork, retry, export.", no_args_is_help=True)
 
 _LOCAL = "http://127.0.0.1:8080"
 RunId = Annotated[str, typer.Argument(help="Id of a run.")]
@@ -112,6 +112,13 @@ def retry(run_id: RunId, url: Url = _LOCAL, key: Key = None, reason: Reason = ""
     """Have a failed run go on from where it failed."""
     run = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/retry", {"reason": reason})
     _told(run, f"Run {run_id} is tried again.", json)
+
+
+@app.command()
+def export(run_id: RunId, url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
+    """Keep all that happened in a run where the server keeps snapshots."""
+    kept = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/export", {})
+    _told(kept, kept["uri"], json)
 
 
 def _list(rows: list[dict[str, Any]], last: dict[str, str], empty: str, json: bool) -> None:

@@ -20,6 +20,7 @@ from quarterdeck.core.runs import AgentSpec, RunStatus
 from quarterdeck.knowledge.base import Document, KnowledgeIndex
 from quarterdeck.knowledge.search import lookup_groups
 from quarterdeck.service.controls import Controls
+from quarterdeck.service.export import Exports
 from quarterdeck.service.follow import Follow
 from quarterdeck.service.intake import check_fits, cleaned
 from quarterdeck.service.runs import Runs
@@ -70,6 +71,7 @@ class Desk:
         agents: By name.
         default_agent: Whom a question goes to that names nobody.
         index: What documents are opened from.
+        exports: Where journals of runs are kept apart.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Desk:
         agents: Mapping[str, AgentSpec],
         default_agent: str,
         index: KnowledgeIndex,
+        exports: Exports,
     ) -> None:
         self.sessions = sessions
         self.controls = controls
@@ -94,6 +97,7 @@ class Desk:
         self._hub = hub
         self._dispatcher = dispatcher
         self._index = index
+        self._exports = exports
         self._runs = Runs(journal)
 
     async def ask(self, principal: Principal, question: Question, wait_s: float) -> RunView:
@@ -173,6 +177,17 @@ class Desk:
     async def open_session(self, principal: Principal, agent: str | None, context: Mapping[str, Any]) -> Session:
         """Raises InvalidInput for an agent there is not."""
         return await self.sessions.open(principal, self._agent(agent).name, context)
+
+    async def export(self, principal: Principal, run_id: str) -> str:
+        """Keep all that happened in a run as a snapshot; returns its URI.
+
+        Raises:
+            NotFound: No such run, or it is somebody else's.
+            Forbidden: It holds what the principal may not read.
+        """
+        if not self._runs.may_read(principal, await self._runs.view(principal, run_id)):
+            raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
+        return await self._exports.export_run(principal.tenant, run_id, by=f"user:{principal.user}")
 
     async def document(self, principal: Principal, doc_id: str) -> Document:
         """A document the principal may read. Raises NotFound for every other."""

@@ -275,6 +275,11 @@ class StoreSettings(_Section):
         description="Where snapshots rest: file:///FOLDER, redis://..., s3://BUCKET/PREFIX?endpoint=..&region=..; None for "
         "the database.",
     )
+    state_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Seals what rests at state_url; the same for all processes. None: made once, in `data`.",
+    )
     keep_days: float | None = Field(
         None, gt=0, description="Days after which ended runs are deleted with all they hold, but not from the audit log."
     )

@@ -63,7 +63,11 @@ def configure(level: str = "info") -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level.upper()},
             # Their notes on starting and stopping are ours to say.
-            "loggers": {"uvicorn": {"level": "WARNING"}, "procrastinate": {"level": "WARNING"}},
+            "loggers": {
+                "uvicorn": {"level": "WARNING"},
+                "procrastinate": {"level": "WARNING"},
+                "psycopg": {"level": "ERROR"},  # an outage is told once, not at each attempt to connect
+            },
         }
     )
     _log_uncaught()

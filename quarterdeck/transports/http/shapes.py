@@ -23,6 +23,7 @@ __all__ = [
     "CitationBody",
     "DoubtList",
     "DoubtResolution",
+    "Exported",
     "ForkRequest",
     "Id",
     "IdPath",
@@ -194,6 +195,11 @@ class DoubtBody(BaseModel):
 
 class DoubtList(BaseModel):
     doubts: list[DoubtBody]
+
+
+class Exported(BaseModel):
+    run_id: str
+    uri: str = Field(description="Where its journal is kept now.")
 
 
 class ProblemDetail(BaseModel):

@@ -23,11 +23,13 @@ from quarterdeck.knowledge.base import Document
 from quarterdeck.service.access import Access, User
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
+from quarterdeck.service.export import Exports
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.streams import Hub
 from quarterdeck.store.base import Entry
 from quarterdeck.store.memory import MemoryStore
+from quarterdeck.store.snapshots import Snapshots
 from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
 from quarterdeck.workflow.approvals import Approvals
@@ -209,6 +211,7 @@ async def served() -> AsyncIterator[Served]:
             interrupt=lambda tenant, run_id: None,
         ),
         default_agent="support",
+        exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(store.keyvalue)),
         index=OneDocument(),  # type: ignore[arg-type]  # documents are all a desk needs of it
     )
     app = http_app(

@@ -147,3 +147,19 @@ async def test_fork_is_a_new_run_of_the_same_person(served: Served) -> None:
     assert (forked.status, forked.json["user"], forked.json["question"]) == (201, "emma", "")
     assert {row["run_id"] for row in mine.json["runs"]} == {run, forked.json["run_id"]}
     assert (beyond.status, beyond.code) == (422, "invalid_input")
+
+
+@pytest.mark.row("L3", part="journal of a run")
+async def test_the_journal_of_a_run_is_kept_where_snapshots_rest_for_who_may_read_it(served: Served) -> None:
+    asked = await served.send("POST", "/chat", {"message": "How long is a session?"}, key=KEYS["emma"])
+    path = f"/api/v1/runs/{asked.json['run_id']}/export"
+
+    kept = await served.send("POST", path, {}, key=KEYS["emma"])
+    operator = await served.send("POST", path, {}, key=KEYS["omar"])
+    stranger = await served.send("POST", path, {}, key=KEYS["gil"])
+
+    assert kept.status == 201
+    assert await served.store.keyvalue.load_uri("acme", kept.json["uri"])
+    assert (operator.status, stranger.status) == (403, 404)
+    rows = await served.store.records.audit_rows("acme")
+    assert [(row["action"], row["actor"]) for row in rows if row["action"] == "export"] == [("export", "user:emma")]

@@ -16,6 +16,7 @@ from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import (
     DoubtList,
     DoubtResolution,
+    Exported,
     ForkRequest,
     Id,
     IdPath,
@@ -132,6 +133,13 @@ async def fork(
         span_id=request.state.span_id,
     )
     return Json(run_body(await desk.controls.fork(caller, run_id, wanted)), status_code=201)
+
+
+@router.post("/api/v1/runs/{run_id}/export", status_code=201, responses={201: {"model": Exported}})
+async def export(request: Request, caller: Reader, run_id: IdPath) -> Response:
+    """Keep the journal of a run where snapshots rest; it stays there when the run is deleted."""
+    desk: Desk = request.app.state.desk
+    return Json({"run_id": run_id, "uri": await desk.export(caller, run_id)}, status_code=201)
 
 
 @router.get("/api/v1/doubts", responses={200: {"model": DoubtList}})
