@@ -74,7 +74,7 @@ def _announce(fleet: Fleet, arguments: argparse.Namespace) -> None:
     print(f"  export QUARTERDECK_KEY=$(awk 'NR == 1 {{print $2}}' {fleet.keys})")
     ask = """-H 'Content-Type: application/json' -d '{"message": "What can you help me with?"}'"""
     print(f'  curl -s {fleet.url}/chat -H "Authorization: Bearer $QUARTERDECK_KEY" {ask}')
-    print("  python -m deploy.fleet restart        # every replica and worker, one after the other", flush=True)
+    print(f"  {sys.executable} -m deploy.fleet restart  # every replica and worker, one after the other", flush=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -197,6 +197,20 @@ def test_second_fleet_in_the_same_place_is_refused(fleet: Fleet) -> None:
     assert f"a fleet is running at {fleet.url}" in second.stderr
 
 
+def test_fleet_whose_parts_do_not_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "quarterdeck.yaml").write_text("colour: red\n")
+    command = [*FLEET, "--home", str(tmp_path), "--port", "0", "--folder", str(folder)]
+
+    failed = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
+
+    assert failed.returncode == 1
+    assert "ended with 2; the last lines of" in failed.stderr
+    assert "colour: unknown key" in failed.stderr
+    assert Record.read(tmp_path) is None
+
+
 def test_stopped_fleet_leaves_no_process_and_no_data(fleet: Fleet) -> None:
     record = fleet.record
     parts = [part.identity.process() for part in record.parts if part.identity]
