@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,21 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def _programs() -> None:
     for program, package in {"nginx": "nginx-light", "redis-server": "redis-server"}.items():
         if shutil.which(program, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") is None:
             pytest.skip(f"{program} is not installed: apt-get install {package}")
-    home = tmp_path_factory.mktemp("fleet")
-    command = [*FLEET, "--home", str(home), "--port", "0", "--replicas", "2", "--workers", "1", "--json"]
+
+
+@pytest.fixture(scope="module")
+def fleet(_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with running(tmp_path_factory.mktemp("fleet"), replicas=2) as started:
+        yield started
+
+
+@contextmanager
+def running(home: Path, *, replicas: int) -> Iterator[Fleet]:
+    command = [*FLEET, "--home", str(home), "--port", "0", "--replicas", str(replicas), "--workers", "1", "--json"]
     with (home / "said").open("w") as said:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True
@@ -197,7 +207,7 @@ def test_second_fleet_in_the_same_place_is_refused(fleet: Fleet) -> None:
     assert f"a fleet is running at {fleet.url}" in second.stderr
 
 
-def test_fleet_whose_parts_do_not_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+def test_fleet_whose_parts_do_not_start_says_why_and_leaves_nothing(_programs: None, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "quarterdeck.yaml").write_text("colour: red\n")
@@ -211,19 +221,21 @@ def test_fleet_whose_parts_do_not_start_says_why_and_leaves_nothing(tmp_path: Pa
     assert Record.read(tmp_path) is None
 
 
-def test_stopped_fleet_leaves_no_process_and_no_data(fleet: Fleet) -> None:
-    record = fleet.record
-    parts = [part.identity.process() for part in record.parts if part.identity]
-    processes = [each for part in parts if part is not None for each in (part, *part.children(recursive=True))]
+@pytest.mark.row("P1", part="clean stop")
+def test_stopped_fleet_leaves_no_process_and_no_data(_programs: None, tmp_path: Path) -> None:
+    with running(tmp_path, replicas=1) as fleet:
+        record = fleet.record
+        parts = [part.identity.process() for part in record.parts if part.identity]
+        processes = [each for part in parts if part is not None for each in (part, *part.children(recursive=True))]
 
-    fleet.process.send_signal(signal.SIGINT)
-    code = fleet.process.wait(60)
+        fleet.process.send_signal(signal.SIGINT)
+        code = fleet.process.wait(60)
 
-    assert code == 0, (fleet.home / "said").read_text()
-    assert len(processes) > 6
+    assert code == 0, (tmp_path / "said").read_text()
+    assert len(processes) > 5
     assert [process for process in processes if process.is_running()] == []
     assert not record.data.exists()
-    assert Record.read(fleet.home) is None
+    assert Record.read(tmp_path) is None
 
 
 def _tickets(fleet: Fleet, title: str) -> int:
