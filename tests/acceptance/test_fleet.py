@@ -207,7 +207,8 @@ def test_second_fleet_in_the_same_place_is_refused(fleet: Fleet) -> None:
     assert f"a fleet is running at {fleet.url}" in second.stderr
 
 
-def test_fleet_whose_parts_do_not_start_says_why_and_leaves_nothing(_programs: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_programs")
+def test_fleet_whose_parts_do_not_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "quarterdeck.yaml").write_text("colour: red\n")
@@ -221,8 +222,9 @@ def test_fleet_whose_parts_do_not_start_says_why_and_leaves_nothing(_programs: N
     assert Record.read(tmp_path) is None
 
 
+@pytest.mark.usefixtures("_programs")
 @pytest.mark.row("P1", part="clean stop")
-def test_stopped_fleet_leaves_no_process_and_no_data(_programs: None, tmp_path: Path) -> None:
+def test_stopped_fleet_leaves_no_process_and_no_data(tmp_path: Path) -> None:
     with running(tmp_path, replicas=1) as fleet:
         record = fleet.record
         parts = [part.identity.process() for part in record.parts if part.identity]
