@@ -193,6 +193,8 @@ class Relay:
                 self._bus.leave(channel)
 
     async def _watched_elsewhere(self, key: Key) -> bool:
+        if not self._bus.up:
+            return False
         until, answer = self._answers.get(key, (0.0, False))
         if self._clock() < until:
             return answer

@@ -59,6 +59,20 @@ class Typing(Scripted):
         return reply
 
 
+class Patient(Typing):
+    """One whose every reply takes until its last piece was read: no look at the journal can be quicker than that."""
+
+    def __init__(self, model: Scripted, frames: Sequence[bytes]) -> None:
+        super().__init__(*model.replies)
+        self._frames = frames
+
+    async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        reply = await super().complete(request, ctx, emit)
+        last = len(self.requests), len(reply.text.split(" ")) - 1
+        await until(lambda: emit is None or last in ((piece["turn"], piece["n"]) for piece in pieces_of(self._frames)))
+        return reply
+
+
 class Endless(Scripted):
     """A model that never answers."""
 
@@ -97,9 +111,11 @@ class Process:
             over = row is not None and row.status.ended and row.head == after
             yield Follow(self.journal, TENANT, run_id, reader, seen=after, over=over)
 
-    async def stream(self, run_id: str, after: int = 0, cut: int | None = None) -> list[bytes]:
-        """Frames of a run, as they go over the wire; at most `cut` of them, then the client is gone."""
-        frames: list[bytes] = []
+    async def stream(
+        self, run_id: str, after: int = 0, cut: int | None = None, into: list[bytes] | None = None
+    ) -> list[bytes]:
+        """Frames of a run, as they go over the wire, also put `into`; at most `cut` of them, then the client is gone."""
+        frames = [] if into is None else into
         gone = anyio.Event()
 
         async def receive() -> MutableMapping[str, Any]:
@@ -167,8 +183,7 @@ def a_scene(store: SqliteStore) -> Scene:
         tools=[look, book],
         store=store,
     )
-    scene.model = Typing(*scene.model.replies)
-    scene.loop.models = scene.model
+    scene.model = scene.loop.models = Typing(*scene.model.replies)
     return scene
 
 
@@ -197,6 +212,10 @@ def last_id(frames: Sequence[bytes]) -> int:
 
 def said(frame: bytes) -> Any:
     return json.loads(frame.partition(b"data: ")[2])
+
+
+def pieces_of(frames: Sequence[bytes]) -> list[Any]:
+    return [said(frame) for frame in frames if frame.startswith(b"event: delta\n")]
 
 
 def check_pieces(frames: Sequence[bytes], replies: dict[int, str]) -> dict[int, dict[int, str]]:
@@ -271,14 +290,14 @@ async def test_stream_cut_anywhere_goes_on_at_another_replica_byte_for_byte(
 async def test_pieces_reach_another_replica_whole_and_in_their_place(
     redis_url: str, store: SqliteStore, opened: Opened
 ) -> None:
-    # No looks between: a look that is quicker than the pieces makes them superfluous.
     worker, replica = await opened(redis_url), await opened(redis_url, relayed_s=60.0)
     scene = a_scene(store)
     replies = {turn: reply.text for turn, reply in enumerate(scene.model.replies, 1)}  # type: ignore[union-attr]
     frames: list[bytes] = []
+    scene.model = scene.loop.models = Patient(scene.model, frames)
 
     async def read() -> None:
-        frames.extend(await replica.stream(scene.run_id))
+        await replica.stream(scene.run_id, into=frames)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read)
@@ -287,9 +306,7 @@ async def test_pieces_reach_another_replica_whole_and_in_their_place(
         await go_through(scene, worker)
 
     pieces = check_pieces(frames, replies)
-    assert {turn: "".join(found.values()) for turn, found in pieces.items()} == {
-        turn: f"{text} " for turn, text in replies.items()
-    }
+    assert {turn: "".join(pieces[turn].values()) for turn in replies} == {turn: f"{text} " for turn, text in replies.items()}
 
 
 @pytest.mark.row("S3", part="without redis")
@@ -301,35 +318,34 @@ async def test_streams_go_on_while_redis_is_away_and_are_live_again_when_it_is_b
     frames: list[bytes] = []
 
     async def read() -> None:
-        frames.extend(await replica.stream(scene.run_id))
+        await replica.stream(scene.run_id, into=frames)
 
-    def turns_with_pieces() -> set[int]:
-        return {said(frame)["turn"] for frame in frames if frame.startswith(b"event: delta\n")}
+    async def watched() -> None:
+        while not await worker.stage.watched(TENANT, scene.run_id):
+            await anyio.sleep(0.01)
 
-    stops = {3: own_redis.stop, 6: own_redis.start}
-
-    class Moody(Typing):
+    class Moody(Patient):
         async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
             turn = len(self.requests) + 1
-            if stop := stops.pop(turn, None):
-                stop()
-                await until(lambda: worker.stage.up == replica.stage.up == (turn == 6))  # type: ignore[union-attr]
+            if turn == 3:
+                own_redis.stop()
+                await until(lambda: not worker.stage.up and not replica.stage.up)  # type: ignore[union-attr]
+                emit = None  # nobody can hear it any more
+            if turn == 6:
+                own_redis.start()
+                await watched()
             return await super().complete(request, ctx, emit)
 
-    scene.model = Moody(*scene.model.replies)
-    scene.loop.models = scene.model
+    scene.model = scene.loop.models = Moody(scene.model, frames)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read)
-        while not await worker.stage.watched(TENANT, scene.run_id):
-            await anyio.sleep(0.01)
+        await watched()
         await go_through(scene, worker)
 
     assert b"".join(with_id(frames)) == await written(scene)
     assert frames[-1] == DONE
-    assert turns_with_pieces() & {3, 4, 5} == set()
-    assert turns_with_pieces() & {1, 2}
-    assert turns_with_pieces() & {7, 8, 9}
+    assert {piece["turn"] for piece in pieces_of(frames)} == {1, 2, 7, 8, 9}
 
 
 @pytest.mark.row("S3", part="slow reader")
@@ -369,8 +385,7 @@ async def test_cancel_at_one_process_cuts_the_model_call_in_another(
     # With a Redis it has to be the message that arrives: looks are too rare.
     worker, replica = [await opened(url, relayed_s=60.0) for _ in range(2)]
     scene = Scene(store=store)
-    scene.model = model = Endless()
-    scene.loop.models = model
+    scene.model = scene.loop.models = model = Endless()
     await scene.begin()
 
     async with anyio.create_task_group() as tasks:

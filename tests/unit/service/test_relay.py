@@ -158,11 +158,12 @@ async def test_whether_somebody_watches_is_asked_once_in_a_while() -> None:
     worker = Process(line)
     relay = Relay(worker.hub, worker.bus, remembered_s=1.0, clock=lambda: now)
 
-    for _ in range(3):
+    async with served(worker):
+        for _ in range(3):
+            await relay.watched(HERE, RUN)
+        asked = worker.bus.asked
+        now = 1.0
         await relay.watched(HERE, RUN)
-    asked = worker.bus.asked
-    now = 1.0
-    await relay.watched(HERE, RUN)
 
     assert (asked, worker.bus.asked) == (1, 2)
 
