@@ -8,7 +8,7 @@ from typing import Any
 
 from quarterdeck.core.errors import Misconfigured
 
-__all__ = ["BREAKERS", "BUSES", "DISPATCHERS", "INDEXES", "PROVIDERS", "STATES", "STORES", "resolve"]
+__all__ = ["BREAKERS", "BUSES", "DISPATCHERS", "INDEXES", "PROVIDERS", "SCHEMAS", "STATES", "STORES", "resolve"]
 
 _POSTGRES = "quarterdeck.store.postgres_store:open_postgres"
 STORES: Mapping[str, str] = {
@@ -18,6 +18,12 @@ STORES: Mapping[str, str] = {
 }
 _PROCRASTINATE = "quarterdeck.workflow.dispatch_procrastinate:ProcrastinateDispatcher"
 DISPATCHERS: Mapping[str, str] = {"postgresql": _PROCRASTINATE, "postgres": _PROCRASTINATE}
+_POSTGRES_SCHEMA = "quarterdeck.store.postgres:migrate_postgres"
+SCHEMAS: Mapping[str, str] = {
+    "sqlite": "quarterdeck.store.sqlite_store:migrate_sqlite",
+    "postgresql": _POSTGRES_SCHEMA,
+    "postgres": _POSTGRES_SCHEMA,
+}
 INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
 _REDIS_STATES = "quarterdeck.store.keyvalue_redis:RedisKeyValue"
 STATES: Mapping[str, str] = {

@@ -11,14 +11,14 @@ from typing import Protocol
 
 from anyio import to_thread
 
-from quarterdeck.app.implementations import INDEXES, STATES, STORES, resolve
+from quarterdeck.app.implementations import INDEXES, SCHEMAS, STATES, STORES, resolve
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.settings import Configuration
 from quarterdeck.store.base import Journal, KeyValue, Records
 from quarterdeck.store.lock import FolderLock
 
-__all__ = ["Store", "database", "in_turn", "open_index", "opened_states", "opened_store", "shared"]
+__all__ = ["Store", "database", "in_turn", "migrated", "open_index", "opened_states", "opened_store", "shared"]
 
 _SERVING_WAIT_S = 0.8  # a request that cannot be stored is refused within a second
 _SERVING_ANSWER_S = 2.0
@@ -81,6 +81,20 @@ def database(configuration: Configuration) -> str:
 def shared(configuration: Configuration) -> bool:
     """True if several processes may work on the journal at once."""
     return _scheme(database(configuration)) != "sqlite"
+
+
+async def migrated(configuration: Configuration, target: int | None = None) -> None:
+    """Bring the journal's database up or down to a version of its schema, the newest by default.
+
+    Raises as `opened_store` does, and Misconfigured for a version there is not.
+    """
+    url = database(configuration)
+    migrate = resolve(SCHEMAS, _scheme(url), "store")
+    if shared(configuration):
+        await migrate(url, target)
+        return
+    with FolderLock(configuration.data):
+        await migrate(_path(url, configuration.folder), target)
 
 
 @contextlib.asynccontextmanager

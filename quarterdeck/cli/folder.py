@@ -109,16 +109,24 @@ def ingest(folder: Folder, data: Data = None, json: AsJson = False) -> None:
             console().print(f"  {plain(warned['file'])}: {plain(warned['warning'])}", style="yellow", markup=False)
 
 
-def migrate(folder: Folder, data: Data = None, json: AsJson = False) -> None:
-    """Bring the databases of a folder to this version."""
+def migrate(
+    folder: Folder,
+    data: Data = None,
+    to: Annotated[
+        int | None, typer.Option(min=0, help="Version of the journal's schema; a step down drops what that version lacks.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Bring the databases of a folder to this version, or the journal's schema to another one."""
     import anyio
 
     configuration = _load(folder, data=data)
-    anyio.run(_migrate, configuration)
+    anyio.run(_migrate, configuration, to)
+    status = "current" if to is None else f"version {to}"
     if json:
-        as_json({"data": str(configuration.data), "status": "current"})
+        as_json({"data": str(configuration.data), "status": status})
     else:
-        console().print(f"{configuration.data}: current", markup=False)
+        console().print(f"{configuration.data}: {status}", markup=False)
 
 
 def config(
@@ -206,10 +214,11 @@ async def _ingest(configuration: Configuration, progress: Any) -> Any:
         await index.close()
 
 
-async def _migrate(configuration: Configuration) -> None:
-    from quarterdeck.app.stores import open_index, opened_store
+async def _migrate(configuration: Configuration, to: int | None) -> None:
+    from quarterdeck.app.stores import migrated, open_index
 
-    async with opened_store(configuration, serving=False):
+    await migrated(configuration, to)
+    if to is None:
         await (await open_index(configuration)).close()
 
 

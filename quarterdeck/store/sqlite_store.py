@@ -6,13 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from anyio import to_thread
+
 from quarterdeck.store.instants import Clock, utc_now
 from quarterdeck.store.journal_sqlite import SqliteJournal
 from quarterdeck.store.keyvalue import SqliteKeyValue
+from quarterdeck.store.migrate import load, migrate
 from quarterdeck.store.records_sqlite import SqliteRecords
-from quarterdeck.store.sqlite import SqliteDatabase
+from quarterdeck.store.sqlite import SqliteDatabase, connect
 
-__all__ = ["DATABASE_NAME", "SqliteStore", "open_sqlite"]
+__all__ = ["DATABASE_NAME", "SqliteStore", "migrate_sqlite", "open_sqlite"]
 
 DATABASE_NAME = "quarterdeck.db"
 
@@ -29,6 +32,24 @@ class SqliteStore:
     async def close(self) -> None:
         """Finish what is queued and let go of the file. May be called again."""
         await self.database.close()
+
+
+async def migrate_sqlite(folder: str | os.PathLike[str], target: int | None = None) -> None:
+    """Bring the schema up or down to a version, the newest by default. What a version does not have goes with the step down.
+
+    Raises:
+        SchemaMismatch: It was written by a newer or another program.
+        StoreUnavailable: It cannot be opened.
+    """
+
+    def work() -> None:
+        connection = connect(Path(folder) / DATABASE_NAME)
+        try:
+            migrate(connection, load("sqlite"), target)
+        finally:
+            connection.close()
+
+    await to_thread.run_sync(work)
 
 
 def open_sqlite(folder: str | os.PathLike[str], *, clock: Clock = utc_now) -> SqliteStore:
