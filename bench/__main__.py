@@ -14,7 +14,7 @@ from bench.measure import Measure
 ROOT = Path(__file__).parents[1]
 MEASURES = (
     "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "retrieval", "simulator",
-    "model_client", "tokens",
+    "model_client", "tokens", "durable",
 )  # fmt: skip
 ON_REQUEST = ("fleet",)  # takes minutes and every processor
 TIME_LIMIT_S = 600

@@ -186,7 +186,7 @@ async def _latency(url: str) -> Measure:
         await serving
     await store.close()
     took.sort()
-    note = f"p99 {took[int(len(took) * 0.99)]:.1f} ms, wall time; creating the run is in it"
+    note = f"p99 {took[int(len(took) * 0.99)]:.1f} ms, wall time; creating the run is in it; Postgres without fsync"
     return absolute("Postgres, question stored to worker at it, p50", statistics.median(took), "ms", note=note)
 
 

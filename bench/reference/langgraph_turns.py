@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-_TEXT = "x" * 1000
+from bench.reference.turns import KILOBYTE
 
 
 def cost_ms(saver: BaseCheckpointSaver[Any], thread: str, length: int) -> float:
@@ -26,11 +26,11 @@ def cost_ms(saver: BaseCheckpointSaver[Any], thread: str, length: int) -> float:
 
     def model(state: MessagesState) -> dict[str, Any]:
         call = {"name": "read", "args": {"page": 1}, "id": f"c{len(state['messages'])}"}
-        return {"messages": [AIMessage(content=_TEXT, tool_calls=[call])]}
+        return {"messages": [AIMessage(content=KILOBYTE, tool_calls=[call])]}
 
     def tools(state: MessagesState) -> dict[str, Any]:
         last: Any = state["messages"][-1]
-        return {"messages": [ToolMessage(content=_TEXT, tool_call_id=last.tool_calls[0]["id"])]}
+        return {"messages": [ToolMessage(content=KILOBYTE, tool_call_id=last.tool_calls[0]["id"])]}
 
     def more(state: MessagesState) -> str:
         return "model" if len(state["messages"]) < 2 * length else END
