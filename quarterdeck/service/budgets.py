@@ -96,8 +96,8 @@ class Budgets:
     left, and what it may cost at most is held back until it has ended, so that of calls side by side only one can be the one
     that goes over. A call that may not fit beside those in flight waits for them. Without limits, spending is only counted,
     and written within `flush_s`; with limits it is durable before the reply goes on. Several processes count on the same
-    rows, and each learns of the others' spending when it writes its own: over all of them a limit is exact to one call of
-    each.
+    rows, and each looks at the others' spending again after `flush_s`: what they spent since then, and have in flight, it
+    does not know of, and a limit may be passed by that much.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class Budgets:
         """
         Args:
             departments: Groups that are counted, and may have a budget, beside those a limit names.
+            flush_s: Until what was booked is written, and until what other processes booked is read.
         """
         self._records = records
         self._tallies = Tallies(records)
@@ -216,7 +217,7 @@ class Budgets:
         found: list[Cost] = []
         for day in days:
             if name is not None:
-                await self._tallies.load(tenant, [Account(scope, name, day)])
+                await self._tallies.load(tenant, [Account(scope, name, day)], within_s=0.0)
                 by_name = {name: self._tallies.by_model(tenant, Account(scope, name, day))}
             else:
                 by_name = await self._of_all(tenant, scope, day)
@@ -308,7 +309,9 @@ class Budgets:
 
     async def _load(self, purses: Sequence[_Purse]) -> None:
         for purse in purses:
-            await self._tallies.load(purse.tenant, purse.accounts)
+            *past, present = purse.accounts
+            await self._tallies.load(purse.tenant, past)
+            await self._tallies.load(purse.tenant, [present], within_s=self._flush_s)
 
     async def _others_settled(self, ctx: Context) -> None:
         with anyio.move_on_after(ctx.remaining_s()):

@@ -1,16 +1,20 @@
 """What was consumed and saved, counted by whom and what for, by day and model, kept as records beside the journal.
 
 What is booked counts at once in this process and is written a moment later, many bookings in one transaction. Rows are
-versioned, so that several processes may count on the same ones: whoever finds a newer row adds to that.
+versioned, so that several processes may count on the same ones: whoever finds a newer row adds to that. A row says which
+batch of each process it has in it, so that one whose writing came to an uncertain end is not added again.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Literal
+from uuid import uuid4
 
 import anyio
 
@@ -26,6 +30,7 @@ KIND = "budget"
 Scope = Literal["run", "user", "group", "agent", "tool", "tenant", "saving"]
 
 _KEPT = 20_000  # accounts in memory; those with nothing left to write are read again when needed
+_PROCESSES = 64  # that a row remembers the last batch of
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _log = logging.getLogger(__name__)
 
@@ -112,10 +117,12 @@ class Account:
 
 @dataclass(slots=True)
 class _Cell:
-    known: bool = False  # whether `standing` was read; until then it is taken for empty
+    known_at: float = -inf  # when `standing` was read or written; until then it is taken for empty
     standing: dict[str, Tally] = field(default_factory=dict)  # by model, as it is stored
+    batches: dict[str, int] = field(default_factory=dict)  # the last of each process that is in `standing`
     version: int = 0
-    writing: dict[str, Tally] = field(default_factory=dict)  # handed to the store, not yet confirmed
+    batch: int = 0
+    writing: dict[str, Tally] = field(default_factory=dict)  # handed to the store as `batch`, not yet confirmed
     pending: dict[str, Tally] = field(default_factory=dict)
 
     @property
@@ -132,20 +139,31 @@ class _Cell:
 class Tallies:
     """Counters by tenant and account."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._records = records
+        self._clock = clock
+        self._process = uuid4().hex
         self._cells: OrderedDict[tuple[str, Account], _Cell] = OrderedDict()
         self._dirty: dict[str, set[Account]] = {}
+        self._batches = 0
+        self._unsettled: dict[str, dict[Account, _Cell]] = {}  # a tenant's batch that was begun
         self._lock = anyio.Lock()
 
-    async def load(self, tenant: str, accounts: Iterable[Account]) -> None:
-        """Have `accounts` in memory, so that `by_model` knows of them what other days and processes booked."""
+    async def load(self, tenant: str, accounts: Iterable[Account], *, within_s: float = inf) -> None:
+        """Have `accounts` in memory, so that `by_model` knows of them what other days and processes booked.
+
+        Args:
+            within_s: How old what is known may be. If the store does not answer, it may be older.
+
+        Raises:
+            StoreUnavailable: Nothing is known of an account.
+        """
         for account in accounts:
             cell = self._cell(tenant, account)
-            if not cell.known:
+            if self._is_older(cell, within_s):
                 async with self._lock:  # a flush between reading and taking over would be counted twice
-                    if not cell.known:
-                        await self._read(tenant, account, cell)
+                    if self._is_older(cell, within_s):
+                        await self._refresh(tenant, account, cell)
         self._forget()
 
     def by_model(self, tenant: str, account: Account) -> Mapping[str, Tally]:
@@ -164,32 +182,41 @@ class Tallies:
     async def flush(self) -> None:
         """Write what is booked. If the store does not answer it stays booked, and the next flush writes it."""
         async with self._lock:
-            for tenant in tuple(self._dirty):
+            for tenant in {**self._unsettled, **self._dirty}:
                 try:
                     await self._flush(tenant)
                 except StoreUnavailable as error:
                     _log.warning("what was spent could not be written and is kept for later: %s", error)
 
     async def _flush(self, tenant: str) -> None:
+        if tenant in self._unsettled:
+            await self._settle(tenant)
         accounts = self._dirty.pop(tenant, set())
         cells = {account: self._cells[tenant, account] for account in accounts}
+        self._batches += 1
         for cell in cells.values():
+            cell.batch = self._batches
             cell.writing, cell.pending = cell.pending, {}
-        written = False
-        try:
-            while not written:
-                written = await self._write(tenant, cells)
-        finally:
-            if not written:
-                self._put_back(tenant, cells)
+        self._unsettled[tenant] = cells
+        await self._settle(tenant)
 
-    async def _write(self, tenant: str, cells: Mapping[Account, _Cell]) -> bool:
-        """Write all at once; False if another process was faster with one: then they were read again."""
+    async def _settle(self, tenant: str) -> None:
+        """Write the batch that was begun. One that is given up half-way, or is not answered, is begun again as it was."""
+        batch = self._unsettled[tenant]
+        while cells := {account: cell for account, cell in batch.items() if cell.writing}:
+            await self._write(tenant, cells)
+        del self._unsettled[tenant]
+
+    async def _write(self, tenant: str, cells: Mapping[Account, _Cell]) -> None:
+        """Write all at once. If another process was faster with one, or this is written already, they are read again."""
         puts = []
         for account, cell in cells.items():
             sums = dict(cell.standing)
             _add(sums, cell.writing)
-            data = {"models": {model: to_json(tally) for model, tally in sums.items()}}
+            data = {
+                "models": {model: to_json(tally) for model, tally in sums.items()},
+                "batches": self._batches_with(cell),
+            }
             record = Record(kind=KIND, id=account.id, data=data, status=account.scope, owner=account.name, ref=account.day)
             puts.append(Put(record=record, expect=cell.version))
         try:
@@ -197,19 +224,18 @@ class Tallies:
         except Conflict:
             for account, cell in cells.items():
                 await self._read(tenant, account, cell)
-            return False
+            return
         for cell in cells.values():
             _add(cell.standing, cell.writing)
+            cell.batches = self._batches_with(cell)
             cell.writing = {}
             cell.version += 1
-            cell.known = True
-        return True
+            cell.known_at = self._clock()
 
-    def _put_back(self, tenant: str, cells: Mapping[Account, _Cell]) -> None:
-        for cell in cells.values():
-            _add(cell.pending, cell.writing)
-            cell.writing = {}
-        self._dirty.setdefault(tenant, set()).update(cells)
+    def _batches_with(self, cell: _Cell) -> dict[str, int]:
+        """The batches in `cell` once its own is, those of the processes that wrote last."""
+        others = [(process, batch) for process, batch in cell.batches.items() if process != self._process]
+        return dict([*others[1 - _PROCESSES :], (self._process, cell.batch)])
 
     def _cell(self, tenant: str, account: Account) -> _Cell:
         key = (tenant, account)
@@ -220,11 +246,27 @@ class Tallies:
             self._cells.move_to_end(key)
         return cell
 
+    def _is_older(self, cell: _Cell, within_s: float) -> bool:
+        return cell.known_at == -inf or self._clock() - cell.known_at > within_s
+
+    async def _refresh(self, tenant: str, account: Account, cell: _Cell) -> None:
+        try:
+            await self._read(tenant, account, cell)
+        except StoreUnavailable:
+            if cell.known_at == -inf:
+                raise
+            cell.known_at = self._clock()  # not everybody should wait for a store that is away
+
     async def _read(self, tenant: str, account: Account, cell: _Cell) -> None:
         record = await self._records.get(tenant, KIND, account.id)
-        cell.known = True
-        if record is not None:
-            cell.standing, cell.version = read_tallies(record), record.version
+        cell.known_at = self._clock()
+        if record is None:
+            cell.standing, cell.batches, cell.version = {}, {}, 0
+            return
+        cell.standing, cell.version = read_tallies(record), record.version
+        cell.batches = record.data.get("batches", {})
+        if cell.batches.get(self._process) == cell.batch:
+            cell.writing = {}
 
     def _forget(self) -> None:
         """Drop the accounts used longest ago. Those with something to write stay, or it would be lost."""
