@@ -107,6 +107,7 @@ class Desk:
             InvalidInput: The text is empty, or the agent unknown; ContextTooLarge: it can fit no model call.
             NotFound: There is no such session.
             Conflict: The session is closed, or the idempotency key was used for another question.
+            Forbidden: It was asked before, and its run holds what the principal may not read any more.
         """
         entries: list[Entry] = []
         async with self.asking(principal, question, deltas=False) as asked:
@@ -116,7 +117,8 @@ class Desk:
                         entries.append(signal)
                     elif isinstance(signal, Rested) and view_of(asked.run_id, entries).rests:
                         break
-        return view_of(asked.run_id, entries)
+        # Of a question that was asked before, nothing may have been read within the time.
+        return view_of(asked.run_id, entries) if entries else await self.view(principal, asked.run_id)
 
     @contextlib.asynccontextmanager
     async def asking(self, principal: Principal, question: Question, *, deltas: bool) -> AsyncIterator[Followed]:
@@ -134,9 +136,10 @@ class Desk:
                     begun = Entry(event=asked, seq=1, at=datetime.now(UTC))
                 else:
                     asked = await self._repeated(run_id, principal, question) or asked
-            follow = Follow(self._journal, principal.tenant, run_id, reader, first=begun)
-            if begun is None and (await self._runs.row(principal, run_id)).status in _RESTING:
+            # Who repeats a question may have lost rights since it was answered.
+            if begun is None and (await self._readable(principal, run_id)).status in _RESTING:
                 reader.offer(Rested())
+            follow = Follow(self._journal, principal.tenant, run_id, reader, first=begun)
             yield Followed(run_id=run_id, session_id=asked.session_id, signals=follow)
 
     @contextlib.asynccontextmanager
@@ -150,8 +153,7 @@ class Desk:
         """
         with self._hub.reader(principal.tenant, run_id, deltas=True) as reader:
             row = await self._runs.row(principal, run_id)
-            if not self._runs.may_read(principal, await self.view(principal, run_id)):
-                raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
+            await self._readable(principal, run_id)
             if after > row.head:
                 raise InvalidInput(f"run {run_id} has {row.head} events so far; {after} is not one of them")
             over = row.status.ended and after == row.head
@@ -195,6 +197,13 @@ class Desk:
         if found is None:
             raise NotFound(f"there is no document {doc_id}")
         return found
+
+    async def _readable(self, principal: Principal, run_id: str) -> RunView:
+        """A run the principal may read. Raises NotFound, and Forbidden when it holds what he may not."""
+        view = await self.view(principal, run_id)
+        if not self._runs.may_read(principal, view):
+            raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
+        return view
 
     async def _started(self, run_id: str, principal: Principal, question: Question) -> tuple[RunStarted, list[Beside]]:
         """The first event of a run, and what is written with it."""

@@ -106,13 +106,13 @@ class Sessions:
         return await self.get(principal, session_id)
 
     async def messages(self, principal: Principal, session_id: str, limit: int = 50) -> list[SessionMessage]:
-        """The questions and answers of its newest `limit` runs, oldest first."""
+        """The questions of its newest `limit` runs, oldest first, and those answers that the principal may still read."""
         found: list[SessionMessage] = []
         for exchange in await self._read(principal, session_id, limit):
             run, final = exchange.run, exchange.final
             meta: dict[str, Any] = {"run_id": run.run_id}
             found.append(_said(run, session_id, Role.USER, exchange.started.input.text, run.created_at, meta))
-            if final is not None:
+            if final is not None and final.label.readers.admits(principal.names):
                 meta = {**meta, "confidence": final.answer.confidence.value, "sources": list(final.answer.sources)}
                 found.append(_said(run, session_id, Role.ASSISTANT, final.answer.text, run.updated_at, meta))
         return found

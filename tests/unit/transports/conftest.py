@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 
 from quarterdeck.core.answers import Answer, Citation, Confidence, Passage
 from quarterdeck.core.errors import NotFound
-from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, RunStarted
+from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, Retrieved, RunStarted
 from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
@@ -30,6 +31,7 @@ from quarterdeck.service.streams import Hub
 from quarterdeck.store.base import Entry
 from quarterdeck.store.memory import MemoryStore
 from quarterdeck.store.snapshots import Snapshots
+from quarterdeck.store.sqlite_store import SqliteStore, open_sqlite
 from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
 from quarterdeck.workflow.approvals import Approvals
@@ -54,13 +56,18 @@ USERS = (
 
 
 class Echo:
-    """A worker: each run is answered with its own question and one source, while `open` is set."""
+    """A worker: each run is answered with its own question and one source, while `gate` is set.
 
-    def __init__(self, store: MemoryStore, hub: Hub) -> None:
+    Attributes:
+        label: Of what it finds and answers.
+    """
+
+    def __init__(self, store: MemoryStore | SqliteStore, hub: Hub) -> None:
         self.store = store
         self.hub = hub
         self.gate = anyio.Event()
         self.gate.set()
+        self.label = OPEN
 
     async def wake(self, tenant: str, run_id: str, *, priority: int = 0) -> None:
         self.tasks.start_soon(self.advance, tenant, run_id)
@@ -74,14 +81,15 @@ class Echo:
         assert isinstance(started, RunStarted)
         text = f"You asked: {started.input.text}"
         await self.hub.delta(tenant, run_id, Delta(kind="text", text=text))
-        message = Message(role=Role.ASSISTANT, parts=(Text(text=text, label=OPEN),))
+        found = Retrieved(turn=0, query=started.input.text, passages=(PASSAGE,), mode="keyword", label=self.label)
+        message = Message(role=Role.ASSISTANT, parts=(Text(text=text, label=self.label),))
         usage = Usage(prompt_tokens=7, completion_tokens=3, cost_usd=0.0)
         reply = ModelReply(turn=1, message=message, model="simulated", usage=usage)
         citation = Citation(passage=PASSAGE, sentence="A session lasts 12 hours.", support=1.0)
         answer = Answer(text=text, confidence=Confidence.HIGH, sources=(PASSAGE.id,), citations=(citation,))
-        final = FinalAnswer(answer=answer, stop_reason=StopReason.COMPLETED, label=OPEN)
+        final = FinalAnswer(answer=answer, stop_reason=StopReason.COMPLETED, label=self.label)
         appended = await self.store.journal.append(
-            claim, [Entry(event=reply), Entry(event=final)], folded=claim.head, status=RunStatus.DONE
+            claim, [Entry(event=found), Entry(event=reply), Entry(event=final)], folded=claim.head, status=RunStatus.DONE
         )
         await self.hub.stored(tenant, run_id, appended.entries)
         self.hub.rested(tenant, run_id)
@@ -103,7 +111,7 @@ class Served:
     """The application and the parts a test looks at."""
 
     app: FastAPI
-    store: MemoryStore
+    store: MemoryStore | SqliteStore
     worker: Echo
     broken: list[str] = field(default_factory=list)
 
@@ -186,8 +194,16 @@ async def exchange(app: Any, scope: dict[str, Any], content: bytes) -> Reply:
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    store, hub = MemoryStore(), Hub()
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MemoryStore | SqliteStore]:
+    """In memory, which never makes anybody wait, unless a test asks for one on disk."""
+    store = open_sqlite(tmp_path) if getattr(request, "param", "memory") == "sqlite" else MemoryStore()
+    yield store
+    await store.journal.close()
+
+
+@pytest.fixture
+async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
+    hub = Hub()
     worker = Echo(store, hub)
     specs = BlobSpecs(store.journal)
     broken: list[str] = []

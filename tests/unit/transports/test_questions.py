@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from .conftest import KEYS, Served
+from quarterdeck.core.labels import Readers
+
+from .conftest import KEYS, OPEN, Served
 
 
 @pytest.mark.row("S2", part="http")
@@ -219,3 +222,42 @@ async def test_many_at_once_with_one_key_are_one_run_and_equal_answers(served: S
     assert len({json.loads(body)["run_id"] for body in bodies}) == 1
     assert len({json.loads(body)["answer"] for body in bodies}) == 1
     assert len(await served.store.journal.runs("acme")) == 1
+
+
+@pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/agent/stream"])
+async def test_repeated_question_shows_nothing_its_asker_may_not_read_any_more(served: Served, path: str) -> None:
+    served.worker.label = replace(OPEN, readers=Readers.of("group:payroll"))
+    question, headers = {"query": "What does Omar earn?"}, {"idempotency-key": "k"}
+    first = await served.send("POST", path, question, headers=headers)
+
+    again = await served.send("POST", path, question, headers=headers)
+
+    assert first.status == 200
+    assert (again.status, again.code) == (403, "forbidden")
+    assert b"You asked" not in again.body
+
+
+async def test_session_shows_no_answer_its_asker_may_not_read_any_more(served: Served) -> None:
+    first = await served.send("POST", "/chat", {"message": "Hello?"})
+    session = first.json["session_id"]
+    served.worker.label = replace(OPEN, readers=Readers.of("group:payroll"))
+    await served.send("POST", "/chat", {"message": "What does Omar earn?", "session_id": session})
+
+    shown = await served.send("GET", f"/api/v1/session/{session}")
+
+    assert [message["content"] for message in shown.json["messages"]] == [
+        "Hello?",
+        "You asked: Hello?",
+        "What does Omar earn?",
+    ]
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_repeated_question_of_a_caller_who_does_not_wait_is_answered_with_how_it_stands(served: Served) -> None:
+    question, headers = {"query": "Hello?"}, {"idempotency-key": "k"}
+    first = await served.send("POST", "/api/v1/query", question, headers=headers)
+
+    again = await served.send("POST", "/api/v1/query", {**question, "options": {"timeout_s": 1e-9}}, headers=headers)
+
+    assert (again.status, again.json["id"]) == (200, first.json["id"])
+    assert again.json["answer"] == first.json["answer"] != ""
