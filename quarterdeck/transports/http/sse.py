@@ -10,7 +10,7 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from quarterdeck.core.events import Delta
+from quarterdeck.core.events import Delta, StateFolded
 from quarterdeck.service.desk import Followed
 from quarterdeck.service.streams import Rested, Signal
 from quarterdeck.store.base import Entry
@@ -35,6 +35,9 @@ def frame(event: str, data: bytes, seq: int | None = None) -> bytes:
 def full_frames(signal: Signal) -> Iterable[bytes]:
     """Stored events under their kind and seq, pieces of replies as ``delta``."""
     match signal:
+        case Entry(event=StateFolded(upto=upto), seq=seq):
+            # It repeats, at length, what was shown already. The id stays: who goes on from it misses nothing.
+            yield frame(StateFolded.kind, dump({"upto": upto}), seq)
         case Entry(event=event, seq=seq):
             kind, data = encode(event)
             yield frame(kind, data.encode(), seq)

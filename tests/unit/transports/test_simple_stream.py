@@ -10,7 +10,7 @@ import pytest
 
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.context import Principal
-from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, RunStarted
+from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, RunStarted, StateFolded
 from quarterdeck.core.labels import PUBLIC, Label
 from quarterdeck.core.messages import Message, Role, Text, ToolCall
 from quarterdeck.core.runs import StopReason
@@ -18,6 +18,7 @@ from quarterdeck.core.usage import Usage
 from quarterdeck.service.streams import Signal
 from quarterdeck.store.base import Entry
 from quarterdeck.transports.http.simple import SimpleFrames
+from quarterdeck.transports.http.sse import full_frames
 
 LABEL = Label(readers=PUBLIC)
 STARTED = RunStarted(
@@ -73,3 +74,11 @@ def test_what_was_said_before_a_call_is_no_part_of_the_answer() -> None:
     said = told(*pieces("One moment."), Entry(event=reply), answer="One moment. Done.")
 
     assert said == ["One moment.", "One moment. Done."]
+
+
+def test_a_folded_state_is_told_of_by_its_place_and_not_shown() -> None:
+    folded = StateFolded(upto=401, state={"messages": [{"text": "all that was said"}]})
+
+    (shown,) = full_frames(Entry(event=folded, seq=403, at=datetime.now(UTC)))
+
+    assert shown == b'id: 403\nevent: state_folded\ndata: {"upto":401}\n\n'
