@@ -107,8 +107,9 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case ResumeRequested():
             return {"paused": False}
         case RetryRequested():
-            # It has waited for a person: by now the caller's deadline is over, and would end it at once.
-            return {"ended": None, "status": RunStatus.RUNNING, "waited": True}
+            # It has waited for a person: by now the caller's deadline is over, and would end it at once. What was asked of
+            # it before it failed is over too: whoever has it tried again wants it to go on.
+            return {"ended": None, "status": RunStatus.RUNNING, "waited": True, "cancel": None, "paused": False}
         case FinalAnswer():
             return {"ended": event, "status": RunStatus.DONE}
         case RunFailed():

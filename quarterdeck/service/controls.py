@@ -83,8 +83,9 @@ class Controls:
         Raises NotFound, and Conflict when it has ended.
         """
         row = await self._open(principal, run_id)
-        event = CancelRequested(by=principal.user, reason=_reason(reason))
-        await self._post(principal, row, event, event.key)
+        if (await self._state(row)).cancel is None:
+            event = CancelRequested(by=principal.user, reason=_reason(reason))
+            await self._post(principal, row, event, f"cancel:{row.head}")
         self._interrupt(principal.tenant, run_id)
         return await self._woken(principal, run_id)
 

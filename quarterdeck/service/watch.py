@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from quarterdeck.core.errors import QuarterdeckError
-from quarterdeck.core.events import CancelRequested
+from quarterdeck.core.events import CancelRequested, RetryRequested
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.relay import Relay
 from quarterdeck.service.streams import Advanced, Hub, Key
@@ -84,7 +84,11 @@ class Watch:
         asked = False
         head = advanced.head
         async for entry in self._journal.read(*key, head):
-            asked = asked or isinstance(entry.event, CancelRequested)
+            match entry.event:
+                case CancelRequested():
+                    asked = True
+                case RetryRequested():
+                    asked = False
             head = entry.seq
         advanced.head = max(advanced.head, head)
         if asked:

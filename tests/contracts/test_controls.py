@@ -428,3 +428,40 @@ async def test_no_fork_is_made_where_a_call_is_open(store: Store, clock: Clock) 
             await forked(stage, at=at)
 
     assert len(await store.journal.runs(ANNA.tenant)) == 1
+
+
+@pytest.mark.parametrize("command", ["pause", "cancel"])
+@pytest.mark.row("L2", part="retry")
+async def test_a_retry_goes_on_whatever_was_asked_of_the_run_before_it_failed(
+    store: Store, clock: Clock, command: str
+) -> None:
+    stage = Stage(says("Here."), store=store, clock=clock)
+    await stage.begin()
+    for _ in range(3):
+        await store.journal.claim(ANNA.tenant, stage.run_id)
+    await getattr(stage.controls, command)(ANNA, stage.run_id)
+    failed = await stage.go_on()
+
+    await stage.controls.retry(ANNA, stage.run_id)
+    state = await stage.go_on()
+
+    assert failed.stop_reason is StopReason.FAILED
+    assert (state.stop_reason, await stage.status()) == (StopReason.COMPLETED, RunStatus.DONE)
+
+
+@pytest.mark.row("L2", part="retry")
+async def test_a_run_that_was_cancelled_in_vain_before_a_retry_can_be_cancelled_after_it(store: Store, clock: Clock) -> None:
+    stage = Stage(says("Here."), store=store, clock=clock)
+    await stage.begin()
+    for _ in range(3):
+        await store.journal.claim(ANNA.tenant, stage.run_id)
+    await stage.controls.cancel(ANNA, stage.run_id)
+    await stage.go_on()
+    await stage.controls.retry(ANNA, stage.run_id)
+
+    await stage.controls.cancel(ANNA, stage.run_id, "after all")
+    await stage.controls.cancel(ANNA, stage.run_id, "twice is once")
+    state = await stage.go_on()
+
+    assert state.stop_reason is StopReason.CANCELLED
+    assert [row[2] for row in await stage.commands()] == ["cancel", "retry", "cancel"]

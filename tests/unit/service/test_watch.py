@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from quarterdeck.core.errors import StoreUnavailable
-from quarterdeck.core.events import CancelRequested, PauseRequested
+from quarterdeck.core.events import CancelRequested, PauseRequested, RetryRequested, RunFailed
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.streams import Hub, Moved, Rested
 from quarterdeck.service.watch import Watch
@@ -145,6 +145,19 @@ async def test_what_the_worker_itself_appended_is_not_read_again(stage: Stage) -
         await stage.look()
 
     assert stage.journal.reads == [0]
+
+
+async def test_what_was_asked_before_a_retry_interrupts_nothing_after_it(stage: Stage) -> None:
+    claim = await stage.begin()
+    await stage.post(CancelRequested(by="anna"))
+    failed = Entry(event=RunFailed(code="poison", error="it stopped its worker"))
+    await stage.journal.append(claim, [failed], folded=1, status=RunStatus.FAILED)
+    await stage.post(RetryRequested(by="anna"))
+
+    with stage.hub.advancing(*KEY):
+        await stage.look()
+
+    assert stage.interrupted == []
 
 
 async def test_only_runs_that_are_advanced_here_are_interrupted(stage: Stage) -> None:
