@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -77,7 +78,12 @@ class Mask:
             spans = _merged((*spans, *alone))
         if not spans:
             return list(pieces)
-        return [_without(piece, start, end, spans) for piece, (start, end) in zip(pieces, pairwise(borders), strict=True)]
+        ends = [last for _, last in spans]
+        kept = []
+        for piece, (start, end) in zip(pieces, pairwise(borders), strict=True):
+            reaching = spans[bisect_right(ends, start) : bisect_left(spans, (end, 0))]
+            kept.append(_without(piece, start, end, reaching))
+        return kept
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         if self._known is not None:
@@ -97,12 +103,10 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _without(piece: str, start: int, end: int, spans: Sequence[tuple[int, int]]) -> str:
-    """`piece`, which stands from `start` to `end` of the whole text, without the parts in `spans`."""
+    """`piece`, which stands from `start` to `end` of the whole text, without the parts in `spans`, which reach into it."""
     kept = []
     at = start
     for first, last in spans:
-        if last <= at or first >= end:
-            continue
         kept.append(piece[at - start : max(first, at) - start])
         if first >= at:
             kept.append(MASK)

@@ -143,3 +143,13 @@ def test_a_text_made_to_be_slow_is_not(part: str) -> None:
     Mask().text(text)
 
     assert time.process_time() - started < 2.0
+
+
+def test_many_credentials_in_many_pieces_are_not_slow() -> None:
+    secret = "sk-" + "a1" * 10
+    started = time.process_time()
+
+    clean = Mask().pieces([*f"{secret} " * 4000])
+
+    assert "".join(clean) == f"{MASK} " * 4000
+    assert time.process_time() - started < 2.0
