@@ -53,10 +53,14 @@ def check_number(body: Mapping[str, Any], name: str, low: float, high: float, *,
     typed(value, kind, name)
     what = "integer" if kind is int else "decimal"
     if value < low:
-        message = f"Invalid '{name}': {what} below minimum value. Expected a value >= {low:g}, but got {value:g} instead."
+        message = (
+            f"Invalid '{name}': {what} below minimum value. Expected a value >= {low:.15g}, but got {value:.15g} instead."
+        )
         raise Refusal(400, message, param=name, code=f"{what}_below_min_value")
     if value > high:
-        message = f"Invalid '{name}': {what} above maximum value. Expected a value <= {high:g}, but got {value:g} instead."
+        message = (
+            f"Invalid '{name}': {what} above maximum value. Expected a value <= {high:.15g}, but got {value:.15g} instead."
+        )
         raise Refusal(400, message, param=name, code=f"{what}_above_max_value")
 
 

@@ -67,8 +67,10 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
             raise InvalidInput(f"no such fault: {self.kind!r}; there are {', '.join(get_args(FaultKind))}")
-        if self.size < 1 or not 0 <= self.chance <= 1 or not 0 <= self.delay_s < inf:
-            raise InvalidInput(f"no such fault: {self}; size is at least 1, chance within 0 and 1, delay_s at least 0")
+        if self.size < 1 or not 0 <= self.chance <= 1:
+            raise InvalidInput(f"no such fault: {self}; size is at least 1, chance within 0 and 1")
+        if not 0 <= self.delay_s < inf or not 0 <= (self.retry_after_s or 0) < inf:
+            raise InvalidInput(f"no such fault: {self}; delay_s and retry_after_s are at least 0")
         if (self.after_chunk or 0) < 0 or not 200 <= (self.status or 200) < 600:
             raise InvalidInput(f"no such fault: {self}; after_chunk is at least 0, status within 200 and 599")
 

@@ -197,7 +197,18 @@ async def test_header_breaks_one_request_only() -> None:
     assert (broken.status, broken.headers["retry-after"], fine.status) == (503, "1", 200)
 
 
-@pytest.mark.parametrize("text", ["", "explode", "cut after_chunk=many", "cut when=now", "fragments size=0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "explode",
+        "cut after_chunk=many",
+        "cut when=now",
+        "fragments size=0",
+        "429 retry_after_s=nan",
+        "503 retry_after_s=-1",
+    ],
+)
 async def test_fault_nobody_knows_is_refused_loudly(text: str) -> None:
     with pytest.raises(InvalidInput):
         parse_fault(text)

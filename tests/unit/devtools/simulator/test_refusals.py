@@ -64,6 +64,13 @@ CHAT: list[tuple[str, Any, str | None, str | None, str]] = [
     ("temperature", chat(temperature=3), "temperature", "decimal_above_max_value", "<= 2"),
     ("temperature a text", chat(temperature="hot"), "temperature", "invalid_type", "decimal number"),
     ("max_tokens", chat(max_tokens=0), "max_tokens", "integer_below_min_value", ">= 1"),
+    (
+        "max_tokens told whole",
+        chat(max_tokens=-1234567),
+        "max_tokens",
+        "integer_below_min_value",
+        "but got -1234567 instead",
+    ),
     ("unknown parameter", chat(colour="red"), "colour", "unknown_parameter", "'colour'"),
     ("tool_choice without tools", chat(tool_choice="auto"), "tool_choice", None, "only allowed when 'tools'"),
     ("unknown tool_choice", chat(tools=[CHAT_TOOL], tool_choice="never"), "tool_choice", "invalid_value", "'never'"),
