@@ -2,7 +2,8 @@
 the same time.
 
 Each operation has a row, found by a hash of tool and key values. It is claimed in the transaction of the start and settled
-in that of the result, so it never says anything else than the journals do.
+in that of the result, so it never says anything else than the journals do. It outlives its run, which retention may delete
+long before somebody asks for the same again.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from quarterdeck.store.base import Put, Record, Records
 from quarterdeck.store.codec import from_json, to_json
 from quarterdeck.tools.executor import RESERVE_S
 
-__all__ = ["Begin", "Busy", "Known", "Operations", "Standing", "Unsure", "operation_id"]
+__all__ = ["KIND", "SETTLED", "Begin", "Busy", "Known", "Operations", "Standing", "Unsure", "operation_id"]
 
 KIND = "effect"
 RUNNING, DONE, FREE = "running", "done", "free"
+SETTLED = (DONE, FREE)
+"""What may be forgotten in time. Nobody knows whether one that still runs happened: forgotten, it would be done again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +156,6 @@ class Operations:
             },
             status=RUNNING,
             owner=self._context.principal.user,
-            ref=self._context.run_id,
         )
         self._claimed[call.id] = put = Put(record=row, expect=record.version if record else 0)
         return Begin(id=operation, row=put)
@@ -205,7 +207,7 @@ def _settled(row: Record, version: int, result: ToolResult) -> Put:
     data = {name: value for name, value in row.data.items() if name != "until"}
     if happened:
         data["result"] = to_json(replace(result, duration_ms=0.0, attempt=1))
-    record = Record(kind=KIND, id=row.id, data=data, status=DONE if happened else FREE, owner=row.owner, ref=row.ref)
+    record = Record(kind=KIND, id=row.id, data=data, status=DONE if happened else FREE, owner=row.owner)
     return Put(record=record, expect=version)
 
 

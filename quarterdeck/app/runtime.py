@@ -211,9 +211,14 @@ def open_budgets(settings: Settings, records: Records) -> Budgets:
 
 def _beside(configuration: Configuration, store: Store, watch: Watch, *, advances: bool) -> list[Task]:
     """What goes on beside the advancing of runs."""
-    keep_days = configuration.settings.store.keep_days
-    retention = [Retention(store.journal, keep_days).serve] if advances and keep_days is not None else []
-    return [*retention, watch.serve] if shared(configuration) else retention
+    keeping = configuration.settings.store
+    tasks: list[Task] = [watch.serve] if shared(configuration) else []
+    if advances and keeping.keep_days is not None:
+        retention = Retention(
+            store.journal, store.records, keep_days=keeping.keep_days, operations_days=keeping.keep_operations_days
+        )
+        tasks.append(retention.serve)
+    return tasks
 
 
 def _checks(

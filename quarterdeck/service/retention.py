@@ -1,4 +1,7 @@
-"""Deleting what is old, by policy: ended runs with all they hold. Proof of what was done stays in the audit log."""
+"""Deleting what is old, by policy: ended runs with all they hold, and later the business operations they did.
+
+Proof of what was done stays in the audit log.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
+from quarterdeck.agent.operations import KIND, SETTLED
 from quarterdeck.core.errors import StoreUnavailable
-from quarterdeck.store.base import Journal
+from quarterdeck.store.base import Journal, Records
 
 __all__ = ["Retention"]
 
@@ -19,24 +23,34 @@ log = logging.getLogger(__name__)
 
 
 class Retention:
-    """Deletes ended runs that nobody touched for `keep_days`. Several processes may do so at once."""
+    """Deletes ended runs that nobody touched for `keep_days`. Several processes may do so at once.
+
+    Args:
+        operations_days: How long a finished business operation is known, and so not done again.
+    """
 
     def __init__(
         self,
         journal: Journal,
-        keep_days: float,
+        records: Records,
         *,
+        keep_days: float,
+        operations_days: float,
         pause_s: float = _PAUSE_S,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._journal = journal
+        self._records = records
+        self._operations = timedelta(days=operations_days)
         self._keep = timedelta(days=keep_days)
         self._pause_s = pause_s
         self._now = now
 
     async def once(self) -> int:
         """Delete what is due now; returns the number of runs. Raises StoreUnavailable."""
-        return await self._journal.purge(self._now() - self._keep)
+        count = await self._journal.purge(self._now() - self._keep)
+        await self._records.forget(KIND, SETTLED, self._now() - self._operations)
+        return count
 
     async def serve(self) -> None:
         """Delete once an hour until cancelled. A store that does not answer is asked again next time."""

@@ -283,6 +283,11 @@ class StoreSettings(_Section):
     keep_days: float | None = Field(
         None, gt=0, description="Days after which ended runs are deleted with all they hold, but not from the audit log."
     )
+    keep_operations_days: float = Field(
+        400.0,
+        gt=0,
+        description="Days a finished business operation is known, so that no run does it again. Only with keep_days.",
+    )
 
 
 class Collection(_Section):

@@ -270,6 +270,13 @@ class Records(Protocol):
         """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
         ...
 
+    async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:
+        """Delete records of a kind, of every tenant, with one of these statuses and last written before an instant.
+
+        Returns how many.
+        """
+        ...
+
     async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
         """Audit rows in order: seq, at, the fields of `Audit`, prev and hash."""
         ...

@@ -87,6 +87,17 @@ class MemoryRecords:
         self.check(tenant, rows)
         self.apply(tenant, rows, self._clock())
 
+    async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:
+        """Delete records of a kind, of every tenant, last written before an instant; see `Records.forget`."""
+        old = [
+            key
+            for key, (record, _) in self._rows.items()
+            if record.kind == kind and record.status in statuses and record.updated_at and record.updated_at < before
+        ]
+        for key in old:
+            del self._rows[key]
+        return len(old)
+
     async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
         """Audit rows in order: tenant, seq, at, the fields of `Audit`, prev and hash."""
         return list(islice((row for row in self._audit.get(tenant, ()) if row["seq"] > after), limit))
@@ -118,7 +129,7 @@ class MemoryRecords:
             else:
                 self._put(tenant, row.record, now)
 
-    def forget(self, runs: Set[tuple[str, str]]) -> None:
+    def forget_runs(self, runs: Set[tuple[str, str]]) -> None:
         """Drop the records that belong to these runs."""
         self._rows = {key: row for key, row in self._rows.items() if (key[0], row[0].ref) not in runs}
 
@@ -371,7 +382,7 @@ class MemoryJournal:
         gone = [key for key, run in self._runs.items() if run.status in ENDED and run.updated_at < before]
         for key in gone:
             del self._runs[key]
-        self._records.forget(set(gone))
+        self._records.forget_runs(set(gone))
         self._ended = deque(key for key in self._ended if key in self._runs)
         used = {(tenant, run.started.config_hash) for (tenant, _), run in self._runs.items()}
         stale = min(before, self._clock() - BLOB_GRACE)

@@ -12,7 +12,7 @@ from quarterdeck.store.audit import GENESIS, audit_row
 from quarterdeck.store.base import Audit, Beside, Put, Record
 from quarterdeck.store.codec import clean_text, json_text
 from quarterdeck.store.instants import Clock
-from quarterdeck.store.postgres import PostgresConnection, PostgresDatabase, together
+from quarterdeck.store.postgres import PATIENCE, PostgresConnection, PostgresDatabase, together
 
 __all__ = ["PostgresRecords", "Prepared", "prepare", "send_rows"]
 
@@ -45,6 +45,10 @@ _FILTERS = {
 }
 _EMPTY = {"status": " AND status = ''", "owner": " AND owner = ''", "ref": " AND ref = ''"}
 _NEWEST = " ORDER BY created_at DESC, id DESC LIMIT %(limit)s"
+
+_STALE = "kind = %(kind)s AND status = ANY(%(statuses)s::text[]) AND updated_at < %(before)s"
+_STALE_TENANTS = f"SELECT DISTINCT tenant FROM records WHERE {_STALE}"  # noqa: S608
+_FORGET = f"DELETE FROM records WHERE tenant = %(tenant)s AND {_STALE}"  # noqa: S608
 
 # The instant is taken once the lock is held, so that the rows of a tenant do not go back in time.
 _LOCK_HEAD = """SELECT seq, hash, coalesce(%(now)s::timestamptz, clock_timestamp())
@@ -210,6 +214,25 @@ class PostgresRecords:
                 await settle()
 
         await self._database.run(tenant, unit)
+
+    async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:
+        """Delete records of a kind, of every tenant, last written before an instant; see `Records.forget`.
+
+        Whose there are is looked for across tenants; they are deleted tenant by tenant.
+        """
+        values = {"kind": kind, "statuses": list(statuses), "before": before}
+
+        async def stale(connection: PostgresConnection) -> Any:
+            return await (await connection.execute(_STALE_TENANTS, values, binary=True)).fetchall()
+
+        count = 0
+        for (tenant,) in await self._database.run_across(stale):
+
+            async def unit(connection: PostgresConnection, tenant: str = tenant) -> int:
+                return (await connection.execute(_FORGET, {"tenant": tenant, **values}, binary=True)).rowcount
+
+            count += await self._database.run(tenant, unit, patience=PATIENCE)
+        return count
 
     async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
         """Audit rows in order: tenant, seq, at, the fields of `Audit`, prev and hash."""

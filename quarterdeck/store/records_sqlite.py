@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from quarterdeck.core.errors import Conflict
@@ -35,6 +37,12 @@ _BY_OWNER = _OF_KIND + " AND owner = :owner AND owner <> ''" + _REST
 _BY_STATUS = _OF_KIND + " AND status = :status AND status <> ''" + _REST
 _BY_KIND = _OF_KIND + _REST
 
+_OLD = """SELECT no FROM records
+WHERE no > :after AND kind = :kind AND status IN (SELECT value FROM json_each(:statuses)) AND updated_at < :before
+ORDER BY no LIMIT :limit"""
+# Asked again in the transaction that deletes: somebody may have written it since.
+_FORGET = "DELETE FROM records WHERE no IN (SELECT value FROM json_each(?)) AND updated_at < ?"
+
 _HEAD = "SELECT seq, hash FROM audit_heads WHERE tenant = ?"
 _SET_HEAD = """INSERT INTO audit_heads (tenant, seq, hash) VALUES (?, ?, ?)
 ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq, hash = excluded.hash"""
@@ -42,6 +50,8 @@ _AUDIT = """INSERT INTO audit (tenant, seq, at, actor, subject, action, object, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _AUDIT_ROWS = """SELECT seq, at, actor, subject, action, object, decision, args_hash, prev, hash
 FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"""
+
+_SLICE = 100  # rows forgotten at once: others wait to write meanwhile
 
 Prepared = tuple[Put, str] | Audit  # a row with its JSON made
 
@@ -155,6 +165,15 @@ class SqliteRecords:
         prepared, clock = prepare(rows), self._clock
         await self._database.write(lambda c: write_rows(c, tenant, prepared, to_micros(clock())))
 
+    async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:
+        """Delete records of a kind, of every tenant, last written before an instant; see `Records.forget`."""
+        instant, count = to_micros(before), 0
+        wanted = {"after": 0, "kind": kind, "statuses": json.dumps(list(statuses)), "before": instant, "limit": _SLICE}
+        while rows := await self._database.read(partial(_numbers, wanted)):
+            count += await self._database.write(partial(_forget, rows, instant))
+            wanted["after"] = rows[-1]
+        return count
+
     async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
         """Audit rows in order: tenant, seq, at, the fields of `Audit`, prev and hash."""
         rows = await self._database.read(lambda c: c.execute(_AUDIT_ROWS, (tenant, after, limit)).fetchall())
@@ -164,6 +183,14 @@ class SqliteRecords:
         """Seq and hash of the tenant's last audit row, kept apart from the rows so that a cut-off end shows."""
         row = await self._database.read(lambda c: c.execute(_HEAD, (tenant,)).fetchone())
         return None if row is None else (row[0], row[1].hex())
+
+
+def _numbers(values: Mapping[str, Any], connection: sqlite3.Connection) -> list[int]:
+    return [no for (no,) in connection.execute(_OLD, values)]
+
+
+def _forget(numbers: Sequence[int], before: int, connection: sqlite3.Connection) -> int:
+    return connection.execute(_FORGET, (json.dumps(numbers), before)).rowcount
 
 
 def _record(row: tuple[Any, ...]) -> Record:

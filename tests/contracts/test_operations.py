@@ -15,6 +15,7 @@ from quarterdeck.core.events import CancelRequested, ToolReturned, ToolStarted
 from quarterdeck.core.messages import ResultStatus, ToolResult
 from quarterdeck.core.runs import StopReason
 from quarterdeck.core.tools import ToolContext
+from quarterdeck.service.retention import Retention
 from quarterdeck.tools.decorator import tool
 from tests.contracts.stores import Clock, Store
 from tests.unit.agent.scene import LEE, DiesBeforeResults, Killed, Scene, calls, says
@@ -329,3 +330,41 @@ async def test_a_run_that_waits_for_anothers_result_can_be_cancelled(store: Stor
 
     assert (await waiting.state()).stop_reason is StopReason.CANCELLED
     assert len(world.asked) == 1
+
+
+@pytest.mark.row("R7", part="business key")
+async def test_an_operation_outlives_its_run_and_is_forgotten_in_time(store: Store, clock: Clock) -> None:
+    world = World()
+    ship = world.shipping(idempotent=False)
+    retention = Retention(store.journal, store.records, keep_days=30, operations_days=400, now=clock)
+    first, second, third = (asking(store, clock, ship) for _ in range(3))
+    await first.ask()
+    clock.pass_by(days=31)
+    deleted = await retention.once()
+
+    await second.ask()
+    after_a_month = list(world.shipped)
+    clock.pass_by(days=400)
+    await retention.once()
+    await third.ask()
+
+    assert deleted == 1
+    assert (after_a_month, world.shipped) == (["7"], ["7", "7"])
+
+
+@pytest.mark.row("R7", part="business key")
+async def test_an_operation_nobody_saw_the_end_of_is_not_forgotten(store: Store, clock: Clock) -> None:
+    world = World()
+    ship = world.shipping(idempotent=False)
+    retention = Retention(store.journal, store.records, keep_days=30, operations_days=400, now=clock)
+    first, second = (asking(store, clock, ship) for _ in range(2))
+    await dies_after_the_effect(first)
+    first.staff.gone.add("anna")
+    await first.go_on()
+    clock.pass_by(days=500)
+    deleted = await retention.once()
+
+    state = await second.ask()
+
+    assert (deleted, world.shipped) == (1, ["7"])
+    assert state.stop_reason is StopReason.IN_DOUBT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -217,3 +218,20 @@ async def test_any_tampering_with_the_chain_is_found_at_its_row(store: Store) ->
     assert verify([], head=head) == 1
     assert verify(rows, head=(4, rows[3]["hash"])) == 5
     assert verify(rows, head=(5, rows[3]["hash"])) == 5
+
+
+@pytest.mark.row("L2", part="retention")
+async def test_only_old_records_of_a_kind_and_status_are_forgotten_in_every_tenant(store: Store, clock: Clock) -> None:
+    rows = [Put(record=record(f"old{n}", status="done")) for n in range(150)]
+    await store.records.write("acme", [*rows, Put(record=record("open", status="open"))])
+    await store.records.write("globex", [Put(record=record("old", status="free", ref="r1"))])
+    await store.records.write("globex", [Put(record=Record(kind="session", id="s", data={}, status="done"))])
+    clock.pass_by(days=10)
+    await store.records.write("acme", [Put(record=record("old0", status="done")), Put(record=record("new", status="done"))])
+
+    forgotten = await store.records.forget("approval", ("done", "free"), clock.now - timedelta(days=9))
+
+    assert forgotten == 150
+    assert {row.id for row in await store.records.find("acme", "approval")} == {"open", "old0", "new"}
+    assert await store.records.find("globex", "approval") == []
+    assert [row.id for row in await store.records.find("globex", "session")] == ["s"]

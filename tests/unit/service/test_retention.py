@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import anyio
 import pytest
 
@@ -21,7 +19,8 @@ END = Entry(event=RunCancelled(by="anna"))
 @pytest.mark.row("L2", part="retention")
 async def test_what_ended_long_ago_is_deleted_and_what_is_open_or_recent_stays() -> None:
     clock = Clock()
-    journal = MemoryStore(clock=clock).journal
+    store = MemoryStore(clock=clock)
+    journal = store.journal
     for run_id in ("old", "open"):
         claim = await begin(journal, run_id)
         if run_id == "old":
@@ -30,7 +29,7 @@ async def test_what_ended_long_ago_is_deleted_and_what_is_open_or_recent_stays()
     claim = await begin(journal, "recent")
     await journal.append(claim, [END], folded=1, status=RunStatus.CANCELLED)
 
-    deleted = await Retention(journal, 30, now=clock).once()
+    deleted = await Retention(journal, store.records, keep_days=30, operations_days=400, now=clock).once()
 
     left = {row.run_id for row in await journal.runs("acme")}
     assert deleted == 1
@@ -48,9 +47,16 @@ async def test_a_store_that_does_not_answer_is_asked_again_later() -> None:
             raise KeyError  # ends the loop of this test
 
     away = Away()
+    retention = Retention(
+        away,  # type: ignore[arg-type]
+        MemoryStore().records,
+        keep_days=1,
+        operations_days=400,
+        pause_s=0.0,
+    )
 
     with pytest.raises(KeyError):
         with anyio.fail_after(5):
-            await Retention(away, 1, pause_s=timedelta(0).total_seconds()).serve()  # type: ignore[arg-type]
+            await retention.serve()
 
     assert away.asked == 2
