@@ -68,6 +68,8 @@ class CompletionCache:
     def put(self, key: str, completion: Completion) -> None:
         self._forget(key)
         kept = _Kept(completion, self._clock() + self._ttl_s, len(encode(to_json(completion))))
+        if kept.size > self._max_bytes:
+            return
         self._kept[key] = kept
         self._size += kept.size
         while len(self._kept) > self._max_entries or self._size > self._max_bytes:

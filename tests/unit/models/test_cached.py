@@ -196,4 +196,5 @@ async def test_answers_make_room_by_their_size_and_one_that_is_too_large_is_not_
         await Cached(Counts(text="z" * 4000), cache).complete(asked("huge"), by("ann"))
 
     assert long.calls == 4  # a, b, c, and a again: three are more than there is room for
-    assert cache.hits == 1
+    assert short.calls == 1  # what is too large pushes nothing out
+    assert cache.hits == 2
