@@ -11,6 +11,8 @@ from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.labels import PUBLIC, Label
 from quarterdeck.core.messages import Message, Role, Text, ToolCall
 from quarterdeck.devtools.simulator.base import Ask, Call, Reply, Turn
+from quarterdeck.devtools.simulator.generate import generate
+from quarterdeck.devtools.simulator.validity import problem
 from quarterdeck.models.base import ModelRequest
 from quarterdeck.models.simulated import SimulatedModel
 
@@ -23,7 +25,10 @@ _KEPT = 1_024
 
 
 class Extractive:
-    """Answers like `SimulatedModel`. Its answers depend on the question alone, so they are kept for when it comes again."""
+    """Answers like `SimulatedModel`. Its answers depend on the question alone, so they are kept for when it comes again.
+
+    A provider enforces more of a schema than can be extracted for, patterns for one: there a value is made up by the dice.
+    """
 
     def __init__(self) -> None:
         self._model = SimulatedModel()
@@ -36,6 +41,8 @@ class Extractive:
             return known
         context = Context(principal=_ASKER, run_id="simulator", deadline=time.monotonic() + _PATIENCE_S)
         completion = await self._model.complete(_request(ask), context)
+        if ask.schema is not None and not completion.tool_calls and problem(ask.schema, orjson.loads(completion.text)):
+            return Reply(text=orjson.dumps(generate(ask.schema, ask.dice.random)).decode())
         reply = Reply(
             text=completion.text,
             calls=tuple(Call(call.name, orjson.dumps(call.args).decode()) for call in completion.tool_calls),

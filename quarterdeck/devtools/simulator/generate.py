@@ -10,11 +10,13 @@ from types import MappingProxyType
 from typing import Any
 
 from quarterdeck.devtools.simulator.references import deref
+from quarterdeck.devtools.simulator.refusals import Refusal
 
 __all__ = ["generate"]
 
 _WORDS = "alpha amber birch cedar delta ember falcon garnet harbour iris juniper kestrel lagoon maple north opal".split()
 _DEEPEST = 6
+_ENDLESS = 64  # levels that are required of every value
 _LONGEST = 10_000  # characters of a text for a pattern
 _FORMATS: Mapping[str, Callable[[Random], str]] = MappingProxyType(
     {
@@ -38,13 +40,18 @@ _FORMATS: Mapping[str, Callable[[Random], str]] = MappingProxyType(
 
 
 def generate(schema: Mapping[str, Any], random: Random) -> Any:
-    """A value valid for `schema`. Optional properties appear about half the time; recursion ends where it may."""
+    """A value valid for `schema`. Optional properties appear about half the time; recursion ends where it may.
+
+    Raises Refusal if it may not.
+    """
     return _value(schema, schema, random, 0)
 
 
 def _value(schema: Any, root: Mapping[str, Any], random: Random, depth: int) -> Any:
     if not isinstance(schema, Mapping) or not schema:
         return random.choice(_WORDS)
+    if depth > _ENDLESS:
+        raise Refusal(400, f"Invalid schema: no value satisfies it within {_ENDLESS} levels.", code="invalid_json_schema")
     schema = _merged(schema, root, random, depth)
     if "const" in schema:
         return schema["const"]

@@ -186,6 +186,40 @@ async def test_structured_answer_is_valid_for_the_schema_or_refused() -> None:
     assert "asks for no schema" in unasked.error["message"]
 
 
+def shaped(**member: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"a": member}, "required": ["a"], "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
+@pytest.mark.row("D1", part="structured")
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"},
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5},
+        {"type": "integer", "multipleOf": 7, "minimum": 5},
+        {"type": "array", "items": {"type": "string"}, "uniqueItems": True, "minItems": 3},
+    ],
+    ids=["pattern", "open bounds", "multiple", "unique"],
+)
+async def test_what_cannot_be_extracted_for_a_schema_is_made_up_by_the_seed(member: dict[str, Any]) -> None:
+    body = chat("Order it.", response_format=shaped(**member))
+
+    first, second = [await send(simulator(), "/v1/chat/completions", body, x_sim_seed="7") for _ in range(2)]
+
+    assert problem(body["response_format"]["json_schema"]["schema"], json.loads(said(first))) is None
+    assert said(first) == said(second)
+
+
+@pytest.mark.parametrize("scripts", [(), (Script(steps=[Step(structured="auto")]),)], ids=["extractive", "script"])
+async def test_a_schema_no_value_satisfies_is_refused(scripts: tuple[Script, ...]) -> None:
+    body = chat("Order it.", response_format=shaped(**{"$ref": "#"}))
+
+    heard = await send(simulator(scripts=scripts), "/v1/chat/completions", body)
+
+    assert (heard.status, heard.error["code"]) == (400, "invalid_json_schema")
+
+
 async def test_script_in_python_is_a_function_or_a_value(tmp_path: Path) -> None:
     function = tmp_path / "one.py"
     function.write_text("def reply(ask):\n    return ask.question.upper() if ask.turn == 1 else None\n")
