@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,11 +47,16 @@ PROVIDERS: Mapping[str, str] = {
 }
 
 
+_NAME = re.compile(r"[A-Za-z0-9+._-]+")
+
+
 def resolve(table: Mapping[str, str], name: str, what: str) -> Any:
     """The class or function `table` has under `name`. Raises Misconfigured if it has none, or cannot be imported."""
     target = table.get(name)
     if target is None:
-        raise Misconfigured(f"there is no {what} {name!r} in this version; there are: {', '.join(table)}")
+        # A name may come from a mistaken URL; what no name could be may hold its password, and is not repeated.
+        named = f" {name!r}" if _NAME.fullmatch(name) else ""
+        raise Misconfigured(f"there is no {what}{named} in this version; there are: {', '.join(table)}")
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -11,6 +11,7 @@ want a worker, and nothing else.
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,6 +38,7 @@ _CONNECT_S = 2  # the least libpq takes
 _RECONNECT_S = 2.0  # then an attempt is given up, so that the pause before the next one does not grow
 _TIMES = 5  # a unit is tried
 PATIENCE = 30.0  # at most: how many times as long as usual a unit may take
+_HOST, _PORT = re.compile("@?[^@]*"), re.compile("[0-9,]*")  # a socket may be abstract, hosts and ports several
 _CROSSING = 2  # connections at most that look across tenants
 
 # A setting of the session, in a transaction of its own: no rollback of later work can bring back the one before.
@@ -228,10 +230,14 @@ def _check(connection: Connection) -> None:
 
 def _target(url: str) -> dict[str, Any]:
     """What to connect to and how. Raises Misconfigured without saying what the URL is: it may hold a password."""
+    form = "postgresql://user:password@host:port/name"
     try:
         given = conninfo.conninfo_to_dict(url)
     except psycopg.Error:
-        raise Misconfigured("the database URL is not of the form postgresql://user:password@host:port/name") from None
+        raise Misconfigured(f"the database URL is not of the form {form}") from None
+    # An @ or a / in a password that was not escaped makes a piece of it the host, or the port, and errors would tell it.
+    if not _HOST.fullmatch(str(given.get("host", ""))) or not _PORT.fullmatch(str(given.get("port", ""))):
+        raise Misconfigured(f"the database URL is not of the form {form}; in a password, @ is written %40 and / %2F")
     # A peer that vanished without a word is noticed by the kernel.
     customary = {
         "connect_timeout": _CONNECT_S,

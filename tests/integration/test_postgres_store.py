@@ -364,6 +364,14 @@ async def test_nothing_tells_the_password(own_postgres: PostgresServer) -> None:
         assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
 
 
+@pytest.mark.parametrize("password", ["hun@ter2", "hun/ter2"])
+async def test_nothing_tells_a_piece_of_a_password_that_was_not_escaped(password: str) -> None:
+    with pytest.raises(Misconfigured, match="@ is written %40") as caught:
+        await open_postgres(f"postgresql://quarterdeck:{password}@127.0.0.1:1/quarterdeck")
+
+    assert not any(piece in str(caught.value) for piece in ("hun", "ter2"))
+
+
 @pytest.mark.row("P2", part="postgres")
 async def test_up_down_up_keeps_what_the_lower_version_has(postgres_url: str) -> None:
     store = await open_postgres(postgres_url)

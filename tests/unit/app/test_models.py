@@ -27,6 +27,13 @@ def test_unknown_implementation_is_told_with_those_there_are() -> None:
         resolve(STORES, "oracle", "store")
 
 
+def test_what_stands_in_front_of_a_mistaken_url_is_not_repeated() -> None:
+    with pytest.raises(Misconfigured, match="there is no store in this version") as caught:
+        resolve(STORES, "quarterdeck:hunter2", "store")
+
+    assert "hunter2" not in str(caught.value)
+
+
 def test_engine_whose_client_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "quarterdeck.store.breaker_redis", raising=False)
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
