@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from anyio import CancelScope, current_time, to_thread
@@ -29,7 +29,15 @@ from psycopg_pool import AsyncConnectionPool
 from quarterdeck.core.errors import InvalidInput, Misconfigured, SchemaMismatch, StoreUnavailable
 from quarterdeck.store.migrate import POSTGRES, Connection, applied, check, load, migrate
 
-__all__ = ["PATIENCE", "PostgresConnection", "PostgresDatabase", "check_postgres", "migrate_postgres", "together"]
+__all__ = [
+    "KEEP_SCHEMA",
+    "PATIENCE",
+    "PostgresConnection",
+    "PostgresDatabase",
+    "check_postgres",
+    "migrate_postgres",
+    "together",
+]
 
 T = TypeVar("T")
 
@@ -43,15 +51,20 @@ _CROSSING = 2  # connections at most that look across tenants
 
 # A setting of the session, in a transaction of its own: no rollback of later work can bring back the one before.
 _SET_TENANT = "SELECT set_config('quarterdeck.tenant', %s, false)"
+_NOBODY = "."  # whose row a probe writes: no tenant has a dot in its id
 _PROBE = "SELECT 1"
-_PROBE_WRITE = """INSERT INTO keyvalue (tenant, key, bytes, updated_at) VALUES ('health', 'probe', '', now())
+_PROBE_WRITE = """INSERT INTO keyvalue (tenant, key, bytes, updated_at) VALUES ('.', 'probe', '', now())
 ON CONFLICT (tenant, key) DO UPDATE SET updated_at = excluded.updated_at"""
 
 _FASTER = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
 
+# A login may have a schema of its own name, found by "$user"; as another role it would look for one of that role's name.
+KEEP_SCHEMA: LiteralString = """SELECT set_config('search_path',
+  array_to_string(ARRAY(SELECT quote_ident(found) FROM unnest(current_schemas(false)) AS found), ', '), false)"""
+
 # What a server may have as its default, but statements here must not find otherwise. Rows are read again after a lock was
 # waited for only in this isolation; compiling costs more than any of these statements.
-_SETTINGS = """SET ROLE {role}; SET TIME ZONE 'UTC'; SET jit = off; SET statement_timeout = {timeout_ms};
+_SETTINGS = """{keep_schema}; SET ROLE {role}; SET TIME ZONE 'UTC'; SET jit = off; SET statement_timeout = {timeout_ms};
 SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off"""
 
 
@@ -138,7 +151,7 @@ class PostgresDatabase:
     async def probe(self) -> None:
         """Raises StoreUnavailable unless the database answers, and can be written to if anything has failed lately."""
         statement = _PROBE_WRITE if self._failed else _PROBE
-        await self.run("health", lambda connection: connection.execute(statement))
+        await self.run(_NOBODY, lambda connection: connection.execute(statement))
         self._failed = False
 
     async def close(self) -> None:
@@ -251,7 +264,7 @@ def _target(url: str) -> dict[str, Any]:
 
 
 def _pool(target: dict[str, Any], role: str, answer_s: float, *, wait_s: float, most: int) -> Pool:
-    settings = _SETTINGS.format(role=role, timeout_ms=round(answer_s * PATIENCE * 1000))
+    settings = _SETTINGS.format(keep_schema=KEEP_SCHEMA, role=role, timeout_ms=round(answer_s * PATIENCE * 1000))
 
     async def configure(connection: PostgresConnection) -> None:
         await connection.set_autocommit(True)
@@ -289,8 +302,10 @@ def _says_something(connection: PostgresConnection) -> bool:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except psycopg.DataError as error:
+    except (psycopg.DataError, errors.ProgramLimitExceeded) as error:
         raise InvalidInput(f"a value cannot be stored: {_reason(error)}") from error
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"a value cannot be stored: {error.reason}") from error
     except _FASTER as error:
         raise _Outrun(f"others write the same rows all the time: {_reason(error)}") from error
     except psycopg.Error as error:

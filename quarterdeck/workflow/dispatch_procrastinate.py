@@ -16,8 +16,9 @@ import psycopg
 from procrastinate import App, PsycopgConnector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from quarterdeck.core.errors import StoreUnavailable
+from quarterdeck.core.errors import Misconfigured, StoreUnavailable
 from quarterdeck.store.base import Journal
+from quarterdeck.store.postgres import KEEP_SCHEMA
 from quarterdeck.workflow.base import Advance
 from quarterdeck.workflow.dispatch_jobs import Jobs, OnError, Outages, Pool, WorkerSeen
 from quarterdeck.workflow.dispatch_schema import apply_schema
@@ -39,6 +40,7 @@ _CONNECT: Mapping[str, int] = {
 # Every statement here looks up a few rows by an index, and what is known of a table that was empty a moment ago leads the
 # planner to sort all of it instead: with 10,000 jobs waiting, a fetch takes 0.6 ms in this order, 12 ms in that.
 _SETTINGS: Sequence[LiteralString] = (
+    KEEP_SCHEMA,
     "SET ROLE quarterdeck_dispatch",  # it needs no right to what is a tenant's
     "SET statement_timeout = '5s'",
     "SET jit = off",
@@ -89,6 +91,7 @@ class ProcrastinateDispatcher:
         Raises:
             StoreUnavailable: The database cannot be reached.
             SchemaMismatch: It has a queue of another program.
+            Misconfigured: The login may not bring the queue's tables up to date, and they are not.
         """
         connector, outages = PsycopgConnector(), Outages(on_error, clock)
         async with _connected(url, max_connections) as pool:
@@ -165,6 +168,10 @@ async def _reach(target: str, pool: Pool) -> None:
         async with await psycopg.AsyncConnection.connect(target, autocommit=True) as connection:
             await apply_schema(connection)
         await pool.open(wait=True, timeout=_START_S)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Misconfigured(
+            "the database login may not bring the queue's tables up to date: start once with the login that owns the schema"
+        ) from error
     except psycopg.OperationalError as error:
         raise StoreUnavailable("the queue's database does not answer") from error
 

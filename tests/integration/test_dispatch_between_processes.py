@@ -20,7 +20,7 @@ from procrastinate import App, PsycopgConnector
 from procrastinate.jobs import Status
 from procrastinate.schema import SchemaManager
 
-from quarterdeck.core.errors import SchemaMismatch, StoreUnavailable, Unavailable
+from quarterdeck.core.errors import Misconfigured, SchemaMismatch, StoreUnavailable, Unavailable
 from quarterdeck.store.memory import MemoryStore
 from quarterdeck.store.postgres import migrate_postgres
 from quarterdeck.workflow.base import Advance
@@ -414,6 +414,39 @@ async def test_a_later_version_of_the_queue_brings_its_files_in_order(url: str) 
     async with _opened(url) as dispatcher, _serving(dispatcher, advanced):
         await dispatcher.wake("acme", "r1")
         await advanced.until(lambda runs: runs == ["r1"])
+
+
+@pytest.mark.parametrize("version", [3, 0])
+async def test_a_schema_that_went_down_and_up_again_has_a_queue(url: str, version: int) -> None:
+    async with _opened(url):
+        pass
+
+    await migrate_postgres(url, version)
+    await migrate_postgres(url)
+
+    async with _opened(url) as dispatcher:
+        assert await dispatcher.workers() == ()
+
+
+async def test_a_queue_of_another_program_outlives_our_schema(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute(SchemaManager.get_schema().encode())
+
+        await migrate_postgres(url, 0)
+
+        cursor = await connection.execute("SELECT count(*) FROM procrastinate_jobs")
+        assert await cursor.fetchone() == (0,)
+
+
+async def test_a_login_that_may_not_make_the_queue_is_told_so(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        with suppress(psycopg.errors.DuplicateObject):
+            await connection.execute("CREATE ROLE owns_nothing LOGIN")
+        await connection.execute("GRANT quarterdeck_app, quarterdeck_dispatch TO owns_nothing")
+
+    with pytest.raises(Misconfigured, match="login that owns"):
+        async with _opened(url.replace("postgres@", "owns_nothing@")):
+            pass
 
 
 async def test_a_queue_that_somebody_else_made_is_refused(url: str) -> None:

@@ -12,7 +12,9 @@ from psycopg import errors, sql
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.store.base import Put
 from quarterdeck.store.postgres_store import open_postgres
+from quarterdeck.workflow.dispatch_procrastinate import ProcrastinateDispatcher
 from tests.contracts.stores import audit, begin, history, record, reply
+from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.row("G8", part="row-level security")
 
@@ -166,6 +168,23 @@ async def test_store_works_for_a_login_that_owns_nothing(plain: str) -> None:
     assert len(await history(store.journal)) == 3
     assert await store.journal.due() == []
     assert await store.journal.heads([("beta", "r1"), ("gamma", "r1")]) == {("beta", "r1"): (2, "running")}
+    await store.close()
+
+
+async def test_store_works_for_an_owner_with_a_schema_of_its_own_name(own_postgres: PostgresServer) -> None:
+    with psycopg.connect(own_postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE owner LOGIN CREATEROLE")
+        connection.execute("CREATE SCHEMA owner AUTHORIZATION owner")
+    url = own_postgres.url(user="owner")
+
+    store = await open_postgres(url)
+    claim = await begin(store.journal)
+    async with ProcrastinateDispatcher.opened(url, store.journal) as dispatcher:
+        workers = await dispatcher.workers()
+
+    assert claim.head == 1
+    assert workers == ()
+    assert await store.journal.due() == []
     await store.close()
 
 
