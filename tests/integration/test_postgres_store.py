@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from anyio import to_thread
 
-from quarterdeck.core.errors import Conflict, Fenced, Misconfigured, SchemaMismatch, StoreUnavailable
+from quarterdeck.core.errors import Conflict, Fenced, InvalidInput, Misconfigured, SchemaMismatch, StoreUnavailable
 from quarterdeck.core.events import ModelReply, Steer
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.audit import verify
@@ -272,6 +272,22 @@ async def test_cancelled_caller_costs_no_connection(replicas: tuple[PostgresStor
     assert len(await replicas[0].records.audit_rows("acme")) == len(entries) - 1
 
 
+@pytest.mark.parametrize("name", ["nu\0l", "half\ud800", "".join(map(str, range(5000)))], ids=["nul", "surrogate", "long"])
+async def test_what_the_database_cannot_hold_is_an_error_of_whoever_sent_it(
+    replicas: tuple[PostgresStore, PostgresStore], name: str
+) -> None:
+    store = replicas[0]
+    claim = await begin(store.journal)
+
+    with pytest.raises(InvalidInput, match="cannot be stored"):
+        await store.journal.append(claim, [reply(1)], folded=1, beside=[audit(), Put(record=record("x", owner=name))])
+    with pytest.raises(InvalidInput, match="cannot be stored"):
+        await store.journal.post("acme", "r1", Entry(event=Steer(by="anna", message=message("stop")), key=name))
+
+    assert (await store.journal.append(claim, [reply(1)], folded=1)).head == 2
+    assert await store.records.audit_rows("acme") == []
+
+
 async def test_instants_are_the_databases(replicas: tuple[PostgresStore, PostgresStore]) -> None:
     claim = await begin(replicas[0].journal)
 
@@ -311,6 +327,7 @@ async def test_stopped_server_is_unavailable_within_a_second_and_comes_back_by_i
 
     assert (await guarded.journal.append(claim, [reply(1)], folded=1)).head == 2
     assert await guarded.journal.find("acme", "lost-0") is None
+    assert await guarded.keyvalue.clear("health") == 0  # a probe that writes leaves every tenant's states alone
 
 
 async def test_connections_that_died_in_the_pool_fail_nobody(own_postgres: PostgresServer, guarded: PostgresStore) -> None:

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from quarterdeck.core.errors import Conflict, StoreUnavailable
+from quarterdeck.store.keyvalue import SqliteKeyValue
 from quarterdeck.store.sqlite import BATCH, SqliteDatabase
 
 INSERT = "INSERT INTO keyvalue (tenant, key, bytes, updated_at) VALUES ('t', ?, x'', 0)"
@@ -261,3 +262,14 @@ async def test_a_store_that_could_not_write_tries_again_when_asked_whether_it_is
     await database.write(lambda c: c.execute(INSERT, ("k",)))
 
     await database.probe()
+
+
+async def test_asking_whether_a_store_is_well_touches_no_tenants_state(database: SqliteDatabase) -> None:
+    states = SqliteKeyValue(database)
+    await states.save("health", "probe", b"of a tenant of that name")
+    with pytest.raises(StoreUnavailable):
+        await database.write(lambda c: c.execute("INSERT INTO nowhere VALUES (1)"))
+
+    await database.probe()
+
+    assert await states.load("health", "probe") == b"of a tenant of that name"
