@@ -226,6 +226,29 @@ async def test_a_budget_that_runs_out_ends_the_run_with_what_there_is(tmp_path: 
         assert state.usage.total_tokens == 150 + 10 + 160 + 10
 
 
+@pytest.mark.row("G9", part="budget exact to one call")
+@pytest.mark.row("R4", part="end to end")
+async def test_a_primary_that_dies_a_stand_in_and_a_budget_that_runs_out_in_one_run(tmp_path: Path) -> None:
+    budgets = [{"scope": "run", "max_tokens": 260, "warn_at": None}]
+    async with bench(tmp_path, budgets=budgets) as it:
+        it.first.script.extend([completion(**CALL, **counted(101, 7)), CUT])
+        it.second.script.append(completion(**CALL, **counted(150, 10)))
+
+        state = await it.run()
+
+        assert answer(state).stop_reason is StopReason.COST_LIMIT
+        assert answer(state).answer.needs_human_review
+        assert [(reply.model, reply.route) for reply in await it.replies(state)] == [
+            ("first:m", ""),
+            ("second:m", "fallback: first:m model_unavailable -> second:m"),
+        ]
+        assert (len(it.first.requests), len(it.second.requests)) == (2, 1)  # nobody was asked beyond the budget
+        assert await it.booked() == {"first:m": (101, 7), "second:m": (150, 10)}
+        assert state.usage.total_tokens == 101 + 7 + 150 + 10
+        assert state.usage.cost_usd == pytest.approx((101 * 10 + 7 * 100 + 150 * 1 + 10 * 2) / 1e6)
+        assert [call.name for call in state.made] == ["balance", "balance"]
+
+
 @pytest.mark.row("R4", part="router")
 async def test_the_routers_decision_stands_in_the_journal(tmp_path: Path) -> None:
     rules = [{"name": "short", "max_chars": 400, "agents": ["desk"], "use": "second:m"}]
