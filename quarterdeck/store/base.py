@@ -215,6 +215,7 @@ class Journal(Protocol):
     async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
         """(tenant, run id) of runs that want a worker: ready, wake_at passed, or running and untouched for `stalled_s`.
 
+        At most `limit` of each kind, in this order: a backlog of one must not hide the others.
         Running ones are listed only when `stalled_s` is above 0. The dispatcher knows which of them it is advancing.
         """
         ...

@@ -69,13 +69,14 @@ _HEAD = "SELECT head, status FROM runs WHERE tenant = ? AND run_id = ?"
 
 # Each part repeats the condition of the index runs_open to the letter: SQLite uses a partial index only then.
 _DUE = """SELECT tenant, run_id FROM (
-  SELECT tenant, run_id, 0 AS part, no AS place FROM runs
-  WHERE status IN ('ready', 'running', 'waiting') AND status = 'ready'
-  UNION ALL SELECT tenant, run_id, 1, wake_at FROM runs
-  WHERE status IN ('ready', 'running', 'waiting') AND status = 'waiting' AND wake_at <= :now
-  UNION ALL SELECT tenant, run_id, 2, updated_at FROM runs
-  WHERE status IN ('ready', 'running', 'waiting') AND status = 'running' AND updated_at <= :stalled)
-ORDER BY part, place LIMIT :limit"""
+  SELECT * FROM (SELECT tenant, run_id, 0 AS part, no AS place FROM runs
+    WHERE status IN ('ready', 'running', 'waiting') AND status = 'ready' ORDER BY place LIMIT :limit)
+  UNION ALL SELECT * FROM (SELECT tenant, run_id, 1, wake_at FROM runs
+    WHERE status IN ('ready', 'running', 'waiting') AND status = 'waiting' AND wake_at <= :now ORDER BY wake_at LIMIT :limit)
+  UNION ALL SELECT * FROM (SELECT tenant, run_id, 2, updated_at FROM runs
+    WHERE status IN ('ready', 'running', 'waiting') AND status = 'running' AND updated_at <= :stalled
+    ORDER BY updated_at LIMIT :limit))
+ORDER BY part, place"""
 
 _PUT_BLOB = """INSERT INTO blobs (tenant, sha256, bytes, created_at) VALUES (:tenant, :sha256, :bytes, :now)
 ON CONFLICT (tenant, sha256) DO UPDATE SET created_at = :now WHERE created_at < :stale"""

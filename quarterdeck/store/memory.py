@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from quarterdeck.core.errors import Conflict, Fenced, InvalidInput, NotFound
@@ -357,7 +357,8 @@ class MemoryJournal:
                 woken.append((run.wake_at, key))
             elif run.status == RunStatus.RUNNING and 0 < stalled_s <= (now - run.updated_at).total_seconds():
                 stalled.append((run.updated_at, key))
-        return [*ready, *(key for _, key in sorted(woken)), *(key for _, key in sorted(stalled))][:limit]
+        by_time = ([key for _, key in sorted(found)[:limit]] for found in (woken, stalled))
+        return [*ready[:limit], *chain.from_iterable(by_time)]
 
     async def heads(self, runs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, RunStatus]]:
         """Seq of the last event and status of each of these (tenant, run id) that exists."""

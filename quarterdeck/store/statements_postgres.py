@@ -134,11 +134,14 @@ def runs(filters: Iterable[str]) -> str:
 
 
 DUE = f"""SELECT tenant, run_id FROM (
-  SELECT tenant, run_id, 0 AS part, NULL::timestamptz AS since, no FROM runs WHERE status = 'ready'
-  UNION ALL SELECT tenant, run_id, 1, wake_at, no FROM runs WHERE status = 'waiting' AND wake_at <= {_NOW}
-  UNION ALL SELECT tenant, run_id, 2, updated_at, no FROM runs
-  WHERE status = 'running' AND %(stalled)s > 0 AND updated_at <= {_NOW} - make_interval(secs => %(stalled)s)) AS due
-ORDER BY part, since, no LIMIT %(limit)s"""
+  (SELECT tenant, run_id, 0 AS part, NULL::timestamptz AS since, no FROM runs WHERE status = 'ready'
+    ORDER BY no LIMIT %(limit)s)
+  UNION ALL (SELECT tenant, run_id, 1, wake_at, no FROM runs WHERE status = 'waiting' AND wake_at <= {_NOW}
+    ORDER BY wake_at, no LIMIT %(limit)s)
+  UNION ALL (SELECT tenant, run_id, 2, updated_at, no FROM runs
+    WHERE status = 'running' AND %(stalled)s > 0 AND updated_at <= {_NOW} - make_interval(secs => %(stalled)s)
+    ORDER BY updated_at, no LIMIT %(limit)s)) AS due
+ORDER BY part, since, no"""
 HEADS = """SELECT r.tenant, r.run_id, r.head, r.status
 FROM unnest(%(tenants)s::text[], %(runs)s::text[]) AS wanted (tenant, run_id) JOIN runs r USING (tenant, run_id)"""
 
