@@ -215,11 +215,13 @@ async def _ingest(configuration: Configuration, progress: Any) -> Any:
 
 
 async def _migrate(configuration: Configuration, to: int | None) -> None:
-    from quarterdeck.app.stores import migrated, open_index
+    from quarterdeck.app.stores import migrated, open_index, opened_store
+    from quarterdeck.app.workers import dispatching
 
     await migrated(configuration, to)
     if to is None:
-        await (await open_index(configuration)).close()
+        async with opened_store(configuration, serving=False) as store, dispatching(configuration, store):
+            await (await open_index(configuration)).close()  # the queue's tables are there by now, too
 
 
 @contextlib.contextmanager

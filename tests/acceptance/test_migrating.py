@@ -73,3 +73,23 @@ def test_a_version_there_is_not_is_refused(tmp_path: Path) -> None:
 
     assert refused.returncode == 2
     assert "there is no schema version 77" in refused.stderr
+
+
+@pytest.mark.row("P2", part="command")
+def test_after_migrating_a_login_without_rights_on_the_schema_can_serve(tmp_path: Path, postgres_url: str) -> None:
+    made = migrate(tmp_path, DATABASE_URL=postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute("DROP ROLE IF EXISTS plain_login")
+        owner.execute("CREATE ROLE plain_login LOGIN IN ROLE quarterdeck_app, quarterdeck_dispatch")
+    server = Server(tmp_path / "data", {"DATABASE_URL": postgres_url.replace("postgres@", "plain_login@")})
+    server.start()
+    try:
+        asked = server.ask("How do I report phishing?")
+        ready = server.send("GET", "/ready")
+    finally:
+        stopped = server.stop()
+
+    assert made.returncode == 0, made.stderr
+    assert asked["sources"]
+    assert ready.status == 200
+    assert stopped == 0
