@@ -22,6 +22,7 @@ from quarterdeck.knowledge.search import lookup_groups
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.export import Exports
 from quarterdeck.service.follow import Follow
+from quarterdeck.service.history import Turn, told
 from quarterdeck.service.intake import check_fits, cleaned
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.sessions import Session, Sessions
@@ -42,6 +43,7 @@ class Question:
         agent: None for the default one, or the session's.
         session_id: None opens a session.
         idempotency_key: The same key from the same person is the same run, however often it is sent.
+        history: What was said before, for a question without a session whose client keeps the conversation; None of others.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Question:
     trace_id: str | None = None
     span_id: str | None = None
     tags: Mapping[str, str] | None = None
+    history: tuple[Turn, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,8 @@ class Desk:
             InvalidInput: The text is empty, or the agent unknown; ContextTooLarge: it can fit no model call.
             NotFound: There is no such session.
             Conflict: The session is closed, or the idempotency key was used for another question.
-            Forbidden: It was asked before, and its run holds what the principal may not read any more.
+            Forbidden: It was asked before, and its run holds what the principal may not read any more; or its history has
+                what only callers of a certain scope may say.
         """
         entries: list[Entry] = []
         async with self.asking(principal, question, deltas=False) as asked:
@@ -215,6 +219,7 @@ class Desk:
             record = self.sessions.record(principal, agent.name)
             beside.append(Put(record=record, expect=0))
             session_id = record.id
+            history = told(principal, run_id, question.history or ())
         else:
             session = await self.sessions.active(principal, question.session_id)
             agent = self._agent(question.agent or session.agent)
@@ -251,6 +256,7 @@ class Desk:
             or first.input.text != cleaned(question.text)
             or question.agent not in (None, first.agent)
             or question.session_id not in (None, first.session_id)
+            or (question.history is not None and first.history != told(principal, run_id, question.history))
         ):
             raise Conflict("this Idempotency-Key was used for another question; take a new one")
         return first

@@ -10,6 +10,7 @@ from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, ToolReturned
 from quarterdeck.service.streams import Rested, Signal
 from quarterdeck.service.views import RunView, view_of_state
 from quarterdeck.store.base import Entry
+from quarterdeck.transports.http.reply import Reply
 from quarterdeck.transports.http.shapes import chat_answer
 from quarterdeck.transports.http.sse import frame, full_frames
 from quarterdeck.transports.http.wire import dump
@@ -23,8 +24,7 @@ class SimpleFrames:
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._state = RunState()  # folded as events come: each is looked at once, however long the run
-        self._shown = ""
-        self._turn, self._next = 0, 0  # the reply whose pieces come, and the number of the one that continues what is shown
+        self._reply = Reply()  # its text is what was shown of it
 
     @property
     def rests(self) -> bool:
@@ -34,8 +34,7 @@ class SimpleFrames:
         yield from full_frames(signal)
         match signal:
             case Delta(kind=kind, text=text):
-                if self._continues(signal) and kind == "text":
-                    self._shown += text
+                if self._reply.take(signal) and kind == "text":
                     yield frame("text", dump({"text": text}))
             case Entry(event=event):
                 self._state = fold([signal], self._state)
@@ -49,7 +48,7 @@ class SimpleFrames:
                 for call in message.tool_calls:
                     yield frame("tool_start", dump({"id": call.id, "name": call.name, "arguments": call.args}))
                 if message.tool_calls:
-                    self._shown = ""
+                    self._reply.text = ""
             case ToolReturned(result=result):
                 told = {
                     "id": result.call_id,
@@ -60,23 +59,12 @@ class SimpleFrames:
                 yield frame("tool_end", dump(told))
             case FinalAnswer(answer=answer):
                 # What nobody streamed: the model cannot, or it was settled without one, or pieces got lost on the way.
-                if answer.text != self._shown and answer.text.startswith(self._shown):
-                    yield frame("text", dump({"text": answer.text.removeprefix(self._shown)}))
+                shown = self._reply.text
+                if answer.text != shown and answer.text.startswith(shown):
+                    yield frame("text", dump({"text": answer.text.removeprefix(shown)}))
                 yield self._done()
             case _ if self._state.ended is not None:
                 yield self._done()
-
-    def _continues(self, delta: Delta) -> bool:
-        """False once a piece of the reply was missed or it was begun anew: what is shown stays a beginning of it."""
-        if delta.kind == "progress":
-            return False
-        if delta.turn != self._turn:
-            self._turn, self._next, self._shown = delta.turn, 0, ""
-        if delta.n != self._next:
-            self._next = -1
-            return False
-        self._next += 1
-        return True
 
     def _done(self) -> bytes:
         return frame("done", dump(chat_answer(self._view())))

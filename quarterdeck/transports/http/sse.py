@@ -53,6 +53,7 @@ class EventStream(Response):
     Args:
         opened: What holds the run's reader open; closed when the stream ends, however it ends.
         heartbeat_s: Seconds of silence after which a comment is sent.
+        done: The last frame of a stream that was not cut.
     """
 
     media_type = "text/event-stream"
@@ -65,12 +66,14 @@ class EventStream(Response):
         *,
         heartbeat_s: float,
         rests: Callable[[], bool] = lambda: False,
+        done: bytes = DONE,
     ) -> None:
         self._followed = followed
         self._opened = opened
         self._frames = frames
         self._heartbeat_s = heartbeat_s
         self._rests = rests
+        self._done = done
         super().__init__(headers={"X-Accel-Buffering": "no", "X-Run-Id": followed.run_id})
         del self.headers["content-length"]
 
@@ -98,8 +101,8 @@ class EventStream(Response):
                 yield piece
             if isinstance(signal, Rested) and self._rests():
                 break
-        if self._followed.signals.complete or self._rests():
-            yield DONE
+        if self._done and (self._followed.signals.complete or self._rests()):
+            yield self._done
 
     async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":

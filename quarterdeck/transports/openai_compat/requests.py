@@ -1,0 +1,157 @@
+"""What clients send: the fields that are served, those that are refused, and the names of those that are ignored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from quarterdeck.core.messages import Role
+from quarterdeck.service.history import Turn
+from quarterdeck.transports.openai_compat.errors import Unserved
+
+__all__ = ["ChatBody", "ChatMessage", "ResponseBody", "asked", "ignored", "refuse_unserved"]
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_MAX_NAMED = 20
+
+
+class _Lenient(BaseModel):
+    """Unknown fields are kept aside, as clients of OpenAI send many; types are not coerced."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class ContentPart(_Lenient):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class ChatMessage(_Lenient):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class StreamOptions(_Lenient):
+    include_usage: bool | None = None
+
+
+Metadata = dict[
+    Annotated[str, StringConstraints(max_length=64)],
+    Annotated[str, StringConstraints(max_length=512)],
+]
+
+
+class _Asked(_Lenient):
+    model: Name = Field(description="The name of an agent.")
+    stream: bool | None = None
+    metadata: Annotated[Metadata, Field(max_length=16)] | None = Field(None, description="Given back as it came.")
+    # Declared to be refused by name: an agent has its own tools, and its own form of answer.
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+
+class ChatBody(_Asked):
+    messages: list[ChatMessage] = Field(min_length=1, description="The last one is the question, the others its history.")
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    functions: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+
+
+class InputItem(_Lenient):
+    type: str | None = None
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: str | list[ContentPart] | None = None
+
+
+class ResponseBody(_Asked):
+    input: str | Annotated[list[InputItem], Field(min_length=1)]
+    instructions: str | None = None
+    previous_response_id: str | None = Field(None, description="Go on with the session of that answer.")
+    background: bool | None = None
+    text: dict[str, Any] | None = None
+    conversation: Any = None
+    prompt: Any = None
+
+
+def ignored(body: _Asked) -> list[str]:
+    """Names of fields that change nothing here, as far as they are fit for a header."""
+    names = sorted(name for name in body.model_extra or {} if _FIELD.match(name))
+    return names[:_MAX_NAMED]
+
+
+def refuse_unserved(body: ChatBody | ResponseBody) -> None:
+    """Refuse what cannot be ignored, because the answer would not be what was asked for. Raises Unserved."""
+    if body.tools or (isinstance(body, ChatBody) and body.functions):
+        raise _unsupported("tools", "an agent calls its own tools; tools of a client are not passed to it")
+    if not (body.tool_choice is None or body.tool_choice in ("auto", "none")):
+        raise _unsupported("tool_choice", "an agent chooses among its own tools")
+    if isinstance(body, ChatBody):
+        if body.n not in (None, 1):
+            raise _unsupported("n", "one question is one run with one answer; send 1")
+        if body.modalities not in (None, [], ["text"]):
+            raise _unsupported("modalities", "answers are text")
+        _refuse_form("response_format", body.response_format)
+        return
+    for name in ("conversation", "prompt"):
+        if getattr(body, name) is not None:
+            raise _unsupported(name, "it is not kept here; send the messages, or previous_response_id")
+    _refuse_form("text.format", (body.text or {}).get("format"))
+
+
+def asked(messages: Sequence[ChatMessage | InputItem], field: str) -> tuple[str, tuple[Turn, ...]]:
+    """The question and what was said before it.
+
+    Args:
+        field: Where the messages stand in the body, for errors.
+
+    Raises:
+        Unserved: A message is of a kind that is not served, or the last one is no question of a person.
+    """
+    turns = [_turn(message, f"{field}.{at}") for at, message in enumerate(messages)]
+    if turns[-1].role is not Role.USER:
+        raise Unserved("invalid_input", "the last message must have the role user: it is the question", field)
+    return turns[-1].text, tuple(turn for turn in turns[:-1] if turn.text.strip() or turn.role is not Role.ASSISTANT)
+
+
+def _turn(message: ChatMessage | InputItem, place: str) -> Turn:
+    if isinstance(message, InputItem) and message.type not in (None, "message"):
+        raise _unsupported(f"{place}.type", f"items of the type {message.type[:64]!r} are not served, only messages")
+    if isinstance(message, ChatMessage) and message.tool_calls:
+        raise _unsupported(f"{place}.tool_calls", "an agent calls its own tools; calls of a client's tools are not served")
+    roles = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+    role = roles.get(message.role or "")
+    if role is None:
+        raise _unsupported(f"{place}.role", "a message has the role system, developer, user or assistant")
+    return Turn(role=role, text=_text(message.content, f"{place}.content"))
+
+
+def _text(content: str | Sequence[ContentPart] | None, place: str) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "\n".join(_part(part, f"{place}.{at}") for at, part in enumerate(content))
+
+
+def _part(part: ContentPart, place: str) -> str:
+    if part.type not in ("text", "input_text", "output_text", "refusal"):
+        raise _unsupported(f"{place}.type", f"parts of the type {part.type[:64]!r} are not served, only text")
+    text = part.refusal if part.type == "refusal" else part.text
+    if text is None:
+        raise Unserved("invalid_input", "the part has no text", place)
+    return text
+
+
+def _refuse_form(field: str, form: object) -> None:
+    if isinstance(form, dict) and form.get("type", "text") != "text":
+        raise _unsupported(field, "the form of an answer is declared with the agent")
+
+
+def _unsupported(param: str, why: str) -> Unserved:
+    return Unserved("unsupported_parameter", f"{param}: {why}", param)

@@ -1,0 +1,221 @@
+"""The routes of OpenAI's interface: the agents as models, questions as chat completions and as responses."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Conflict, DeadlineExceeded, error_of
+from quarterdeck.core.ids import check_id, content_hash
+from quarterdeck.core.messages import Role
+from quarterdeck.core.runs import AgentSpec
+from quarterdeck.service.desk import Desk, Followed, Question
+from quarterdeck.service.history import Turn
+from quarterdeck.service.views import RunView
+from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.keys import IdempotencyKey, checked
+from quarterdeck.transports.http.sse import DONE, EventStream
+from quarterdeck.transports.http.wire import Json
+from quarterdeck.transports.openai_compat.chat import ChatChunks, Served, completion
+from quarterdeck.transports.openai_compat.errors import CompatRoute, Unserved
+from quarterdeck.transports.openai_compat.requests import ChatBody, ResponseBody, asked, ignored, refuse_unserved
+from quarterdeck.transports.openai_compat.responses import PREFIX, ResponseEvents, response
+
+__all__ = ["router"]
+
+
+class CompatDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class CompatProblem(BaseModel):
+    """What OpenAI's clients read of an error."""
+
+    error: CompatDetail
+
+
+router = APIRouter(
+    route_class=CompatRoute,
+    tags=["openai"],
+    responses={"4XX": {"model": CompatProblem}, "5XX": {"model": CompatProblem}},
+)
+
+_FramesOf = Callable[[str], ChatChunks | ResponseEvents]
+
+_EITHER: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Whole, or with `stream` as events.", "content": {"application/json": {}, "text/event-stream": {}}}
+}
+
+
+@router.get("/v1/models")
+async def models(request: Request, caller: Asker) -> Response:
+    """The agents one can ask, as models."""
+    desk: Desk = request.app.state.desk
+    return Json({"object": "list", "data": [_model(agent) for agent in desk.agents.values()]})
+
+
+@router.get("/v1/models/{model}")
+async def model(request: Request, caller: Asker, model: str) -> Response:
+    """One agent, as a model."""
+    return Json(_model(_agent(request.app.state.desk, model)))
+
+
+@router.post("/v1/chat/completions", response_class=Response, responses=_EITHER)
+async def chat_completions(
+    request: Request, body: ChatBody, caller: Asker, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Ask the agent named by `model`; the last message is the question."""
+    agent = _agent(request.app.state.desk, body.model)
+    refuse_unserved(body)
+    text, turns = asked(body.messages, "messages")
+    question = _question(request, agent, text, idempotency_key, history=turns)
+    served = _served(agent, body.metadata)
+    if body.stream:
+        tells_usage = bool(body.stream_options and body.stream_options.include_usage)
+
+        def frames(run_id: str) -> ChatChunks:
+            return ChatChunks(run_id, served, live=agent.output_schema is None, tells_usage=tells_usage)
+
+        return _marked(await _streamed(request, caller, question, frames, DONE), ignored(body))
+    run = await _asked(request, caller, question, request.app.state.answer_timeout_s)
+    if not run.rests:
+        raise DeadlineExceeded(f"run {run.run_id} is not done yet; it goes on, GET /api/v1/runs/{run.run_id} has the rest")
+    return _marked(_json(completion(run, served), run), ignored(body))
+
+
+@router.post("/v1/responses", response_class=Response, responses=_EITHER)
+async def responses(request: Request, body: ResponseBody, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
+    """Ask the agent named by `model`; what is not done within the time is ``in_progress`` and can be fetched later."""
+    agent = _agent(request.app.state.desk, body.model)
+    refuse_unserved(body)
+    text, turns = (body.input, ()) if isinstance(body.input, str) else asked(body.input, "input")
+    if body.instructions:
+        turns = (Turn(role=Role.SYSTEM, text=body.instructions), *turns)
+    if body.previous_response_id is None:
+        question = _question(request, agent, text, idempotency_key, history=turns)
+    else:
+        session_id = await _session_of(request, caller, body.previous_response_id, turns)
+        question = _question(request, agent, text, idempotency_key, session_id=session_id)
+    served = _served(agent, body.metadata)
+    if body.stream:
+
+        def frames(run_id: str) -> ResponseEvents:
+            return ResponseEvents(run_id, served, live=agent.output_schema is None)
+
+        return _marked(await _streamed(request, caller, question, frames, b""), ignored(body))
+    run = await _asked(request, caller, question, 0.0 if body.background else request.app.state.answer_timeout_s)
+    return _marked(_json(response(run, served), run), ignored(body))
+
+
+@router.get("/v1/responses/{response_id}")
+async def response_again(request: Request, caller: Asker, response_id: str) -> Response:
+    """An answer that was asked for before, as it stands now."""
+    desk: Desk = request.app.state.desk
+    run = await desk.view(caller, _run_id(response_id))
+    agent = desk.agents.get(run.agent)
+    fingerprint = _fingerprint(agent) if agent is not None else ""
+    return _json(response(run, Served(model=run.agent, fingerprint=fingerprint, metadata={})), run)
+
+
+@router.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)
+async def unserved(request: Request, caller: Asker, path: str) -> Response:
+    """Everything else of OpenAI's interface."""
+    raise Unserved("not_found", f"{request.method} /v1/{path[:200]} is not served here; /openapi.json says what is")
+
+
+def _agent(desk: Desk, name: str) -> AgentSpec:
+    found = desk.agents.get(name)
+    if found is None:
+        there = ", ".join(desk.agents)
+        raise Unserved("model_not_found", f"there is no agent {name[:64]!r} to be the model; there are: {there}", "model")
+    return found
+
+
+def _model(agent: AgentSpec) -> dict[str, Any]:
+    return {"id": agent.name, "object": "model", "created": 0, "owned_by": "quarterdeck", "description": agent.description}
+
+
+def _served(agent: AgentSpec, metadata: Mapping[str, str] | None) -> Served:
+    return Served(model=agent.name, fingerprint=_fingerprint(agent), metadata=metadata or {})
+
+
+def _fingerprint(agent: AgentSpec) -> str:
+    return f"fp_{content_hash(dataclasses.asdict(agent))[:12]}"
+
+
+def _question(
+    request: Request,
+    agent: AgentSpec,
+    text: str,
+    key: str | None,
+    *,
+    session_id: str | None = None,
+    history: tuple[Turn, ...] | None = None,
+) -> Question:
+    return Question(
+        text=text,
+        agent=agent.name,
+        session_id=session_id,
+        history=history,
+        idempotency_key=checked(key),
+        request_id=request.state.request_id,
+        trace_id=request.state.trace_id,
+        span_id=request.state.span_id,
+    )
+
+
+async def _session_of(request: Request, caller: Principal, response_id: str, turns: Sequence[Turn]) -> str:
+    """The session to go on with: that of an earlier answer, which has the history already."""
+    if turns:
+        raise Unserved(
+            "unsupported_parameter", "input: with previous_response_id send the question alone, without history", "input"
+        )
+    desk: Desk = request.app.state.desk
+    run = await desk.view(caller, _run_id(response_id))
+    if run.session_id is None:
+        raise Conflict(f"the response {response_id} belongs to no session; send the messages instead")
+    return run.session_id
+
+
+def _run_id(response_id: str) -> str:
+    return check_id(response_id.removeprefix(PREFIX), "the id of a response")
+
+
+async def _asked(request: Request, caller: Principal, question: Question, wait_s: float) -> RunView:
+    desk: Desk = request.app.state.desk
+    run = await desk.ask(caller, question, wait_s)
+    request.state.run_id = run.run_id
+    if run.failure is not None:
+        raise error_of(run.failure.code, f"run {run.run_id} failed: {run.failure.message}")
+    return run
+
+
+async def _streamed(request: Request, caller: Principal, question: Question, frames_of: _FramesOf, done: bytes) -> Response:
+    desk: Desk = request.app.state.desk
+    async with contextlib.AsyncExitStack() as stack:
+        followed: Followed = await stack.enter_async_context(desk.asking(caller, question, deltas=True))
+        request.state.run_id = followed.run_id
+        frames = frames_of(followed.run_id)
+        heartbeat_s: float = request.app.state.heartbeat_s
+        return EventStream(followed, stack.pop_all(), frames, heartbeat_s=heartbeat_s, rests=lambda: frames.rests, done=done)
+    raise AssertionError("unreachable: the block returns or raises")
+
+
+def _json(body: Mapping[str, Any], run: RunView) -> Response:
+    return Json(body, headers={"X-Run-Id": run.run_id})
+
+
+def _marked(answer: Response, names: Sequence[str]) -> Response:
+    """Tell the client which of its fields changed nothing."""
+    if names:
+        answer.headers["X-Quarterdeck-Warning"] = f"ignored: {', '.join(names)}"
+    return answer
