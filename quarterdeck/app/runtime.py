@@ -34,6 +34,7 @@ from quarterdeck.service.export import Exports
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
 from quarterdeck.service.watch import Watch
 from quarterdeck.settings import Configuration, Settings
@@ -67,6 +68,7 @@ class Runtime:
     approvals: Approvals
     effects: Effects
     access: Access
+    stream_tokens: StreamTokens
     hub: Hub
     budgets: Budgets
     checks: Mapping[str, Callable[[], Awaitable[None]]]
@@ -174,6 +176,7 @@ async def opened(
             approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=registry),
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
+            stream_tokens=StreamTokens(store.records, access),
             hub=hub,
             budgets=budgets,
             checks=_checks(store, index, stopping, queue.alive),

@@ -29,6 +29,7 @@ async def serve(
     from quarterdeck.transports.http.app import HttpLimits, http_app
     from quarterdeck.transports.http.guards import LOOPBACK_NAMES, is_loopback
     from quarterdeck.transports.http.server import GracefulServer
+    from quarterdeck.transports.websocket.door import Door, mount
 
     settings = configuration.settings.server
     local = is_loopback(settings.host)
@@ -53,8 +54,16 @@ async def serve(
                 heartbeat_s=settings.heartbeat_s,
             ),
         )
+        door = Door(
+            desk=runtime.desk,
+            approvals_desk=runtime.approvals,
+            access=runtime.access,
+            tokens=runtime.stream_tokens,
+        )
+        mount(app, door, runtime.stream_tokens)
 
         def stop() -> None:
+            door.drain()
             runtime.drain()
             # Those who still wait for an answer are told how their run stands before their connection would be cut.
             asyncio.get_running_loop().call_later(settings.stop_s * 0.8, runtime.hub.close)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Forbidden
 from quarterdeck.service.access import Access, Caller
 from quarterdeck.telemetry import bound
 
-__all__ = ["Approver", "Asker", "Commander", "Needs", "Operator", "Public", "Reader", "open_to_all"]
+__all__ = [
+    "Approver",
+    "Asker",
+    "Commander",
+    "Needs",
+    "Operator",
+    "Public",
+    "Reader",
+    "caller_of",
+    "check_scope",
+    "open_to_all",
+]
 
 
 # Only for the description of the interface: which key counts is decided by `_key` and `Access`.
@@ -29,27 +41,31 @@ class Needs:
     async def __call__(self, request: Request, _: Annotated[object, _DESCRIBED] = None) -> AsyncIterator[Principal]:
         access: Access = request.app.state.access
         state = request.state
-        principal = access.admit(
-            Caller(
-                key=_key(request),
-                forwarded=state.forwarded,
-                known_origin=state.known_host,
-                loopback=state.loopback,
-            )
-        )
-        if self.scopes.isdisjoint(principal.scopes):
-            needed = " or ".join(sorted(self.scopes))
-            raise Forbidden(f"this needs the scope {needed}, which {principal.user} does not have")
+        principal = access.admit(caller_of(request))
+        check_scope(principal, self.scopes)
         state.tenant = principal.tenant
         with bound(tenant=principal.tenant):
             yield principal
 
 
-def _key(request: Request) -> str | None:
+def caller_of(connection: HTTPConnection) -> Caller:
+    """What is known of whoever opened a connection, once the guards let it pass."""
+    state = connection.state
+    return Caller(key=_key(connection), forwarded=state.forwarded, known_origin=state.known_host, loopback=state.loopback)
+
+
+def check_scope(principal: Principal, scopes: Collection[str]) -> None:
+    """Raises Forbidden for a principal who holds none of `scopes`."""
+    if frozenset(scopes).isdisjoint(principal.scopes):
+        needed = " or ".join(sorted(scopes))
+        raise Forbidden(f"this needs the scope {needed}, which {principal.user} does not have")
+
+
+def _key(connection: HTTPConnection) -> str | None:
     """The key as sent; empty, and so known to nobody, where a header that should hold one does not."""
-    sent = request.headers.getlist("authorization")
+    sent = connection.headers.getlist("authorization")
     if not sent:
-        return request.headers.get("x-api-key")
+        return connection.headers.get("x-api-key")
     scheme, _, value = sent[0].partition(" ")
     return value.strip() if len(sent) == 1 and scheme.lower() == "bearer" else ""
 

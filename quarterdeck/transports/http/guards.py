@@ -32,6 +32,8 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FORWARDING = re.compile(
     r"forwarded|via|x-real-ip|x-(forwarded|original|remote|envoy)-.+|(x-|x-cluster-|true-)?client-ip|cf-.+"
 )
+_GUARDED = frozenset({"http", "websocket"})
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 _JSON = re.compile(r"application/json\s*(;.*)?\Z", re.IGNORECASE)
 
 
@@ -50,7 +52,7 @@ class Envelope:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in _GUARDED:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -68,8 +70,8 @@ class Envelope:
 
         async def marked(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in _STARTS:
+                status = message.get("status", 101)
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = state["request_id"]
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -88,7 +90,7 @@ class Envelope:
             await refuse("internal", f"something broke; its id is {state['request_id']}", scope, receive, marked)
         finally:
             fields: dict[str, Any] = {
-                "method": scope["method"],
+                "method": scope.get("method", "GET"),
                 "route": getattr(scope.get("route"), "path", "none"),
                 "status": status,
                 "duration_ms": round((time.perf_counter() - began) * 1000, 1),
@@ -110,7 +112,7 @@ class KnownNames:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in _GUARDED:
             refusal = self._refusal(Headers(scope=scope), scope["state"])
             if refusal is not None:
                 await refuse(*refusal, scope, receive, send)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from quarterdeck.core.errors import QuarterdeckError
@@ -29,7 +30,7 @@ def problem(code: str, message: str, request_id: str, headers: Mapping[str, str]
     return Json(body, status_code=STATUS.get(code, 500), headers=dict(headers or {}))
 
 
-async def on_quarterdeck_error(request: Request, error: Exception) -> Response:
+async def on_quarterdeck_error(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, QuarterdeckError)
     status = STATUS.get(error.code, 500)
     message = str(error)

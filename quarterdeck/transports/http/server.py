@@ -12,6 +12,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from quarterdeck.transports.websocket.connection import BoundedSocket
+
 __all__ = ["GracefulServer"]
 
 MAX_HEAD_BYTES = 131_072  # of a request's address and headers together; past it nobody has even seen them
@@ -56,6 +58,15 @@ class _PromptHttp(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests before the answer to the first")  # told as 400, and the connection ends
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._refuse(b"400 Bad Request")  # two answers would be woven into one another
+            return
+        self._unset_keepalive_if_required()
+        self._in_time()
+        self._moved()
+        super().handle_websocket_upgrade()
 
     def on_message_complete(self) -> None:
         self._received = 0
@@ -108,6 +119,8 @@ class GracefulServer(uvicorn.Server):
         max_body_bytes: What a body may have; a request is cut off at a multiple of it, whatever it consists of.
         drain_s: Seconds between that and closing the port, for a balancer to notice; 0 at SIGINT.
         stop_s: Seconds running requests get.
+        ping_s: Seconds between pings of a WebSocket, and again those its peer has for an answer.
+        stall_s: Seconds in which a WebSocket's reader must take something of what waits for it.
     """
 
     def __init__(
@@ -122,6 +135,8 @@ class GracefulServer(uvicorn.Server):
         max_body_bytes: int,
         drain_s: float,
         stop_s: float,
+        ping_s: float = 20.0,
+        stall_s: float = 30.0,
     ) -> None:
         # uvicorn makes the protocol itself, so the figures it needs travel in its class.
         bounds = {"head_timeout_s": head_timeout_s, "max_request_bytes": MAX_HEAD_BYTES + _FRAMING * max_body_bytes}
@@ -133,7 +148,11 @@ class GracefulServer(uvicorn.Server):
                 port=port,
                 http=prompt,
                 loop="uvloop",
-                ws="none",
+                ws=type("StalledSocket", (BoundedSocket,), {"stall_s": stall_s}),
+                ws_max_size=max_body_bytes,
+                ws_ping_interval=ping_s,
+                ws_ping_timeout=ping_s,
+                ws_per_message_deflate=False,  # a small frame would not bound what it unfolds to
                 lifespan="off",
                 access_log=False,
                 log_config=None,

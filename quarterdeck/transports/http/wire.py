@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from quarterdeck.transports.http.errors import Refused
 
-__all__ = ["ControlRoute", "Json", "StrictRoute", "dump"]
+__all__ = ["ControlRoute", "Json", "StrictRoute", "dump", "parsed", "parsed_once"]
 
 MAX_DEPTH = 64
 MAX_ITEMS = 10_000  # commas in a body: bounds members and elements, and with them the work of naming what is wrong
@@ -39,15 +39,12 @@ class Json(Response):
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
-        return _parsed(await self.body())
+        return parsed(await self.body())
 
 
 class _ControlRequest(_StrictRequest):
     async def json(self) -> Any:
-        value = await super().json()
-        # orjson takes the last of two equal keys; who signed or allowed the first would be deceived.
-        json.loads(await self.body(), object_pairs_hook=_without_duplicates)
-        return value
+        return parsed_once(await self.body())
 
 
 class StrictRoute(APIRoute):
@@ -70,7 +67,8 @@ class ControlRoute(StrictRoute):
     request_class = _ControlRequest
 
 
-def _parsed(body: bytes) -> Any:
+def parsed(body: bytes) -> Any:
+    """The value of strict JSON. Raises Refused."""
     if body.count(b",") > MAX_ITEMS:
         raise Refused("invalid_input", f"the body has more than {MAX_ITEMS} items")
     try:
@@ -79,6 +77,14 @@ def _parsed(body: bytes) -> Any:
         raise Refused("malformed_json", f"the body is not JSON: {error}") from error
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
         raise Refused("malformed_json", f"the body is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def parsed_once(body: bytes) -> Any:
+    """The value of strict JSON that says nothing twice. Raises Refused."""
+    value = parsed(body)
+    # orjson takes the last of two equal keys; who signed or allowed the first would be deceived.
+    json.loads(body, object_pairs_hook=_without_duplicates)
     return value
 
 

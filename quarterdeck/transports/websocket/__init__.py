@@ -1,0 +1,1 @@
+"""WebSocket: questions, their events and commands to runs, both ways over one connection."""

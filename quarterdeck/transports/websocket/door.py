@@ -1,0 +1,68 @@
+"""Who may open a connection; the ASGI application of ``/api/v1/stream``."""
+
+from __future__ import annotations
+
+import anyio
+from fastapi import FastAPI
+from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import QuarterdeckError, Unavailable
+from quarterdeck.service.access import Access
+from quarterdeck.service.desk import Desk
+from quarterdeck.service.stream_tokens import StreamTokens
+from quarterdeck.telemetry import bound
+from quarterdeck.transports.http.callers import caller_of, check_scope
+from quarterdeck.transports.http.handlers import on_quarterdeck_error
+from quarterdeck.transports.websocket import tokens as routes
+from quarterdeck.transports.websocket.messages import ANY
+from quarterdeck.transports.websocket.session import Parts, Session
+from quarterdeck.workflow.approvals import Approvals
+
+__all__ = ["Door", "mount"]
+
+
+class Door:
+    """Lets callers with a key, with a stream token, or without either on the conditions of `Access`; refuses by HTTP.
+
+    The guards of the HTTP application stand before it: host, origin and size of the head are theirs.
+    """
+
+    def __init__(self, *, desk: Desk, approvals_desk: Approvals, access: Access, tokens: StreamTokens) -> None:
+        self._access = access
+        self._tokens = tokens
+        self._parts = Parts(desk=desk, approvals=approvals_desk, directory=access, stopping=anyio.Event())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
+        try:
+            if self._parts.stopping.is_set():
+                raise Unavailable("the server is stopping; come back")
+            principal = await self._admitted(socket)
+            check_scope(principal, ANY)
+        except QuarterdeckError as error:
+            refusal = await on_quarterdeck_error(socket, error)
+            await refusal(scope, receive, send)
+            return
+        scope["state"]["tenant"] = principal.tenant
+        with bound(tenant=principal.tenant):
+            await socket.accept()
+            await Session(socket, principal, self._parts).run()
+
+    def drain(self) -> None:
+        """Let nobody in any more, and send those who are away, to come back to another server or later."""
+        self._parts.stopping.set()
+
+    async def _admitted(self, socket: WebSocket) -> Principal:
+        # Where a token is given nothing else counts: a used one must not let its holder in as somebody else.
+        token = socket.query_params.get("token")
+        return self._access.admit(caller_of(socket)) if token is None else await self._tokens.redeem(token)
+
+
+def mount(app: FastAPI, door: Door, tokens: StreamTokens) -> None:
+    """Add the door, and the route that makes tokens for it, to the HTTP application."""
+    app.state.stream_tokens = tokens
+    app.include_router(routes.router)
+    app.router.routes.append(WebSocketRoute("/api/v1/stream", door))

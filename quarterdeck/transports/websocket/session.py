@@ -1,0 +1,268 @@
+"""One open connection: obeys messages in their order, and passes on what happens in the runs its client follows."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from pydantic import ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from quarterdeck.agent.base import Directory
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Conflict, QuarterdeckError
+from quarterdeck.core.ids import new_id
+from quarterdeck.service.desk import Desk, Followed, Question
+from quarterdeck.service.intake import cleaned
+from quarterdeck.service.streams import Signal
+from quarterdeck.telemetry import bound
+from quarterdeck.transports.http.callers import check_scope
+from quarterdeck.transports.http.errors import STATUS, Refused
+from quarterdeck.transports.http.keys import checked
+from quarterdeck.transports.http.routes.approvals import draft_body
+from quarterdeck.transports.http.shapes import run_body
+from quarterdeck.transports.http.simple import SimpleFrames
+from quarterdeck.transports.http.sse import full_frames
+from quarterdeck.transports.http.wire import parsed_once
+from quarterdeck.transports.websocket import messages as said
+from quarterdeck.transports.websocket.errors import CLOSE
+from quarterdeck.workflow.approvals import Approvals
+
+__all__ = ["MAX_FOLLOWED", "Parts", "Session"]
+
+log = logging.getLogger(__name__)
+
+MAX_FOLLOWED = 16  # runs that one connection follows at once, those it asked included
+_GOODBYE_S = 5.0  # for the close to get past what was sent before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What every session of a server works on.
+
+    Attributes:
+        directory: Asked at each message what its sender may do now.
+        stopping: Set when the server begins to stop.
+    """
+
+    desk: Desk
+    approvals: Approvals
+    directory: Directory
+    stopping: anyio.Event
+
+
+class Session:
+    """What one client says and is told, until one of both ends it."""
+
+    def __init__(self, socket: WebSocket, principal: Principal, parts: Parts) -> None:
+        self._socket = socket
+        self._principal = principal
+        self._parts = parts
+        self._sending = anyio.Lock()
+        self._streams: dict[str, anyio.CancelScope] = {}
+        self._close: tuple[str, str] | None = None  # why this side closes
+        self._tasks = anyio.create_task_group()
+
+    async def run(self) -> None:
+        async with self._tasks:
+            self._tasks.start_soon(self._stop_with_the_server)
+            with contextlib.suppress(WebSocketDisconnect):
+                await self._obey()
+            self._tasks.cancel_scope.cancel()
+        if self._close is not None:
+            code, reason = self._close
+            # A client that takes nothing is cut by the connection.
+            with anyio.move_on_after(_GOODBYE_S), contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                await self._socket.close(CLOSE[code], reason)
+
+    async def _obey(self) -> None:
+        while (message := await self._socket.receive())["type"] == "websocket.receive":
+            text = message.get("text")
+            if text is None:
+                self._end("unsupported_media_type", "messages are JSON in text frames")
+            else:
+                await self._take(text)
+
+    async def _take(self, text: str) -> None:
+        """Read one message and do what it says."""
+        try:
+            value = parsed_once(text.encode())
+        except Refused as refusal:
+            if refusal.code in CLOSE:
+                self._end(refusal.code, str(refusal.detail)[:100])
+            else:
+                await self._tell(_error(None, refusal.code, str(refusal.detail)))
+            return
+        try:
+            wanted = said.MESSAGE.validate_python(value)
+        except ValidationError as error:
+            named = value.get("id") if isinstance(value, dict) else None
+            await self._tell(_error(named if _is_name(named) else None, "invalid_input", _problems(error)))
+            return
+        principal = await self._parts.directory.current(self._principal)
+        if principal is None:
+            self._end("unauthenticated", "whoever opened this may not act any more")
+            return
+        async with self._answering(wanted) as request_id:
+            check_scope(principal, wanted.scopes)
+            await self._do(wanted, principal, request_id)
+
+    async def _do(self, wanted: said.Message, principal: Principal, request_id: str) -> None:
+        match wanted:
+            case said.Ask() | said.Follow():
+                await self._begin(wanted, principal, request_id)
+            case said.Leave(id=id):
+                if id not in self._streams:
+                    raise Conflict(f"nothing is followed under the id {id}")
+                self._streams[id].cancel()
+                await self._tell(said.reply("ok", id))
+            case said.Ping(id=id):
+                await self._tell(said.reply("pong", id))
+            case said.Approve(id=id) | said.Reject(id=id):
+                await self._tell(said.reply("ok", id, data=await self._decided(wanted, principal)))
+            case _:
+                await self._tell(said.reply("ok", wanted.id, data=await self._commanded(wanted, principal)))
+
+    async def _decided(self, wanted: said.Approve | said.Reject, principal: Principal) -> dict[str, Any]:
+        draft = await self._parts.approvals.decide(
+            principal,
+            wanted.draft_id,
+            approved=isinstance(wanted, said.Approve),
+            reason=cleaned(wanted.reason, "reason") if wanted.reason else None,
+            edited_args=wanted.edited_args if isinstance(wanted, said.Approve) else None,
+        )
+        return draft_body(draft)
+
+    async def _commanded(
+        self, wanted: said.Cancel | said.Pause | said.Resume | said.Steer, principal: Principal
+    ) -> dict[str, Any]:
+        controls = self._parts.desk.controls
+        match wanted:
+            case said.Cancel(run_id=run_id, reason=reason):
+                run = await controls.cancel(principal, run_id, reason)
+            case said.Pause(run_id=run_id, reason=reason):
+                run = await controls.pause(principal, run_id, reason)
+            case said.Resume(run_id=run_id, reason=reason):
+                run = await controls.resume(principal, run_id, reason)
+            case said.Steer(run_id=run_id, message=message, idempotency_key=key):
+                run = await controls.steer(principal, run_id, message, checked(key))
+        return run_body(run)
+
+    async def _begin(self, wanted: said.Ask | said.Follow, principal: Principal, request_id: str) -> None:
+        """Follow a run beside what else is said here, from when it is open: a later message finds it begun."""
+        if wanted.id in self._streams:
+            raise Conflict(f"something is followed under the id {wanted.id} already")
+        if len(self._streams) >= MAX_FOLLOWED:
+            raise Conflict(f"a connection follows at most {MAX_FOLLOWED} runs at once; leave one, or open another")
+        scope = self._streams[wanted.id] = anyio.CancelScope()
+        opened = anyio.Event()
+        self._tasks.start_soon(self._stream, wanted, self._opening(wanted, principal, request_id), scope, opened)
+        await opened.wait()
+
+    def _opening(
+        self, wanted: said.Ask | said.Follow, principal: Principal, request_id: str
+    ) -> AbstractAsyncContextManager[Followed]:
+        if isinstance(wanted, said.Follow):
+            return self._parts.desk.following(principal, wanted.run_id, wanted.after)
+        state = self._socket.state
+        question = Question(
+            text=wanted.message,
+            agent=wanted.agent,
+            session_id=wanted.session_id,
+            idempotency_key=checked(wanted.idempotency_key),
+            request_id=request_id,
+            trace_id=state.trace_id,
+            span_id=state.span_id,
+        )
+        return self._parts.desk.asking(principal, question, deltas=True)
+
+    async def _stream(
+        self,
+        wanted: said.Ask | said.Follow,
+        opening: AbstractAsyncContextManager[Followed],
+        scope: anyio.CancelScope,
+        opened: anyio.Event,
+    ) -> None:
+        with scope:
+            try:
+                async with self._answering(wanted), opening as followed:
+                    await self._tell(
+                        said.reply("started", wanted.id, run_id=followed.run_id, session_id=followed.session_id)
+                    )
+                    opened.set()
+                    frames = SimpleFrames(followed.run_id) if isinstance(wanted, said.Ask) else full_frames
+                    await self._pass_on(wanted.id, followed, frames)
+            finally:
+                del self._streams[wanted.id]
+                opened.set()
+
+    async def _pass_on(self, id: str, followed: Followed, frames: Callable[[Signal], Iterable[bytes]]) -> None:
+        while (signal := await followed.signals.receive()) is not None:
+            for piece in frames(signal):
+                await self._tell(said.event_of(id, followed.run_id, piece))
+        if followed.signals.complete:
+            await self._tell(said.reply("end", id, run_id=followed.run_id))
+        elif not self._parts.stopping.is_set():
+            self._end("too_slow", "events were not read in time; follow the run from the last seq")
+
+    @contextlib.asynccontextmanager
+    async def _answering(self, wanted: said.Message) -> AsyncIterator[str]:
+        """What goes wrong inside is the answer to its message; gives the id under which it is logged."""
+        request_id, began, code = new_id(), time.perf_counter(), "ok"
+        with bound(request_id=request_id):
+            try:
+                yield request_id
+            except WebSocketDisconnect:
+                code = "gone"
+                self._tasks.cancel_scope.cancel()
+            except QuarterdeckError as error:
+                code = error.code
+                await self._tell(self._refusal(wanted.id, error, request_id))
+            except Exception:
+                code = "internal"
+                log.exception("message crashed")
+                await self._tell(_error(wanted.id, code, f"something broke; its id is {request_id}", request_id))
+            finally:
+                duration_ms = round((time.perf_counter() - began) * 1000, 1)
+                log.info("message", extra={"message_type": wanted.type, "code": code, "duration_ms": duration_ms})
+
+    def _refusal(self, id: str, error: QuarterdeckError, request_id: str) -> str:
+        message = str(error)
+        if STATUS.get(error.code, 500) == 500:
+            log.error("message failed: %s", error.code, exc_info=error)
+            message = "something is wrong on the server; its log has the details under this request id"
+        return _error(id, error.code, message, request_id, retryable=error.retryable)
+
+    async def _tell(self, message: str) -> None:
+        # Waits while the client does not read: so nothing piles up here, and a run's reader falls behind and is cut.
+        async with self._sending:
+            await self._socket.send_text(message)
+
+    async def _stop_with_the_server(self) -> None:
+        await self._parts.stopping.wait()
+        self._end("stopping", "the server is stopping; come back and follow from the last seq")
+
+    def _end(self, code: str, reason: str) -> None:
+        if self._close is None:
+            self._close = code, reason
+        self._tasks.cancel_scope.cancel()
+
+
+def _error(id: str | None, code: str, message: str, request_id: str | None = None, *, retryable: bool = False) -> str:
+    error: dict[str, Any] = {"code": code, "message": message, "retryable": retryable}
+    return said.reply("error", id, error=error | ({"request_id": request_id} if request_id else {}))
+
+
+def _is_name(id: object) -> bool:
+    return isinstance(id, str) and len(id) <= 64
+
+
+def _problems(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in found[:5])[:1000]

@@ -1,0 +1,29 @@
+"""Tokens for what cannot send a key: a browser opens a WebSocket with an address alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from quarterdeck.service.stream_tokens import StreamTokens
+from quarterdeck.transports.http.callers import Reader
+from quarterdeck.transports.http.shapes import Problem
+from quarterdeck.transports.http.wire import ControlRoute, Json
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=ControlRoute, tags=["streams"], responses={"4XX": {"model": Problem}})
+
+
+class StreamTokenBody(BaseModel):
+    token: str = Field(description="For the address of one WebSocket, as `token`; told once, good once.")
+    expires_at: datetime
+
+
+@router.post("/api/v1/stream-tokens", status_code=201, responses={201: {"model": StreamTokenBody}})
+async def make(request: Request, caller: Reader) -> Response:
+    """A token that opens one WebSocket as its caller, within a minute."""
+    tokens: StreamTokens = request.app.state.stream_tokens
+    return Json(await tokens.make(caller), status_code=201)
