@@ -47,9 +47,10 @@ class Server:
     port: int = 0
     told: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    folder: Path = EXAMPLE
 
     def start(self) -> None:
-        command = [*QUARTERDECK, "serve", str(EXAMPLE), "--port", "0", "--data", str(self.data), "--json"]
+        command = [*QUARTERDECK, "serve", str(self.folder), "--port", "0", "--data", str(self.data), "--json"]
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "log").open("a") as log:
             self.process = subprocess.Popen(
