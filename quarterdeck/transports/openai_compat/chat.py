@@ -71,7 +71,7 @@ class ChatChunks:
         self._words = Words(run_id, live=live)
         self._served = served
         self._tells_usage = tells_usage
-        self._began = False
+        self._head: dict[str, Any] = {}
 
     @property
     def rests(self) -> bool:
@@ -81,8 +81,8 @@ class ChatChunks:
         if self._words.over:
             return
         pieces = list(self._words(signal))
-        if not self._began and isinstance(signal, Entry):
-            self._began = True
+        if not self._head and isinstance(signal, Entry):
+            self._head = _head(self._words.view, self._served, "chat.completion.chunk")
             yield self._delta({"role": "assistant", "content": "", "refusal": None})
         for piece in pieces:
             yield self._delta({"content": piece})
@@ -96,15 +96,12 @@ class ChatChunks:
         last = {"metadata": {**self._served.metadata, "run_id": run.run_id}, "quarterdeck": chat_answer(run)}
         yield self._delta({}, _finish(run), last)
         if self._tells_usage:
-            yield _data({**_head(run, self._served, _CHUNK), "choices": [], "usage": _usage(run.usage)})
+            yield _data({**self._head, "choices": [], "usage": _usage(run.usage)})
 
     def _delta(self, delta: Mapping[str, Any], finish: str | None = None, more: Mapping[str, Any] | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         usage = {"usage": None} if self._tells_usage else {}  # so that every chunk has the field, as OpenAI's have
-        return _data({**_head(self._words.view, self._served, _CHUNK), "choices": [choice], **usage, **(more or {})})
-
-
-_CHUNK = "chat.completion.chunk"
+        return _data({**self._head, "choices": [choice], **usage, **(more or {})})
 
 
 def _head(run: RunView, served: Served, kind: str) -> dict[str, Any]:

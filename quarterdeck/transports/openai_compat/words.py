@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.events import Delta, FinalAnswer
 from quarterdeck.core.runs import RunStatus
-from quarterdeck.knowledge.cite import resolve
 from quarterdeck.service.streams import Rested, Signal
 from quarterdeck.service.views import RunView, view_of_state
 from quarterdeck.store.base import Entry
 from quarterdeck.transports.http.reply import Reply
+from quarterdeck.transports.openai_compat.beginning import Beginning
 
 __all__ = ["Words", "text_of"]
 
-_OPENING = re.compile(r"[\[【［〔]")
-_CLOSING = re.compile(r"[\]】］〕)](?!.*[\]】］〕)])", re.DOTALL)
-_GAP = re.compile(r"\n{3,}")
 _PARAGRAPH = "\n\n"
 
 
@@ -63,7 +59,7 @@ class Words:
         self._reply = Reply()
         self._turn = 0
         self._shown = ""  # of the newest reply
-        self._marks = (-1, "")  # where the last mark ends up to which it was rendered, and what that gave
+        self._beginning = Beginning()
 
     @property
     def view(self) -> RunView:
@@ -73,7 +69,8 @@ class Words:
         match signal:
             case Delta(kind=kind):
                 if self._live and self._reply.take(signal) and kind == "text":
-                    yield from self._show(self._settled())
+                    self._follow_reply()
+                    yield from self._show(self._beginning.of(self._reply.text, self._state.passages))
             case Entry(event=event):
                 self._state = fold([signal], self._state)
                 if isinstance(event, FinalAnswer):
@@ -89,15 +86,18 @@ class Words:
         self.over = True
 
     def _last(self, text: str) -> Iterator[str]:
-        if self._reply.turn != self._turn or not text.startswith(self._shown):
-            self._turn, self._shown = self._reply.turn, ""
+        self._follow_reply()
+        if not text.startswith(self._shown):
+            self._shown = ""
         yield from self._show(text)
         self.over = True
 
+    def _follow_reply(self) -> None:
+        if self._reply.turn != self._turn:
+            self._turn, self._shown, self._beginning = self._reply.turn, "", Beginning()
+
     def _show(self, text: str) -> Iterator[str]:
         """Show what is new of the reply's text."""
-        if self._reply.turn != self._turn:
-            self._turn, self._shown, self._marks = self._reply.turn, "", (-1, "")
         if text.startswith(self._shown) and text != self._shown:
             if self.text and not self._shown:
                 yield from self._piece(_PARAGRAPH)
@@ -108,30 +108,3 @@ class Words:
     def _piece(self, text: str) -> Iterator[str]:
         self.text += text
         yield text
-
-    def _settled(self) -> str:
-        """The beginning of the reply that will not change, without space at its end."""
-        text = self._reply.text
-        if _OPENING.search(text) is not None:
-            text = self._numbered(_without_open_code(text))
-        return _GAP.sub(_PARAGRAPH, text.strip())
-
-    def _numbered(self, text: str) -> str:
-        """`text` up to where a mark or a link is not complete, its marks as numbers."""
-        closed = _CLOSING.search(text)
-        end = closed.end() if closed else 0
-        if _without_open_code(text[:end]) != text[:end]:
-            end = text.index("`", end) + 1
-        if end != self._marks[0]:
-            self._marks = (end, resolve(text[:end], self._state.passages).text)
-        tail = text[end:]
-        unclear = re.search(r"\A[(:]", tail) or _OPENING.search(tail)
-        return self._marks[1] + tail[: unclear.start() if unclear else None]
-
-
-def _without_open_code(text: str) -> str:
-    """`text` up to a code span that is not closed yet: what stands in one is no mark."""
-    line = text[text.rfind("\n") + 1 :]
-    if line.count("`") % 2 and not line.lstrip().startswith("```"):
-        return text[: text.rfind("`")]
-    return text

@@ -162,9 +162,11 @@ async def test_question_that_takes_too_long_says_where_its_run_is(served: Served
 async def test_repeat_with_one_key_is_one_run_and_another_history_is_another_question(served: Served) -> None:
     first = await ask(served, *EARLIER, HELLO, idempotency_key="k1")
     again = await ask(served, *EARLIER, HELLO, idempotency_key="k1")
+    streamed = chunks((await ask(served, *EARLIER, HELLO, idempotency_key="k1", stream=True)).body)
     other = await ask(served, HELLO, idempotency_key="k1")
 
     assert (first.json["id"], first.json["choices"]) == (again.json["id"], again.json["choices"])
+    assert {chunk["id"] for chunk in streamed} == {first.json["id"]}
     assert (other.status, other.code) == (409, "conflict")
 
 

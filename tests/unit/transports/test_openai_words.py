@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from quarterdeck.core.answers import Answer, Passage
 from quarterdeck.core.context import Principal
-from quarterdeck.core.events import Delta, Event, FinalAnswer, ModelReply, Retrieved, RunCancelled, RunStarted
+from quarterdeck.core.events import Delta, Event, FinalAnswer, ModelReply, Retrieved, RunCancelled, RunFailed, RunStarted
 from quarterdeck.core.labels import PUBLIC, Label
 from quarterdeck.core.messages import Message, Role, Text, ToolCall
 from quarterdeck.core.runs import StopReason
@@ -17,6 +19,8 @@ from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.cite import resolve
 from quarterdeck.service.streams import Signal
 from quarterdeck.store.base import Entry
+from quarterdeck.transports.openai_compat.chat import ChatChunks, Served
+from quarterdeck.transports.openai_compat.responses import ResponseEvents
 from quarterdeck.transports.openai_compat.words import Words
 
 LABEL = Label(readers=PUBLIC)
@@ -49,15 +53,21 @@ def final(text: str) -> FinalAnswer:
 
 def told(signals: Iterable[Signal | Event], *, live: bool = True) -> list[str]:
     """The pieces a run gives from its first event on."""
-    words, found, seq = Words("run", live=live), [], 0
+    words = Words("run", live=live)
+    found = [piece for signal in stored(signals) for piece in words(signal)]
+    assert words.over
+    assert "".join(found) == words.text
+    return found
+
+
+def stored(signals: Iterable[Signal | Event]) -> Iterator[Signal]:
+    """The signals of a run behind its first event, its events with their places."""
+    seq = 0
     for signal in (STARTED, *signals):
         if isinstance(signal, Event):
             seq += 1
             signal = Entry(event=signal, seq=seq, at=datetime.now(UTC))
-        found += words(signal)
-    assert words.over
-    assert "".join(found) == words.text
-    return found
+        yield signal
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
@@ -65,6 +75,7 @@ def told(signals: Iterable[Signal | Event], *, live: bool = True) -> list[str]:
     "text",
     [
         "Leave is 30 days.",
+        "Leave is 30 days. [leave-1] " * 60,
         "Leave is 30 days. [leave-1] 5 days carry over. [leave-2]",
         "Leave is 30 days [leave-1], and 5 days carry over [leave-1][leave-2].\n\n\n\nAsk again!",
         "  - Leave is 30 days. [leave-2]\n  - 5 days carry over (see [the page](https://a.example)). [leave-1]\n",
@@ -115,3 +126,67 @@ def test_typed_answer_is_given_whole_and_alone() -> None:
 
 def test_cancelled_run_says_so() -> None:
     assert told([RunCancelled(by="emma")]) == ["The run is cancelled. Run: run."]
+
+
+SERVED = Served(model="a", fingerprint="fp_1", metadata={})
+FAILED = (*pieces("It is"), RunFailed(code="model_unavailable", error="the model is away"))
+
+
+def sent(frames: ChatChunks | ResponseEvents, signals: Iterable[Signal | Event]) -> list[Any]:
+    """The data of the frames of a run."""
+    told = b"".join(piece for signal in stored(signals) for piece in frames(signal)).decode()
+    return [json.loads(line.removeprefix("data: ")) for line in told.splitlines() if line.startswith("data: ")]
+
+
+@pytest.mark.row("S8", part="openai errors")
+def test_chunks_of_a_run_that_fails_end_with_its_error() -> None:
+    chunks = sent(ChatChunks("run", SERVED, live=True, tells_usage=True), FAILED)
+
+    assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks[:-1]) == "It is"
+    assert chunks[-1] == {
+        "error": {
+            "message": "run run failed: the model is away",
+            "type": "server_error",
+            "param": None,
+            "code": "model_unavailable",
+        }
+    }
+
+
+@pytest.mark.row("S8", part="openai errors")
+def test_events_of_a_run_that_fails_close_what_was_open_and_say_so() -> None:
+    events = sent(ResponseEvents("run", SERVED, live=True), FAILED)
+
+    assert [event["type"].removeprefix("response.") for event in events[-4:]] == [
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "failed",
+    ]
+    assert events[-2]["item"]["status"] == "incomplete"
+    assert events[-1]["response"]["status"] == "failed"
+    assert "the model is away" in events[-1]["response"]["error"]["message"]
+
+
+@pytest.mark.row("S8", part="openai responses")
+def test_events_of_a_cancelled_run_end_as_incomplete() -> None:
+    events = sent(ResponseEvents("run", SERVED, live=True), [RunCancelled(by="emma")])
+
+    assert (events[-1]["type"], events[-1]["response"]["status"]) == ("response.incomplete", "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        (StopReason.COMPLETED, "stop"),
+        (StopReason.TURN_LIMIT, "length"),
+        (StopReason.FILTERED, "content_filter"),
+    ],
+)
+@pytest.mark.row("S8", part="openai chat")
+def test_why_a_run_stopped_is_its_finish_reason(reason: StopReason, finish: str) -> None:
+    ended = FinalAnswer(answer=Answer(text="It is 5."), stop_reason=reason, label=LABEL)
+
+    chunks = sent(ChatChunks("run", SERVED, live=True, tells_usage=False), [ended])
+
+    assert chunks[-1]["choices"][0]["finish_reason"] == finish
