@@ -21,8 +21,6 @@ Key = Annotated[
     str | None, typer.Option(envvar="QUARTERDECK_KEY", help="API key; on loopback in development none is needed.")
 ]
 
-_TIMEOUT_S = 120.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
@@ -30,6 +28,7 @@ class Client:
 
     url: str
     key: str | None = None
+    timeout_s: float = 120.0  # without a byte from the server
 
     def get(self, path: str, **query: str | int | None) -> Any:
         given = {name: value for name, value in query.items() if value is not None}
@@ -62,7 +61,7 @@ class Client:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - checked above
         try:
-            return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - checked above
+            return urllib.request.urlopen(request, timeout=self.timeout_s)  # noqa: S310 - checked above
         except urllib.error.HTTPError as error:
             raise _raised(error) from error
         except OSError as error:

@@ -9,6 +9,7 @@ import typer
 
 from quarterdeck.cli import approvals, runs
 from quarterdeck.cli.chat import chat
+from quarterdeck.cli.evaluate import evaluate
 from quarterdeck.cli.folder import config, ingest, migrate, serve, worker
 from quarterdeck.cli.simulate import simulate
 from quarterdeck.core.errors import QuarterdeckError
@@ -43,6 +44,7 @@ app.command()(serve)
 app.command()(worker)
 app.command()(chat)
 app.command()(ingest)
+app.command(name="eval")(evaluate)
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
 app.command()(migrate)

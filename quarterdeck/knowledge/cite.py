@@ -18,7 +18,7 @@ from quarterdeck.core.answers import Citation, Passage
 from quarterdeck.knowledge.analyze import statements, topic_terms
 from quarterdeck.knowledge.entail import ENOUGH, contradicts, support
 
-__all__ = ["Cited", "Statement", "resolve", "without"]
+__all__ = ["Cited", "Statement", "nothing_found", "resolve", "without"]
 
 _ONE = r"[A-Za-z0-9_\-\uff10-\uff19\u200b-\u200d\u2010\u2011\u2060\ufeff]{1,80}"
 _MARK = re.compile(
@@ -142,6 +142,11 @@ def without(cited: Cited, sentences: Collection[str]) -> str:
     kept = tuple(statement for statement in cited.statements if statement.sentence not in sentences)
     used = {one for statement in kept for one in statement.passages}
     return _render(kept, [source for source in cited.sources if source in used])
+
+
+def nothing_found(text: str) -> bool:
+    """True if the text says that nothing was found, or that its writer does not know."""
+    return _NOTHING_FOUND.search(text) is not None
 
 
 def _once(sentences: Iterable[str]) -> tuple[str, ...]:

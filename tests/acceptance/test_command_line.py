@@ -29,6 +29,7 @@ def _json(*words: str, **environ: str) -> Any:
         ("serve",),
         ("chat",),
         ("ingest",),
+        ("eval",),
         ("migrate",),
         ("config",),
         ("simulate",),

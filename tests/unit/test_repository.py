@@ -114,7 +114,9 @@ def test_both_lock_files_of_a_package_agree_on_its_version() -> None:
 def test_make_without_a_target_lists_the_commands() -> None:
     listed = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    assert {"run", "test", "check", "bench", "chaos", "rows"} <= set(re.findall(r"^ *make (\w+)", listed, re.MULTILINE))
+    assert {"run", "test", "eval", "check", "bench", "chaos", "rows"} <= set(
+        re.findall(r"^ *make (\w+)", listed, re.MULTILINE)
+    )
 
 
 def test_links_between_documents_lead_to_files() -> None:
