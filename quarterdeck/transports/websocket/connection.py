@@ -81,7 +81,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.pong_timer = None
             self.schedule_ping()
         else:
-            super().keepalive_timeout()
+            self._fail("dead_peer", "no pong came")
 
     def handle_parser_exception(self) -> None:
         """Tell why, and drop what still comes: closing at once would reset the connection before the peer has read it."""

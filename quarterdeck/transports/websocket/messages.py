@@ -12,10 +12,13 @@ from quarterdeck.transports.http.shapes import Id
 from quarterdeck.transports.http.wire import dump
 
 __all__ = [
+    "ANY",
     "MESSAGE",
+    "Act",
     "Approve",
     "Ask",
     "Cancel",
+    "Command",
     "Follow",
     "Leave",
     "Message",
@@ -99,33 +102,33 @@ class Reject(_Said):
     reason: Reason = ""
 
 
-class _Command(_Said):
+class _OfRun(_Said):
     scopes = frozenset({"chat", "operate"})
     run_id: Id
 
 
-class Cancel(_Command):
+class Cancel(_OfRun):
     """Ask a run to end."""
 
     type: Literal["cancel"]
     reason: Reason = ""
 
 
-class Pause(_Command):
+class Pause(_OfRun):
     """Ask a run to rest before its next step."""
 
     type: Literal["pause"]
     reason: Reason = ""
 
 
-class Resume(_Command):
+class Resume(_OfRun):
     """Let a paused run go on."""
 
     type: Literal["resume"]
     reason: Reason = ""
 
 
-class Steer(_Command):
+class Steer(_OfRun):
     """Say something into a run."""
 
     type: Literal["steer"]
@@ -133,7 +136,9 @@ class Steer(_Command):
     idempotency_key: Key | None = None
 
 
-Message = Ask | Follow | Leave | Ping | Approve | Reject | Cancel | Pause | Resume | Steer
+Act = Approve | Reject | Cancel | Pause | Resume | Steer
+Command = Leave | Ping | Act
+Message = Ask | Follow | Command
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 from pydantic import ValidationError
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from quarterdeck.agent.base import Directory
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, QuarterdeckError
+from quarterdeck.core.errors import Conflict, QuarterdeckError, Unauthenticated
 from quarterdeck.core.ids import new_id
 from quarterdeck.service.desk import Desk, Followed, Question
 from quarterdeck.service.intake import cleaned
@@ -70,11 +70,14 @@ class Session:
         self._tasks = anyio.create_task_group()
 
     async def run(self) -> None:
-        async with self._tasks:
-            self._tasks.start_soon(self._stop_with_the_server)
-            with contextlib.suppress(WebSocketDisconnect):
+        try:
+            async with self._tasks:
+                self._tasks.start_soon(self._stop_with_the_server)
                 await self._obey()
-            self._tasks.cancel_scope.cancel()
+                self._tasks.cancel_scope.cancel()
+        except Exception:
+            log.exception("connection crashed")
+            self._close = "internal", "something broke"
         if self._close is not None:
             code, reason = self._close
             # A client that takes nothing is cut by the connection.
@@ -105,29 +108,41 @@ class Session:
             named = value.get("id") if isinstance(value, dict) else None
             await self._tell(_error(named if _is_name(named) else None, "invalid_input", _problems(error)))
             return
+        if isinstance(wanted, said.Ask | said.Follow):
+            # Beside what else is said here, from when the run is open: a later message finds it begun.
+            opened = anyio.Event()
+            self._tasks.start_soon(self._stream, wanted, opened)
+            await opened.wait()
+        else:
+            async with self._answering(wanted):
+                await self._do(wanted, await self._present(wanted))
+
+    async def _present(self, wanted: said.Message) -> Principal:
+        """The principal with the rights of this moment. Raises Unauthenticated, and Forbidden for what needs others."""
         principal = await self._parts.directory.current(self._principal)
         if principal is None:
-            self._end("unauthenticated", "whoever opened this may not act any more")
-            return
-        async with self._answering(wanted) as request_id:
-            check_scope(principal, wanted.scopes)
-            await self._do(wanted, principal, request_id)
+            raise Unauthenticated("whoever opened this may not act any more")
+        check_scope(principal, wanted.scopes)
+        return principal
 
-    async def _do(self, wanted: said.Message, principal: Principal, request_id: str) -> None:
+    async def _do(self, wanted: said.Command, principal: Principal) -> None:
         match wanted:
-            case said.Ask() | said.Follow():
-                await self._begin(wanted, principal, request_id)
             case said.Leave(id=id):
                 if id not in self._streams:
                     raise Conflict(f"nothing is followed under the id {id}")
-                self._streams[id].cancel()
+                self._streams.pop(id).cancel()
                 await self._tell(said.reply("ok", id))
             case said.Ping(id=id):
                 await self._tell(said.reply("pong", id))
-            case said.Approve(id=id) | said.Reject(id=id):
-                await self._tell(said.reply("ok", id, data=await self._decided(wanted, principal)))
             case _:
-                await self._tell(said.reply("ok", wanted.id, data=await self._commanded(wanted, principal)))
+                with anyio.CancelScope(shield=True):  # what is begun is done whole, and its run woken
+                    data = await self._done(wanted, principal)
+                await self._tell(said.reply("ok", wanted.id, data=data))
+
+    async def _done(self, wanted: said.Act, principal: Principal) -> dict[str, Any]:
+        if isinstance(wanted, said.Approve | said.Reject):
+            return await self._decided(wanted, principal)
+        return await self._commanded(wanted, principal)
 
     async def _decided(self, wanted: said.Approve | said.Reject, principal: Principal) -> dict[str, Any]:
         draft = await self._parts.approvals.decide(
@@ -154,17 +169,6 @@ class Session:
                 run = await controls.steer(principal, run_id, message, checked(key))
         return run_body(run)
 
-    async def _begin(self, wanted: said.Ask | said.Follow, principal: Principal, request_id: str) -> None:
-        """Follow a run beside what else is said here, from when it is open: a later message finds it begun."""
-        if wanted.id in self._streams:
-            raise Conflict(f"something is followed under the id {wanted.id} already")
-        if len(self._streams) >= MAX_FOLLOWED:
-            raise Conflict(f"a connection follows at most {MAX_FOLLOWED} runs at once; leave one, or open another")
-        scope = self._streams[wanted.id] = anyio.CancelScope()
-        opened = anyio.Event()
-        self._tasks.start_soon(self._stream, wanted, self._opening(wanted, principal, request_id), scope, opened)
-        await opened.wait()
-
     def _opening(
         self, wanted: said.Ask | said.Follow, principal: Principal, request_id: str
     ) -> AbstractAsyncContextManager[Followed]:
@@ -182,25 +186,36 @@ class Session:
         )
         return self._parts.desk.asking(principal, question, deltas=True)
 
-    async def _stream(
-        self,
-        wanted: said.Ask | said.Follow,
-        opening: AbstractAsyncContextManager[Followed],
-        scope: anyio.CancelScope,
-        opened: anyio.Event,
-    ) -> None:
-        with scope:
+    async def _stream(self, wanted: said.Ask | said.Follow, opened: anyio.Event) -> None:
+        """Follow a run under the id of the message, until it ends or is left."""
+        with anyio.CancelScope() as scope:
             try:
-                async with self._answering(wanted), opening as followed:
-                    await self._tell(
-                        said.reply("started", wanted.id, run_id=followed.run_id, session_id=followed.session_id)
-                    )
+                async with self._answering(wanted) as request_id, contextlib.AsyncExitStack() as stack:
+                    principal = await self._present(wanted)
+                    stack.enter_context(self._named(wanted.id, scope))
+                    with anyio.CancelScope(shield=True):  # a run that is begun is also woken, whoever goes away
+                        followed = await stack.enter_async_context(self._opening(wanted, principal, request_id))
+                    told = said.reply("started", wanted.id, run_id=followed.run_id, session_id=followed.session_id)
+                    await self._tell(told)
                     opened.set()
                     frames = SimpleFrames(followed.run_id) if isinstance(wanted, said.Ask) else full_frames
                     await self._pass_on(wanted.id, followed, frames)
             finally:
-                del self._streams[wanted.id]
                 opened.set()
+
+    @contextlib.contextmanager
+    def _named(self, id: str, scope: anyio.CancelScope) -> Iterator[None]:
+        """While the block lasts the id stands for what is cancelled by this scope. Raises Conflict."""
+        if id in self._streams:
+            raise Conflict(f"something is followed under the id {id} already")
+        if len(self._streams) >= MAX_FOLLOWED:
+            raise Conflict(f"a connection follows at most {MAX_FOLLOWED} runs at once; leave one, or open another")
+        self._streams[id] = scope
+        try:
+            yield
+        finally:
+            if self._streams.get(id) is scope:  # once it is left another may have taken the id
+                del self._streams[id]
 
     async def _pass_on(self, id: str, followed: Followed, frames: Callable[[Signal], Iterable[bytes]]) -> None:
         while (signal := await followed.signals.receive()) is not None:
@@ -218,9 +233,9 @@ class Session:
         with bound(request_id=request_id):
             try:
                 yield request_id
-            except WebSocketDisconnect:
-                code = "gone"
-                self._tasks.cancel_scope.cancel()
+            except Unauthenticated as error:
+                code = error.code
+                self._end(code, str(error))
             except QuarterdeckError as error:
                 code = error.code
                 await self._tell(self._refusal(wanted.id, error, request_id))
@@ -242,7 +257,10 @@ class Session:
     async def _tell(self, message: str) -> None:
         # Waits while the client does not read: so nothing piles up here, and a run's reader falls behind and is cut.
         async with self._sending:
-            await self._socket.send_text(message)
+            try:
+                await self._socket.send_text(message)
+            except (WebSocketDisconnect, WebSocketDisconnected):
+                self._tasks.cancel_scope.cancel()
 
     async def _stop_with_the_server(self) -> None:
         await self._parts.stopping.wait()

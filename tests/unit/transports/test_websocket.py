@@ -278,3 +278,38 @@ def test_every_message_stands_on_the_page_with_its_scopes() -> None:
 
     there = {name: "any" if kind.scopes == messages.ANY else ", ".join(sorted(kind.scopes)) for name, kind in said.items()}
     assert dict(rows) == there
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        b"\x89\x80\0\0\0\0",
+        b"\x81\x85\0\0\0\0hello",
+        b"\x81\xff" + (10**8).to_bytes(8, "big"),
+        b"\x88\x80\0\0\0\0",
+        b"\xff" * 50,
+    ],
+    ids=["ping", "text", "too large", "close", "noise"],
+)
+@pytest.mark.parametrize("together", [True, False])
+async def test_who_speaks_before_the_connection_is_open_breaks_nothing(
+    served: Served, early: bytes, together: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            pieces = [HANDSHAKE + b"\r\n" + early] if together else [HANDSHAKE + b"\r\n", early]
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.settimeout(0.3)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                while connection.recv(65_536):
+                    pass
+
+    async with serving(served) as (port, _):
+        await anyio.to_thread.run_sync(ask, port)
+        async with opening(port) as client:
+            await say(client, "ping")
+            answer = await hear(client)
+
+    assert answer["type"] == "pong"
+    assert [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"] == []
