@@ -43,7 +43,7 @@ def exact(case: Case, outcome: Outcome) -> list[str] | None:
     """The answer without its marks is this text; white space does not count."""
     if case.expected.exact is None:
         return None
-    said = _spaced(_unmarked(outcome.answer))
+    said = _spaced(_unmarked(outcome))
     return [] if said == _spaced(case.expected.exact) else [f"the answer is not {_short(case.expected.exact)}"]
 
 
@@ -51,7 +51,7 @@ def contains(case: Case, outcome: Outcome) -> list[str] | None:
     """Each text is in the answer; case and white space do not count, and ``8`` is not in ``18`` or ``8.5``."""
     if not case.expected.contains:
         return None
-    said = _folded(_unmarked(outcome.answer))
+    said = _folded(_unmarked(outcome))
     return [f"does not contain {_short(text)}" for text in case.expected.contains if not _within(_folded(text), said)]
 
 
@@ -60,7 +60,7 @@ def regex(case: Case, outcome: Outcome) -> list[str] | None:
     if case.expected.regex is None:
         return None
     try:
-        pattern(case.expected.regex).validate_python(_unmarked(outcome.answer))
+        pattern(case.expected.regex).validate_python(_unmarked(outcome))
     except ValidationError:
         return [f"does not match {case.expected.regex}"]
     return []
@@ -71,7 +71,7 @@ def json_value(case: Case, outcome: Outcome) -> list[str] | None:
     if case.expected.json is None:
         return None
     try:
-        value = outcome.output if outcome.output is not None else json.loads(unfenced(_unmarked(outcome.answer)))
+        value = outcome.output if outcome.output is not None else json.loads(unfenced(outcome.answer))
     except (ValueError, RecursionError):
         return ["the answer is no JSON"]
     return _differences(case.expected.json, value, "")
@@ -180,8 +180,9 @@ def own_check(name: str) -> Check:
     return found
 
 
-def _unmarked(answer: str) -> str:
-    return _MARK.sub("", answer)
+def _unmarked(outcome: Outcome) -> str:
+    """The answer without the marks of its sources; what else stands in brackets stays."""
+    return _MARK.sub(lambda mark: "" if 0 < int(mark[1]) <= len(outcome.sources) else mark[0], outcome.answer)
 
 
 def _spaced(text: str) -> str:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import anyio
 import pytest
+from aiohttp import web
+
+from tests.dialects import DIALECTS
+from tests.provider import Provider
 
 from .conftest import EXAMPLE, QUARTERDECK, Server, environment
 
@@ -41,6 +46,16 @@ def cases_file(tmp_path: Path, *cases: dict[str, Any]) -> str:
     path = tmp_path / "cases.jsonl"
     path.write_text("".join(json.dumps(case) + "\n" for case in cases), encoding="utf-8")
     return str(path)
+
+
+async def kind_teacher(request: web.Request) -> web.StreamResponse:
+    """Answers every question alike; asked for a grade, finds every rubric met that says so itself."""
+    asked = json.loads(await request.read())
+    said = "An umbrella is 12 EUR."
+    if "response_format" in asked:
+        rubric = json.loads(asked["messages"][-1]["content"])["rubric"]
+        said = json.dumps({"reason": f"read {rubric}", "met": "easy" in rubric})
+    return await DIALECTS["openai"].answers((said,), watched=bool(asked.get("stream")))(request)
 
 
 def statuses(report: Any) -> dict[str, str]:
@@ -190,3 +205,26 @@ def test_a_check_of_ones_own_is_found_beside_the_caller(shop: Path) -> None:
     done = evaluated("evals/dataset.jsonl", "--check", "shop_checks:brief", "--json", cwd=shop)
 
     assert statuses(json.loads(done.stdout)) == {"price": "failed", "number": "passed", "nowhere": "passed"}
+
+
+@pytest.mark.row("E2", part="rubric")
+async def test_rubrics_are_graded_by_the_named_model(shop: Path) -> None:
+    path = cases_file(
+        shop,
+        {"id": "met", "user": "ana", "input": "What does an umbrella cost?", "rubric": "Is easy."},
+        {"id": "unmet", "user": "ana", "input": "What does an umbrella cost?", "rubric": "Is hard."},
+        {"id": "without", "user": "ana", "input": "What does an umbrella cost?"},
+    )
+    command = [*QUARTERDECK, "eval", path, "--json", "--judge", "openai:teacher"]
+
+    async with Provider() as provider:
+        provider.otherwise = kind_teacher
+        settings = environment(OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="sk-none")
+        done = await anyio.run_process(command, cwd=shop, env={**settings, "MODEL_NAME": "openai:pupil"}, check=False)
+
+    report = json.loads(done.stdout)
+    assert statuses(report) == {"met": "passed", "unmet": "failed", "without": "passed"}
+    assert report["cases"][1]["trials"][0]["checks"]["rubric"] == ["the rubric is not met: read Is hard."]
+    assert "rubric" not in report["cases"][2]["trials"][0]["checks"]
+    graded = [asked["model"] for asked in provider.requests if "response_format" in asked]
+    assert graded == ["teacher", "teacher"]

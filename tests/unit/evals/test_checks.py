@@ -41,7 +41,7 @@ def both(name: str, asked: Case, good: Outcome, bad: Outcome) -> Sequence[str]:
 
 @pytest.mark.row("E2", part="exact")
 def test_exact_compares_the_whole_answer_without_marks_and_spacing() -> None:
-    good = Outcome(answer="The code is\n 1234 [1].")
+    good = Outcome(answer="The code is\n 1234 [1].", sources=(SAUNA,))
 
     faults = both("exact", case(exact="The code is 1234."), good, Outcome(answer="The code is 1234, I think."))
 
@@ -50,7 +50,7 @@ def test_exact_compares_the_whole_answer_without_marks_and_spacing() -> None:
 
 @pytest.mark.row("E2", part="contains")
 def test_contains_wants_every_text_whatever_its_case() -> None:
-    good = Outcome(answer="You may take THIRTY days [1]; 1.5 小时 more.")
+    good = Outcome(answer="You may take THIRTY [1] days; 1.5 小时 more.", sources=(SAUNA,))
 
     faults = both("contains", case(contains=("thirty days", "1.5 小时")), good, Outcome(answer="Thirty days."))
 
@@ -91,6 +91,12 @@ def test_json_is_compared_by_what_is_expected_of_it() -> None:
     assert told("json", asked, Outcome(answer="", output={"city": "Oslo"})) == ["days is missing"]
     assert told("json", asked, Outcome(answer="", output={"city": "Oslo", "days": []})) == ["days has 0 items, not 2"]
     assert told("json", asked, Outcome(answer="Oslo, rain.")) == ["the answer is no JSON"]
+
+
+@pytest.mark.row("E2", part="json")
+def test_a_list_in_an_answer_is_no_mark() -> None:
+    assert told("json", case(json={"days": [1]}), Outcome(answer='{"days": [1]}', sources=(SAUNA,))) == []
+    assert told("exact", case(exact="a[2] = b"), Outcome(answer="a[2] = b [1]", sources=(SAUNA,))) == []
 
 
 @pytest.mark.row("E2", part="sources")
