@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -128,6 +130,30 @@ async def test_question_without_a_key_is_never_sent_twice(front: Front) -> None:
 
     assert len(front.arrived) == 1
     assert (reply.status, told["error"]["code"]) == (502, "unavailable")
+
+
+async def upgrading(request: Request, out: asyncio.StreamWriter) -> None:
+    """Opens a WebSocket, says a text and closes it."""
+    out.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ")
+    nonce = request.all("sec-websocket-key")[0].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    out.write(base64.b64encode(hashlib.sha1(nonce, usedforsecurity=False).digest()))
+    out.write(b"\r\n\r\n\x81\x05hello\x88\x02\x03\xf4")  # 1012
+
+
+async def test_web_socket_passes_with_its_close_code_and_other_requests_ask_for_none(front: Front) -> None:
+    front.all_are(upgrading)
+    async with front.session.ws_connect(f"{front.url}/api/v1/stream?token=t") as socket:
+        said = await socket.receive_str()
+        await socket.receive()
+        code = socket.close_code
+    front.all_are(answering)
+    status = await _status(front, "GET", "/api/v1/runs", headers={"Connection": "upgrade", "Upgrade": "h2c"})
+
+    assert (said, code, status) == ("hello", 1012, 200)
+    first, last = front.arrived
+    assert (first.line, first.all("upgrade")) == ("GET /api/v1/stream?token=t HTTP/1.1", ["websocket"])
+    assert [value.lower() for value in first.all("connection")] == ["upgrade"]
+    assert (last.all("upgrade"), last.all("connection")) == ([], [])
 
 
 async def test_question_with_a_key_goes_to_the_next_replica(front: Front) -> None:
