@@ -10,10 +10,9 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
 from anyio import to_thread
 
@@ -22,15 +21,12 @@ from quarterdeck.core.ids import content_hash, hashed_id
 from quarterdeck.knowledge.analyze import ANALYZER
 from quarterdeck.knowledge.base import Chunk, Document, KnowledgeIndex
 from quarterdeck.knowledge.chunk import SPLITTER, split
-from quarterdeck.knowledge.parsers import markdown, text
-from quarterdeck.knowledge.parsers.base import Parsed, Parser
+from quarterdeck.knowledge.parsers.base import Parsed
+from quarterdeck.knowledge.parsers.process import Limits
+from quarterdeck.knowledge.parsers.read import READER, DocumentReader
 
 __all__ = ["IngestReport", "Ingester", "Progress"]
 
-MAX_BYTES = 5_000_000
-PARSERS: Mapping[str, Parser] = MappingProxyType(
-    {".md": markdown.parse, ".markdown": markdown.parse, ".txt": text.parse, ".text": text.parse}
-)
 Progress = Callable[[int, int, str], None]
 """Told before each file: how many are done, how many there are, and its path within the folder."""
 
@@ -75,13 +71,17 @@ class Ingester:
 
     Attributes:
         size, overlap: Of chunks, in characters.
+        limits: What reading one file may take, of those that are read in a process of their own.
     """
 
-    def __init__(self, index: KnowledgeIndex, tenant: str, *, size: int = 800, overlap: int = 0) -> None:
+    def __init__(
+        self, index: KnowledgeIndex, tenant: str, *, size: int = 800, overlap: int = 0, limits: Limits | None = None
+    ) -> None:
         self._index = index
         self._tenant = tenant
         self._size = size
         self._overlap = overlap
+        self._limits = limits
 
     async def ingest_folder(
         self,
@@ -114,15 +114,16 @@ class Ingester:
         ids = {meta["path"]: doc for doc, meta in catalogue.items() if meta.get("collection") == collection}
         taken = set(catalogue)
         current: set[str] = set()
-        for number, file in enumerate(files):
-            if progress is not None:
-                progress(number, len(files), file)
-            doc_id = ids.get(file) or _new_id(file, collection, taken)
-            taken.add(doc_id)
-            known = catalogue.get(doc_id, {}).get("hash")
-            work = _Work(file=file, doc_id=doc_id, collection=collection, known=known, groups=defaults, trusted=trusted)
-            if await self._ingest(root, work, tally):
-                current.add(doc_id)
+        with DocumentReader(self._limits) as reader:
+            for number, file in enumerate(files):
+                if progress is not None:
+                    progress(number, len(files), file)
+                doc_id = ids.get(file) or _new_id(file, collection, taken)
+                taken.add(doc_id)
+                known = catalogue.get(doc_id, {}).get("hash")
+                work = _Work(file=file, doc_id=doc_id, collection=collection, known=known, groups=defaults, trusted=trusted)
+                if await self._ingest(root, work, tally, reader):
+                    current.add(doc_id)
         if progress is not None:
             progress(len(files), len(files), "")
         removed = await self._index.delete(self._tenant, sorted(set(ids.values()) - current))
@@ -135,10 +136,11 @@ class Ingester:
             warnings=tuple(tally.warnings),
         )
 
-    async def _ingest(self, root: Path, work: _Work, tally: _Tally) -> bool:
+    async def _ingest(self, root: Path, work: _Work, tally: _Tally, reader: DocumentReader) -> bool:
         """Bring one file in; False if it was refused."""
         try:
-            made = await to_thread.run_sync(self._read, root, work)
+            # Who is cancelled does not wait for a slow file: the reader is closed, and with it the process that reads.
+            made = await to_thread.run_sync(self._read, root, work, reader, abandon_on_cancel=True)
         except (InvalidInput, OSError) as error:
             reason = str(error) if isinstance(error, InvalidInput) else f"cannot be read: {error.strerror or error}"
             tally.refused.append((work.file, reason))
@@ -146,7 +148,8 @@ class Ingester:
         if made is None:
             tally.unchanged += 1
             return True
-        document, chunks = made
+        document, chunks, warnings = made
+        tally.warnings += ((work.file, warning) for warning in warnings)
         if not document.groups:
             tally.warnings.append((work.file, "nobody may read it: name groups in its front matter or for the folder"))
         await self._index.upsert(document, chunks)
@@ -156,18 +159,16 @@ class Ingester:
             tally.updated += 1
         return True
 
-    def _read(self, root: Path, work: _Work) -> tuple[Document, list[Chunk]] | None:
-        """The document and its chunks, None if the index has them already."""
-        parse = PARSERS.get(PurePosixPath(work.file).suffix.lower())
-        if parse is None:
-            raise InvalidInput(f"no parser for this kind of file; known are {', '.join(sorted(PARSERS))}")
-        data = _bytes(root, work.file)
+    def _read(self, root: Path, work: _Work, reader: DocumentReader) -> tuple[Document, list[Chunk], Sequence[str]] | None:
+        """The document, its chunks and what to tell of it, None if the index has them already."""
+        data = _bytes(root, work.file, reader.max_bytes)
         made_from = content_hash(
             [
                 hashlib.sha256(data).hexdigest(),
                 sorted(work.groups),
                 work.trusted,
                 ANALYZER,
+                READER,
                 SPLITTER,
                 self._size,
                 self._overlap,
@@ -175,11 +176,11 @@ class Ingester:
         )
         if made_from == work.known:
             return None
-        parsed = parse(data)
+        parsed = reader.read(work.file, data)
         chunks = split(parsed.text, parsed.blocks, size=self._size, overlap=self._overlap)
         if not chunks:
             raise InvalidInput("there is no text in it")
-        return _document(self._tenant, work, parsed, made_from), chunks
+        return _document(self._tenant, work, parsed, made_from), chunks, parsed.warnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,16 +249,16 @@ def _files(root: Path, tally: _Tally) -> Iterator[str]:
                 yield file
 
 
-def _bytes(root: Path, file: str) -> bytes:
+def _bytes(root: Path, file: str, most: int) -> bytes:
     # Looked at again and opened by its real name, so that a link put there since the folder was listed leads nowhere.
     path = (root / file).resolve()
     if not path.is_relative_to(root):
         raise InvalidInput("a link to a place outside the folder")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as opened:
-        data = opened.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise TooLarge(f"larger than {MAX_BYTES // 1_000_000} MB")
+        data = opened.read(most + 1)
+    if len(data) > most:
+        raise TooLarge(f"larger than {most // 1_000_000} MB")
     return data
 
 

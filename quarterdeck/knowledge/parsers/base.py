@@ -31,16 +31,18 @@ class Parsed:
         title: What the file calls itself, empty if nothing.
         text: The whole text; blocks count its characters.
         front: What the file says about itself before its text: strings, or tuples of strings.
+        warnings: What a person should know of it, such as hidden text that was left out.
     """
 
     text: str
     blocks: tuple[Block, ...]
     title: str = ""
     front: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Parser(Protocol):
-    """Reads one kind of file. Pure and quick: it runs in a worker thread."""
+    """Reads one kind of file. Pure: it opens nothing, and runs in a worker thread or in a limited process."""
 
     def __call__(self, data: bytes) -> Parsed:
         """Raises InvalidInput for bytes that are not of its kind; the message names the line where there is one."""

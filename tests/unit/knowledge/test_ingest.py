@@ -10,7 +10,7 @@ from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.ids import check_id
 from quarterdeck.knowledge.base import Lookup
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
-from quarterdeck.knowledge.ingest import MAX_BYTES, Ingester
+from quarterdeck.knowledge.ingest import Ingester
 
 EVERYONE = frozenset({"everyone"})
 
@@ -113,7 +113,7 @@ async def test_bad_files_are_refused_with_a_reason_and_the_rest_is_read(index: S
     (folder / "broken.md").write_text("---\ngroups: [hr\n---\nx\n")
     (folder / "binary.md").write_bytes(b"\x00\x01")
     (folder / "gbk.txt").write_bytes("密码".encode("gbk"))
-    (folder / "big.txt").write_bytes(b"a" * (MAX_BYTES + 1))
+    (folder / "big.txt").write_bytes(b"a" * 5_000_001)
     (folder / "empty.md").write_text("---\ngroups: hr\n---\n\n")
     (folder / "image.png").write_bytes(b"\x89PNG")
     (folder / "trusting.md").write_text("---\ntrusted: true\n---\nx\n")
