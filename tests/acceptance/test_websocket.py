@@ -259,7 +259,21 @@ def test_stranger_is_refused_before_the_connection_opens(
     assert refused.value.response.status_code == status
     body = refused.value.response.body
     assert body is not None
-    assert json.loads(body)["error"]["code"] == (code or "headers_too_large")
+    error = json.loads(body)["error"]
+    line = server.logged(error["request_id"])
+    assert error["code"] == (code or "headers_too_large")
+    assert (line["level"], line["status"]) == ("info", status)
+    assert '"level": "error"' not in (server.data / "log").read_text()
+
+
+def test_connection_has_a_line_in_the_log_once_it_is_over(server: Server) -> None:
+    with opened(server, X_Request_Id="my-connection") as socket:
+        say(socket, "ping", "p")
+        hear(socket, "p")
+
+    line = server.logged("my-connection")
+
+    assert (line["route"], line["status"], line["tenant"]) == ("/api/v1/stream", 101, "acme")
 
 
 def test_page_of_the_server_itself_may_come_in(server: Server) -> None:

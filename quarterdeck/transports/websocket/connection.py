@@ -45,6 +45,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # uvicorn would log a refusal as no answer at all
+
     def handle_text(self, event: Frame) -> None:
         self._pieces = 1
         super().handle_text(event)

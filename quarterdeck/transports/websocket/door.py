@@ -30,12 +30,15 @@ class Door:
     The guards of the HTTP application stand before it: host, origin and size of the head are theirs.
     """
 
+    path = "/api/v1/stream"
+
     def __init__(self, *, desk: Desk, approvals_desk: Approvals, access: Access, tokens: StreamTokens) -> None:
         self._access = access
         self._tokens = tokens
         self._parts = Parts(desk=desk, approvals=approvals_desk, directory=access, stopping=anyio.Event())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self  # for the log line of the connection
         socket = WebSocket(scope, receive, send)
         try:
             if self._parts.stopping.is_set():
@@ -65,4 +68,4 @@ def mount(app: FastAPI, door: Door, tokens: StreamTokens) -> None:
     """Add the door, and the route that makes tokens for it, to the HTTP application."""
     app.state.stream_tokens = tokens
     app.include_router(routes.router)
-    app.router.routes.append(WebSocketRoute("/api/v1/stream", door))
+    app.router.routes.append(WebSocketRoute(door.path, door))
