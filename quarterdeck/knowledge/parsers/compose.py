@@ -35,14 +35,14 @@ class Composition:
 
     def heading(self, level: int, text: str) -> None:
         """What follows stands below `text`, until a heading of the same or a higher level (1 is the highest)."""
-        name = _clean(text, lines=False)
+        name = _one_line(text)
         self.below(level, name)
         if name:
             self._add(name)
 
     def below(self, level: int, text: str) -> None:
         """As `heading`, where the words are no part of the text itself, such as the number of a page."""
-        name = _clean(text, lines=False)[:MAX_HEADING]
+        name = _one_line(text)[:MAX_HEADING]
         self._path = [(above, other) for above, other in self._path if above < level]
         self._path += [(level, name)] if name else []
 
@@ -63,7 +63,7 @@ class Composition:
         return Parsed(
             text=without_access_list("".join(self._pieces)),
             blocks=tuple(self._blocks),
-            title=_clean(self.title, lines=False)[:MAX_HEADING],
+            title=_one_line(self.title)[:MAX_HEADING],
             warnings=tuple(self._warnings),
         )
 
@@ -84,6 +84,10 @@ class Composition:
         if self._length > MAX_CHARS:
             raise TooLarge(f"its text is longer than {MAX_CHARS // 1_000_000} million characters")
         return start, self._length
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_clean(text, lines=False).split())
 
 
 def _clean(text: str, *, lines: bool) -> str:

@@ -129,6 +129,8 @@ def _take(made: Composition, node: LexborNode, tag: str) -> bool:
     """Write an element that is taken whole; False if it is none."""
     if tag not in _WHOLE or (tag == "table" and len(node.css(_LAYOUT)) > 1):
         return False  # a table that holds more than cells arranges a page
+    for end in node.css("br"):
+        end.replace_with("\n")
     if tag == "pre":
         made.lines(node.text())
     elif tag == "table":

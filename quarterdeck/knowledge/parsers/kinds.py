@@ -132,6 +132,6 @@ def _shown(data: bytes, kinds: tuple[Kind, ...]) -> Kind | None:
 
 def _check_one_thing(kind: Kind, data: bytes) -> None:
     """A file that is two things shows one to whoever checks it and the other to whoever is to be fooled."""
-    is_zip = kind.magic.startswith(b"PK")
-    if is_zip == (b"%PDF-" in data[:1024]) or is_zip != zipfile.is_zipfile(io.BytesIO(data)):
+    is_zip, is_pdf = zipfile.is_zipfile(io.BytesIO(data)), b"%PDF-" in data[:1024]
+    if is_zip != kind.magic.startswith(b"PK") or is_pdf != kind.magic.startswith(b"%PDF"):
         raise InvalidInput(f"damaged, or two kinds of file at once: it begins as {kind.name} and is not only that")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import pytest
+from pypdf import PdfWriter
 
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.knowledge.chunk import split
 from quarterdeck.knowledge.parsers.base import Parsed
+from quarterdeck.knowledge.parsers.kinds import KINDS, Kind
 from quarterdeck.knowledge.parsers.read import DocumentReader
 from tests.unit.knowledge.parsers import documents
 
@@ -45,6 +48,14 @@ def test_tables_that_arrange_a_page_are_read_as_the_page(reader: DocumentReader)
     assert paths(parsed) == [("soup", ("Menu",)), ("1 | 2", ("Menu",))]
 
 
+@pytest.mark.row("K1", part="html")
+def test_a_part_of_a_page_is_read_and_its_headings_stand_on_one_line(reader: DocumentReader) -> None:
+    parsed = reader.read("a.html", b"<h2>Notes<br>and fixes</h2><pre>a<br>b</pre>")
+
+    assert parsed.title == "Notes and fixes"
+    assert paths(parsed) == [("a\nb", ("Notes and fixes",))]
+
+
 @pytest.mark.row("K1", part="csv")
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_records_repeat_the_names_of_their_columns(reader: DocumentReader, separator: str) -> None:
@@ -72,12 +83,33 @@ def test_values_stand_below_the_keys_that_lead_to_them(reader: DocumentReader) -
 
 
 @pytest.mark.row("K1", part="pdf")
-def test_every_passage_of_a_pdf_says_its_page_and_its_chapter(reader: DocumentReader) -> None:
+def test_every_passage_of_a_pdf_says_its_page(reader: DocumentReader) -> None:
     parsed = reader.read("a.pdf", documents.pdf("Sentences go\nover lines.\nAnother one.", "Second page."))
 
     assert paths(parsed) == [
         ("Sentences go over lines.\nAnother one.", ("page 1",)),
         ("Second page.", ("page 2",)),
+    ]
+
+
+@pytest.mark.row("K1", part="pdf")
+def test_chapters_of_a_pdf_are_those_of_its_table_of_contents(reader: DocumentReader) -> None:
+    book = PdfWriter()
+    book.append(io.BytesIO(documents.pdf("First.", "Second.", "Third.")))
+    chapter = book.add_outline_item(title="One", page_number=0)
+    book.add_outline_item(title="Inner", page_number=1, parent=chapter)
+    book.add_outline_item(title="Two", page_number=2)
+    book.add_metadata({"/Title": "Book"})
+    made = io.BytesIO()
+    book.write(made)
+
+    parsed = reader.read("a.pdf", made.getvalue())
+
+    assert parsed.title == "Book"
+    assert paths(parsed) == [
+        ("First.", ("One", "page 1")),
+        ("Second.", ("One", "Inner", "page 2")),
+        ("Third.", ("Two", "page 3")),
     ]
 
 
@@ -140,3 +172,13 @@ def test_a_name_that_contradicts_the_content_is_refused(reader: DocumentReader, 
 def test_a_file_without_a_suffix_is_what_its_content_is(reader: DocumentReader) -> None:
     assert reader.read("report", documents.pdf("Yes.")).blocks[0].heading_path == ("page 1",)
     assert reader.read("README", b"# text").text == "# text"
+
+
+def test_a_kind_of_ones_own_is_read_by_its_own_parser() -> None:
+    module = "tests.unit.knowledge.parsers.misbehaving"
+    own = Kind(name="order", module=module, suffixes=(".order",), magic=b"well")
+
+    with DocumentReader(kinds=(*KINDS, own)) as reader:
+        assert reader.read("a.order", b"well").text == "done"
+        with pytest.raises(InvalidInput, match="its content is order"):
+            reader.read("a.txt", b"well")

@@ -21,6 +21,7 @@ from tests.unit.knowledge.parsers import documents
 
 EVERYONE = frozenset({"everyone"})
 BODY = "word/document.xml"
+SINGLE = documents.pdf("x")
 XML = '<?xml version="1.0" encoding="UTF-8"?>'
 LAUGHS = f'{XML}<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><w:document>&b;</w:document>'.encode()
 XXE = f'{XML}<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><w:document>&f;</w:document>'.encode()
@@ -113,7 +114,7 @@ def test_a_file_cut_off_anywhere_is_refused(reader: DocumentReader, share: float
         (documents.pdf("x", kids=2_001), TooLarge),
         (documents.pdf("x").replace(b"/Count 1 ", b"/Count 1000000 "), None),
         (documents.pdf("x").replace(b"/Kids [4 0 R]", b"/Kids [2 0 R]"), InvalidInput),
-        (documents.pdf("x").replace(b"/Root 1 0 R", b"/Root 1 0 R /Prev 9"), None),
+        (SINGLE.replace(b"/Root 1 0 R", b"/Root 1 0 R /Prev %d" % SINGLE.rindex(b"xref\n0")), None),
         (documents.pdf("x").replace(b"trailer\n<<", b"trailer\n<< /Encrypt 3 0 R"), InvalidInput),
         (documents.pdf("x", root="/Outlines 1 0 R /First 1 0 R /Next 1 0 R"), None),
         (documents.pdf("x", content=b"BT " + b"[" * 100_000), InvalidInput),
