@@ -21,7 +21,7 @@ _KIND = "stream_token"
 _FORM = re.compile(r"qs_([a-z0-9_-]{1,64})\.([0-9a-f]{32})\.([0-9a-f]{64})\Z")
 _LIFE_S = 60.0
 _OPEN = 32  # tokens one person may hold at once; a further one takes the place of the oldest
-_ATTEMPTS = 20  # of writing a record that others write at the same moment
+_ATTEMPTS = 3 * _OPEN  # of writing a record: each that fails is another's success, and all open tokens may come at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

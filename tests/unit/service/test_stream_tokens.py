@@ -70,6 +70,21 @@ async def test_tokens_made_at_the_same_moment_are_all_good(store: MemoryStore | 
     assert [await tokens.redeem(token) for token in made] == [EMMA.principal] * 8
 
 
+async def test_open_tokens_that_come_back_at_the_same_moment_are_all_good(store: MemoryStore | SqliteStore) -> None:
+    tokens = tokens_of(store, Clock())
+    made = [(await tokens.make(EMMA.principal)).token for _ in range(32)]
+    admitted: list[Principal] = []
+
+    async def come(token: str) -> None:
+        admitted.append(await tokens.redeem(token))
+
+    async with anyio.create_task_group() as tasks:
+        for token in made:
+            tasks.start_soon(come, token)
+
+    assert admitted == [EMMA.principal] * 32
+
+
 async def test_token_is_good_for_a_minute(store: MemoryStore | SqliteStore) -> None:
     clock = Clock()
     tokens = tokens_of(store, clock)
