@@ -85,7 +85,8 @@ class Session:
                 await self._socket.close(CLOSE[code], reason)
 
     async def _obey(self) -> None:
-        while (message := await self._socket.receive())["type"] == "websocket.receive":
+        # What had arrived behind the message that ends the connection is not obeyed: its sender is told that nothing is.
+        while self._close is None and (message := await self._socket.receive())["type"] == "websocket.receive":
             text = message.get("text")
             if text is None:
                 self._end("unsupported_media_type", "messages are JSON in text frames")

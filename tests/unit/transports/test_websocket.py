@@ -16,6 +16,7 @@ import anyio.to_thread
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.events import Delta
@@ -206,6 +207,17 @@ async def test_unread_pongs_do_not_pile_up(served: Served) -> None:
         said = await anyio.to_thread.run_sync(flood, port)
 
     assert said.count(b"p" * 125) < 200_000
+
+
+async def test_what_came_behind_the_message_that_ends_the_connection_is_not_done(served: Served) -> None:
+    ask = json.dumps({"type": "ask", "id": "a", "message": "Hello"}).encode()
+    async with serving(served) as (port, _), opening(port, KEYS["emma"]) as client:
+        at_once = Frame(Opcode.BINARY, b"x").serialize(mask=True) + Frame(Opcode.TEXT, ask).serialize(mask=True)
+        client.transport.write(at_once)
+
+        assert await closed_with(client) == CLOSE["unsupported_media_type"]
+
+    assert await served.store.journal.runs("acme", limit=1) == []
 
 
 async def test_stopping_server_lets_nobody_in(served: Served) -> None:
