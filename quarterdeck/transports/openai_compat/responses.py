@@ -119,7 +119,7 @@ class ResponseEvents:
 
 def _status(run: RunView) -> str:
     """A run that waits for a person has said what it can for now: to the client that is a complete response."""
-    if run.failure is not None:
+    if run.status is RunStatus.FAILED:  # why is only for who may read it
         return "failed"
     if not run.rests:
         return "in_progress"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from quarterdeck.core.events import RunStarted
+from quarterdeck.core.events import RunFailed, RunStarted
 from quarterdeck.core.labels import Integrity
 from quarterdeck.core.messages import Role
+from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.access import Access
+from quarterdeck.store.base import Entry
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.openai_compat.errors import KINDS
 
@@ -143,6 +146,25 @@ async def test_response_in_the_background_is_fetched_when_it_is_done(served: Ser
     assert again["status"] == "completed"
     assert again["output"][0]["content"][0]["text"] == "You asked: Hi"
     assert (await served.send("GET", f"/v1/responses/{made['id']}", key=KEYS["gil"])).status == 404
+
+
+@pytest.mark.row("S8", part="openai responses")
+async def test_failed_response_is_failed_also_to_who_may_not_read_why(served: Served) -> None:
+    served.worker.gate = anyio.Event()
+    begun = await served.send("POST", "/v1/responses", {"model": "support", "input": "Hello", "background": True})
+    claim = await served.store.journal.claim("acme", begun.json["id"].removeprefix("resp_"))
+    assert claim is not None
+    failed = Entry(event=RunFailed(code="unavailable", error="the secret broke"))
+    await served.store.journal.append(claim, [failed], folded=claim.head, status=RunStatus.FAILED)
+    users = [replace(user, scopes=("chat", "operate")) if user.id == "omar" else user for user in USERS]
+    served.app.state.access = Access(users, {}, keyless=True)
+
+    own = await served.send("GET", f"/v1/responses/{begun.json['id']}", key=KEYS["emma"])
+    operators = await served.send("GET", f"/v1/responses/{begun.json['id']}", key=KEYS["omar"])
+
+    assert (own.json["status"], operators.json["status"]) == ("failed", "failed")
+    assert "the secret broke" in own.json["error"]["message"]
+    assert "the secret broke" not in operators.body.decode()
 
 
 @pytest.mark.row("S8", part="openai chat")
