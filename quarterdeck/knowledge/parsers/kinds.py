@@ -63,7 +63,7 @@ KINDS = (
 
 _LOOKED_AT = 4096  # bytes at the beginning in which a kind must show
 _IS_HTML = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)\b",
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--(?:(?!-->).){0,2000}-->\s*)*<(?:!doctype\s+html|html)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _HAS_TAG = re.compile(rb"<(?:[a-z][a-z0-9]*|!--)[\s/>]", re.IGNORECASE)
@@ -132,6 +132,10 @@ def _shown(data: bytes, kinds: tuple[Kind, ...]) -> Kind | None:
 
 def _check_one_thing(kind: Kind, data: bytes) -> None:
     """A file that is two things shows one to whoever checks it and the other to whoever is to be fooled."""
-    is_zip, is_pdf = zipfile.is_zipfile(io.BytesIO(data)), b"%PDF-" in data[:1024]
+    try:
+        is_zip = zipfile.is_zipfile(io.BytesIO(data))
+    except zipfile.BadZipFile:  # of several disks: an archive too, though none that can be opened
+        is_zip = True
+    is_pdf = b"%PDF-" in data[:1024]
     if is_zip != kind.magic.startswith(b"PK") or is_pdf != kind.magic.startswith(b"%PDF"):
         raise InvalidInput(f"damaged, or two kinds of file at once: it begins as {kind.name} and is not only that")

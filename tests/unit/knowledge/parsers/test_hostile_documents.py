@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -282,3 +283,29 @@ async def test_who_stops_waiting_for_a_slow_file_is_let_go_at_once(index: Sqlite
         await Ingester(index, "acme").ingest_folder(tmp_path, groups=EVERYONE)
 
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.row("K1", part="by content")
+def test_a_page_of_many_comments_does_not_hold_up_who_looks_at_it(reader: DocumentReader) -> None:
+    with pytest.raises(InvalidInput, match="not HTML"):
+        reader.read("a.html", b"<!---->" * 500)
+    page = reader.read("a.html", b"<!---->" * 500 + b"<html><p>Seen.")
+
+    assert page.text == "Seen."
+
+
+@pytest.mark.row("K1", part="by content")
+async def test_an_archive_of_several_disks_does_not_stop_the_others(index: SqliteIndex, tmp_path: Path) -> None:
+    end = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 0, 0, 0, 0)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 1, 0, 2)
+    disks = end + locator + struct.pack("<4sHHHHIIH", b"PK\x05\x06", *(0xFFFF,) * 4, *(0xFFFFFFFF,) * 2, 0)
+    folder = tmp_path / "kb"
+    folder.mkdir()
+    (folder / "a.pdf").write_bytes(b"%PDF-1.7\n" + disks)
+    (folder / "b.docx").write_bytes(b"PK\x03\x04" + disks)
+    (folder / "c.md").write_text("Read.")
+
+    report = await Ingester(index, "acme").ingest_folder(folder, groups=EVERYONE)
+
+    assert [file for file, _ in report.refused] == ["a.pdf", "b.docx"]
+    assert report.added == 1
