@@ -11,6 +11,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 from quarterdeck.core.errors import InvalidInput, TooLarge
 from quarterdeck.knowledge.parsers.base import Parsed
 from quarterdeck.knowledge.parsers.compose import Composition
+from quarterdeck.knowledge.parsers.front_matter import without_access_list
 from quarterdeck.knowledge.parsers.text import decode
 
 __all__ = ["parse"]
@@ -40,7 +41,8 @@ _HIDES = re.compile(
 
 def parse(data: bytes) -> Parsed:
     """Read a page: its headings, paragraphs, lists, tables and code. Raises TooLarge if it is nested deeper than 500."""
-    page = LexborHTMLParser(decode(data))
+    source = without_access_list(decode(data))  # as written: comments and line ends, where one may stand, do not stay
+    page = LexborHTMLParser(source)
     if page.body is None:
         raise InvalidInput("the page has no body")
     made = Composition()

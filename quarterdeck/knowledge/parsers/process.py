@@ -14,9 +14,12 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
+
+from pydantic import TypeAdapter
 
 from quarterdeck.core.errors import InvalidInput, error_of
 from quarterdeck.knowledge.parsers.base import Block, Parsed
@@ -38,6 +41,26 @@ class Limits:
 
     time_s: float = 60.0
     memory_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """A file, read: `Parsed` as it comes from the process, which a hostile file may have made its own."""
+
+    text: str
+    title: str
+    blocks: tuple[tuple[int, int, tuple[str, ...], bool], ...]
+    warnings: tuple[str, ...]
+    front: Mapping[str, str | tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    code: str
+    refused: str
+
+
+_ANSWERS: TypeAdapter[_Told | _Refused] = TypeAdapter(_Told | _Refused)
 
 
 class LimitedProcess:
@@ -62,11 +85,11 @@ class LimitedProcess:
         """
         with self._one_at_a_time:
             answer = self._ask(module, data)
-        if "refused" in answer:
-            refused = error_of(answer["code"], answer["refused"])
-            raise refused if isinstance(refused, InvalidInput) else InvalidInput(answer["refused"])
-        blocks = tuple(Block(start=b[0], end=b[1], heading_path=tuple(b[2]), lines=b[3]) for b in answer["blocks"])
-        return Parsed(text=answer["text"], blocks=blocks, title=answer["title"], warnings=tuple(answer["warnings"]))
+        if isinstance(answer, _Refused):
+            refused = error_of(answer.code, answer.refused)
+            raise refused if isinstance(refused, InvalidInput) else InvalidInput(answer.refused)
+        blocks = tuple(Block(start=b[0], end=b[1], heading_path=b[2], lines=b[3]) for b in answer.blocks)
+        return Parsed(text=answer.text, blocks=blocks, title=answer.title, front=answer.front, warnings=answer.warnings)
 
     def close(self) -> None:
         """End the warden and whatever it runs."""
@@ -82,7 +105,7 @@ class LimitedProcess:
             except BrokenPipeError:
                 continue  # it had died with a message half sent
 
-    def _ask(self, module: str, data: bytes) -> Any:
+    def _ask(self, module: str, data: bytes) -> _Told | _Refused:
         warden = self._started()
         assert warden.stdin is not None
         assert warden.stdout is not None
@@ -94,10 +117,10 @@ class LimitedProcess:
                 warden.stdin.write(FRAME.pack(len(message)))
                 warden.stdin.write(message)
             warden.stdin.flush()
-            return json.loads(_read(warden.stdout))
+            return _ANSWERS.validate_json(_read(warden.stdout))
         except (OSError, EOFError, ValueError):
             self.close()  # the next file gets a new one
-            return {"code": InvalidInput.code, "refused": "the process that was to read it ended"}
+            return _Refused(code=InvalidInput.code, refused="the process that was to read it ended")
         finally:
             given_up.cancel()
 

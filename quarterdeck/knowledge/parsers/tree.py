@@ -30,7 +30,8 @@ def parse(data: bytes) -> Parsed:
         raise InvalidInput(f"no valid JSON: {error}") from error
     made = Composition()
     if isinstance(value, Mapping):
-        without_access_list("\n".join(f"{key}:" for key in value))
+        for key in value:
+            without_access_list(f"{key}:")
         made.title = next((value[key] for key in _TITLES if isinstance(value.get(key), str)), "")
     _write(made, value)
     return made.finish()

@@ -116,7 +116,13 @@ def _limit(time_s: float, memory_bytes: int) -> None:
 
 def _told(parsed: Parsed) -> bytes:
     blocks = [(block.start, block.end, block.heading_path, block.lines) for block in parsed.blocks]
-    told = {"text": parsed.text, "title": parsed.title, "blocks": blocks, "warnings": parsed.warnings}
+    told = {
+        "text": parsed.text,
+        "title": parsed.title,
+        "blocks": blocks,
+        "warnings": parsed.warnings,
+        "front": dict(parsed.front),
+    }
     return json.dumps(told).encode()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from pathlib import Path
 
@@ -32,6 +33,18 @@ def parse(data: bytes) -> Parsed:
             sys.stderr.write("y")
         case ["write", path]:
             Path(path).write_bytes(b"z" * 100)
+        case ["answer", path]:
+            _answer_oneself(Path(path).read_bytes())
+        case ["front"]:
+            return Parsed(text="done", blocks=(), front={"groups": ("hr", "it"), "title": "Pay"})
         case ["environment"]:
             return Parsed(text=" ".join(sorted(os.environ)), blocks=())
     return Parsed(text="done", blocks=(), title=str(os.getppid()))
+
+
+def _answer_oneself(answer: bytes) -> None:
+    """As a file does that has made its reader its own."""
+    for pipe in Path("/proc/self/fd").iterdir():
+        if int(pipe.name) > 2 and stat.S_ISFIFO(pipe.stat().st_mode):
+            os.write(int(pipe.name), answer)
+    os._exit(0)

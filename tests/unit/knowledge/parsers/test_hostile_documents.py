@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import struct
 import time
@@ -309,3 +310,19 @@ async def test_an_archive_of_several_disks_does_not_stop_the_others(index: Sqlit
 
     assert [file for file, _ in report.refused] == ["a.pdf", "b.docx"]
     assert report.added == 1
+
+
+@pytest.mark.row("K1", part="folder")
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.html", "---\ntitle: Pay\ngroups: hr\n---\n<h1>Pay</h1><p>Secret."),
+        ("a.html", "<!-- groups: hr -->\n<html><h1>Pay</h1><p>Secret."),
+        ("a.json", json.dumps({**{f"key{number}": number for number in range(20)}, "groups": ["hr"]})),
+        ("a.json", json.dumps({"# note": "x", "groups": ["hr"]})),
+    ],
+    ids="front comment late hash".split(),
+)
+def test_an_access_list_nothing_would_read_is_refused(reader: DocumentReader, name: str, data: str) -> None:
+    with pytest.raises(InvalidInput, match="access list"):
+        reader.read(name, data.encode())

@@ -79,3 +79,34 @@ def test_a_warden_that_died_is_replaced(process: LimitedProcess) -> None:
     process.close()
 
     assert process.parse(BAD, b"well").title != first
+
+
+@pytest.mark.row("K1", part="limits")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}",
+        b"[" * 100_000,
+        b'{"text": 5, "title": "", "blocks": [], "warnings": [], "front": {}}',
+        b'{"text": "\\ud800", "title": "", "blocks": [], "warnings": [], "front": {}}',
+        b'{"text": "", "title": "", "blocks": [[0, 1]], "warnings": [], "front": {}}',
+        b'{"refused": "no code"}',
+        b"\xff",
+    ],
+    ids="empty deep number surrogate block code bytes".split(),
+)
+def test_an_answer_no_parser_gives_is_a_refusal_and_the_next_file_is_read(
+    process: LimitedProcess, tmp_path: Path, answer: bytes
+) -> None:
+    (tmp_path / "answer").write_bytes(answer)
+
+    with pytest.raises(InvalidInput, match="ended"):
+        process.parse(BAD, f"answer {tmp_path}/answer".encode())
+    after = process.parse(BAD, b"well")
+
+    assert after.text == "done"
+
+
+@pytest.mark.row("K1", part="limits")
+def test_what_a_file_says_of_its_readers_comes_out_of_the_process(process: LimitedProcess) -> None:
+    assert process.parse(BAD, b"front").front == {"groups": ("hr", "it"), "title": "Pay"}
