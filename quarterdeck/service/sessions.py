@@ -56,6 +56,12 @@ class _Exchange:
     started: RunStarted
     final: FinalAnswer | None
 
+    @property
+    def told(self) -> tuple[Message, ...]:
+        """What the client said had been said before; the rest of its history are exchanges of the session."""
+        own = (f"run:{self.run.run_id}",)
+        return tuple(turn for turn in self.started.history if turn.label.sources == own)
+
 
 class Sessions:
     """Sessions as records; their messages are the questions and answers of their runs, kept nowhere twice.
@@ -118,7 +124,10 @@ class Sessions:
         return found
 
     async def history(self, principal: Principal, session_id: str) -> tuple[Message, ...]:
-        """Earlier exchanges for the next question, oldest first: settled ones that the principal may still read."""
+        """Earlier exchanges for the next question, oldest first: settled ones that the principal may still read.
+
+        What the client of the first one told of a time before it comes in front, as trusted as it was there.
+        """
         kept: list[Message] = []
         room = self._max_chars
         for exchange in reversed(await self._read(principal, session_id, self._exchanges)):
@@ -129,6 +138,11 @@ class Sessions:
             if room < 0:
                 break
             kept[:0] = (exchange.started.input, Message(role=Role.ASSISTANT, parts=(answer,)))
+            for turn in reversed(exchange.told):
+                room -= len(turn.text)
+                if room < 0:
+                    break
+                kept.insert(0, turn)
         return tuple(kept)
 
     async def _read(self, principal: Principal, session_id: str, limit: int) -> list[_Exchange]:

@@ -134,6 +134,23 @@ async def test_response_goes_on_with_the_session_of_an_earlier_one(served: Serve
 
 
 @pytest.mark.row("S8", part="openai responses")
+async def test_what_a_client_told_of_the_past_is_known_to_later_responses_and_no_more_trusted(served: Served) -> None:
+    first = await served.send("POST", "/v1/responses", {"model": "support", "input": [*EARLIER, HELLO]})
+    second = await served.send(
+        "POST", "/v1/responses", {"model": "support", "input": "And now?", "previous_response_id": first.json["id"]}
+    )
+    third = await served.send(
+        "POST", "/v1/responses", {"model": "support", "input": "Who am I?", "previous_response_id": second.json["id"]}
+    )
+
+    history = (await began(served, third.headers["x-run-id"])).history
+    assert [message.text for message in history] == [
+        "I am Emma.", "Good day.", "Hello", "You asked: Hello", "And now?", "You asked: And now?"
+    ]  # fmt: skip
+    assert {message.label.integrity for message in history[:2]} == {Integrity.UNTRUSTED}
+
+
+@pytest.mark.row("S8", part="openai responses")
 async def test_response_in_the_background_is_fetched_when_it_is_done(served: Served) -> None:
     served.worker.gate = anyio.Event()
     made = (await served.send("POST", "/v1/responses", {"model": "support", "input": "Hi", "background": True})).json
