@@ -11,7 +11,9 @@ from quarterdeck.knowledge.parsers.process import LimitedProcess, Limits
 
 __all__ = ["READER", "DocumentReader"]
 
-READER = "documents/1"  # changes whenever a parser would make another text of the same file, so that it is read again
+READER = (
+    "documents/2"  # changes whenever a parser makes another text of the same file or refuses it, so that it is read again
+)
 
 
 class DocumentReader:
