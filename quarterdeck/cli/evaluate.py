@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -97,7 +98,7 @@ def evaluate(
         timeout_s=timeout,
     )
     started_at = datetime.now(UTC)
-    with _progress(len(cases) * repeat, quiet=json) as on_done:
+    with _progress(len(cases) * repeat, quiet=json) as on_done, _tidily_ended():
         results = anyio.run(_results, cases, wanted, on_done)
     report = Report(dataset=dataset.name, started_at=started_at, repeat=repeat, cases=results)
     verdict = judged(report, threshold=threshold, baseline=before)
@@ -109,6 +110,20 @@ def evaluate(
         _show(report, verdict, output or [])
     if not verdict.passed:
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _tidily_ended() -> Iterator[None]:
+    """SIGTERM ends the program as an interrupt does, so that nothing of what was asked and answered stays behind."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def _results(cases: tuple[Case, ...], wanted: _Wanted, on_done: Callable[[Case, Trial], None]) -> tuple[Result, ...]:
@@ -177,6 +192,8 @@ def _check_names(paths: list[Path]) -> None:
     for path in paths:
         if path.suffix not in FORMATS:
             raise InvalidInput(f"{path}: the name of a report ends in {', '.join(FORMATS)}")
+        if path.is_dir():
+            raise InvalidInput(f"{path}: a report is a file, and this is a folder")
         if not path.resolve().parent.is_dir():
             raise InvalidInput(f"{path}: there is no folder {path.resolve().parent}")
 
@@ -199,7 +216,9 @@ def _show(report: Report, verdict: Verdict, written: list[Path]) -> None:
     found = totals(report.cases)
     cost = "of unknown cost" if found.cost_usd is None else f"{found.cost_usd:.4f} USD"
     out.print(
-        f"{', '.join(report.models)} · {found.average_latency_ms:.0f} ms on average · {cost}", style="dim", markup=False
+        f"{plain(', '.join(report.models))} · {found.average_latency_ms:.0f} ms on average · {cost}",
+        style="dim",
+        markup=False,
     )
     for reason in verdict.reasons:
         out.print(plain(reason), markup=False)

@@ -13,9 +13,9 @@ from quarterdeck.evals.runner import Result
 
 __all__ = ["FORMATS", "as_json", "as_junit", "as_markdown"]
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#!&$])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#!&$@]|:(?=//)|(?<=\bwww)\.)", re.IGNORECASE)  # also what makes a bare address a link
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\u061c\U000e0000-\U000e007f]"
 )
 
 
@@ -110,7 +110,7 @@ def _status(case: Result) -> str:
 def _account(case: Result) -> Iterator[str]:
     """Each way in which the case went wrong, once, with the answer it came with."""
     yield f"### {_inline(case.id)}\n"
-    yield f"{_inline(_cut(case.input, 500))}\n"
+    yield f"Asked was: {_inline(_cut(case.input, 500))}\n"
     seen: set[tuple[tuple[str, ...], str]] = set()
     for trial in case.trials:
         if trial.status == "passed" or (trial.faults, trial.answer) in seen:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,32 @@ async def test_rubrics_are_graded_by_the_named_model(shop: Path) -> None:
     assert "rubric" not in report["cases"][2]["trials"][0]["checks"]
     graded = [asked["model"] for asked in provider.requests if "response_format" in asked]
     assert graded == ["teacher", "teacher"]
+
+
+@pytest.mark.row("E1", part="command")
+def test_an_evaluation_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+    (made := tmp_path / "made").mkdir()
+    asked = [*QUARTERDECK, "eval", str(DATASET), "--repeat", "100"]
+    with subprocess.Popen(asked, cwd=tmp_path, stderr=subprocess.DEVNULL, env=environment(TMPDIR=str(made))) as running:
+        try:
+            given_up = time.monotonic() + 30
+            while not [*made.glob("*/*.db")] and time.monotonic() < given_up:
+                time.sleep(0.05)
+            begun = [*made.iterdir()]
+            running.terminate()
+            code = running.wait(30)
+        finally:
+            running.kill()
+
+    assert begun
+    assert code == 143
+    assert not [*made.iterdir()]
+
+
+def test_a_report_that_would_be_a_folder_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "r.md").mkdir()
+
+    done = evaluated(str(DATASET), "--output", "r.md", cwd=tmp_path)
+
+    assert done.returncode == 7
+    assert "this is a folder" in done.stderr

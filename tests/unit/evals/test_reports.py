@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -121,3 +122,23 @@ def test_what_is_no_report_is_no_baseline(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(Misconfigured, match="is no report"):
         read_report(path)
+
+
+@pytest.mark.row("E1", part="reports")
+@pytest.mark.parametrize(
+    "said", ["see https://evil.example/x", "see WWW.evil.example", "write to a@evil.example", "\U000e0041"]
+)
+def test_a_bare_address_is_no_link_and_hidden_text_is_shown_in_the_report(said: str) -> None:
+    case = Result(id="one", input=said, trials=(replace(BAD, answer=said),))
+    page = as_markdown(replace(REPORT, cases=(case,)), VERDICT)
+
+    assert said not in page
+
+
+@pytest.mark.row("E1", part="reports")
+@pytest.mark.parametrize("said", ["1. one", "- one", "+ one", "=== one", "---"])
+def test_what_was_asked_begins_no_list_and_no_heading(said: str) -> None:
+    case = Result(id="one", input=said, trials=(BAD,))
+    page = as_markdown(replace(REPORT, cases=(case,)), VERDICT)
+
+    assert f"\n{said}" not in page
