@@ -220,6 +220,29 @@ async def test_what_came_behind_the_message_that_ends_the_connection_is_not_done
     assert await served.store.journal.runs("acme", limit=1) == []
 
 
+async def test_connections_that_are_over_leave_no_task_behind(served: Served) -> None:
+    served.worker.gate = anyio.Event()  # no run ends, so each is followed for as long as its connection stands
+    async with serving(served) as (port, _):
+        before = len(anyio.get_running_tasks())
+        clients = [await opening(port, KEYS["emma"]) for _ in range(50)]
+        for client in clients:
+            await say(client, "ask", message="Hello")
+            await hear(client)
+        during = len(anyio.get_running_tasks())
+
+        for number, client in enumerate(clients):
+            if number % 2:
+                client.transport.abort()
+            else:
+                await client.close()
+
+        with anyio.fail_after(10):
+            while len(anyio.get_running_tasks()) > before + len(clients):  # the runs themselves go on
+                await anyio.sleep(0.01)
+        served.worker.gate.set()
+    assert during >= before + 3 * len(clients)
+
+
 async def test_stopping_server_lets_nobody_in(served: Served) -> None:
     async with serving(served) as (port, door):
         async with opening(port) as client:
