@@ -11,9 +11,7 @@ from quarterdeck.knowledge.parsers.process import LimitedProcess, Limits
 
 __all__ = ["READER", "DocumentReader"]
 
-READER = (
-    "documents/2"  # changes whenever a parser makes another text of the same file or refuses it, so that it is read again
-)
+READER = "documents/2"  # changes whenever a parser reads a file otherwise or refuses it, so that it is read again
 
 
 class DocumentReader:
