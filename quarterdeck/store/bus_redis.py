@@ -118,7 +118,9 @@ class RedisBus:
         while True:
             try:
                 await self._linked(heard, joined)
-            except* (RedisError, OSError) as errors:
+            except* Exception as errors:  # noqa: BLE001 - the journal has it all: nothing here may end a process
+                # Besides errors of the network there is one of the client: as a line breaks, both who reads and who
+                # pings connect it anew, and then two wait for the same bytes (a RuntimeError).
                 self._lost(errors.exceptions[0])
             finally:
                 self._up = False

@@ -173,7 +173,11 @@ def test_a_fleet_without_a_living_worker_says_so_and_keeps_what_it_is_asked(pair
         (newest, *_) = pair.replica.send("GET", "/api/v1/runs").json["runs"]
     finally:
         pair.worker.send_signal(signal.SIGCONT)
-    ended = pair.replica.ended(newest["run_id"])
+    assert pair.worker.poll() is None
+    until = time.monotonic() + 30
+    while (ended := pair.replica.send("GET", f"/api/v1/runs/{newest['run_id']}").json)["status"] != "done":
+        assert time.monotonic() < until, pair.worker_log.read_text()[-3000:]
+        time.sleep(0.1)
 
     assert "no worker lives" in ready.json["checks"]["worker"]
     assert asked.status == 202
