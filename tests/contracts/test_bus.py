@@ -86,6 +86,8 @@ async def test_whoever_begins_to_listen_is_told_from_when_on(opened: Opener) -> 
         await ear.bus.publish([("late", b"x")])
         await until(lambda: ear.heard == [("late", b"x")])
 
+    assert ear.joined == ["early", "late"]
+
 
 async def test_whoever_has_left_hears_nothing_more(opened: Opener) -> None:
     ear, other = Ear(opened()), Ear(opened())

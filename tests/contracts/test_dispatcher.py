@@ -163,6 +163,8 @@ async def test_a_run_that_is_woken_is_advanced(fleet: Fleet) -> None:
         await fleet.dispatcher.wake("acme", "r1")
         await seen.until(lambda: seen.ended == ["r1"])
 
+    assert set(seen.began) == {"r1"}
+
 
 async def test_runs_of_two_tenants_with_the_same_id_do_not_wait_for_each_other(fleet: Fleet) -> None:
     both = anyio.Event()
@@ -232,6 +234,8 @@ async def test_a_wake_up_that_was_lost_is_made_good(fleet: Fleet) -> None:
     async with fleet.serving(seen):
         await fleet.ready("r1")
         await seen.until(lambda: seen.ended == ["r1"])
+
+    assert set(seen.began) == {"r1"}
 
 
 @pytest.mark.row("L2", part="dispatch")
