@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, TypeAlias
 
 from quarterdeck.core.answers import Passage
 
-__all__ = ["Chunk", "Document", "Found", "IndexStats", "KnowledgeIndex", "Lookup"]
+__all__ = ["KEYWORDS", "Chunk", "Document", "Edition", "IndexStats", "KnowledgeIndex", "Lookup", "Space", "Vector"]
+
+Vector: TypeAlias = "array[float]"  # 32-bit floats; a string, since 3.11 cannot subscript the class
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """Which vectors an index holds: part of its identity, checked when it is opened.
+
+    Attributes:
+        embedder: Id of the embedder that made them. Vectors of two ids are never compared.
+        dim: Length of every vector, 0 without vectors.
+    """
+
+    embedder: str
+    dim: int
+
+
+KEYWORDS = Space(embedder="none", dim=0)
+"""The space of an index without vectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +42,8 @@ class Document:
         groups: Groups (or ``user:<id>``) that may read it. ``everyone`` is a group like any other. Empty: nobody.
         trusted: True only for curated collections: outsiders cannot write into it.
         uri: Where a person can open it.
+        edition: Which text this is, from 1: one more whenever the index is given another text. 0 before it is stored.
+        stored_at: When the index was given this edition, aware UTC; None before.
     """
 
     id: str
@@ -31,6 +54,24 @@ class Document:
     trusted: bool = False
     uri: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
+    edition: int = 0
+    stored_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edition:
+    """One text a document had.
+
+    Attributes:
+        number: From 1; the last is the one that is searched.
+        sha256: Of the text, hexadecimal.
+    """
+
+    number: int
+    title: str
+    sha256: str
+    characters: int
+    stored_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,25 +89,13 @@ class Lookup:
     """A search. Tenant and groups are required and have no default; without groups nothing is found.
 
     Attributes:
-        where: Only documents whose metadata has these values.
+        where: Only documents whose metadata has, for each of these keys, the value or one of the values.
     """
 
     text: str
     tenant: str
     groups: frozenset[str]
-    where: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a search gave, best first.
-
-    Attributes:
-        mode: ``keyword``, ``vector`` or ``hybrid``: what the index could really do.
-    """
-
-    passages: tuple[Passage, ...]
-    mode: str = "keyword"
+    where: Mapping[str, str | frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,32 +106,65 @@ class IndexStats:
     passages: int
     generation: int
     analyzer: str
-    embedder: str = "none"
+    space: Space = KEYWORDS
 
 
 class KnowledgeIndex(Protocol):
-    """Passages and who may read them. The permission filter is inside every query."""
+    """Passages and who may read them. The permission filter is inside every query.
 
-    async def upsert(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        """Replace all passages of the document in one transaction; readers see the old or the new, never half."""
+    Every method may raise StoreUnavailable. An index is opened for one `Space` and one analyzer; one that was written with
+    others is refused with Misconfigured, since its terms and vectors could not be compared.
+    """
+
+    async def upsert(self, document: Document, chunks: Sequence[Chunk], vectors: Sequence[Vector | None] = ()) -> None:
+        """Replace all passages of the document at once; readers see the old or the new, never half.
+
+        A chunk whose text stood there before keeps its passage id; a number once given is never given to other text. Another
+        text is another edition; the former ones stay to be opened. Groups and metadata are those of `document`.
+
+        Args:
+            vectors: One for each chunk, None for a chunk that is found by its words alone; empty for all of them.
+
+        Raises:
+            InvalidInput: A chunk is not its span of the text, or a vector is not of the index's space.
+        """
         ...
 
-    async def delete(self, tenant: str, doc_ids: Sequence[str]) -> int: ...
+    async def delete(self, tenant: str, doc_ids: Sequence[str]) -> int:
+        """Forget documents with all their editions; returns how many there were."""
+        ...
 
     async def set_groups(self, tenant: str, doc_id: str, groups: frozenset[str]) -> None:
         """Change who may read a document, without indexing it again. Raises NotFound."""
         ...
 
     async def keyword(self, lookup: Lookup, k: int) -> list[Passage]:
-        """The k best passages by BM25 that the lookup's groups may read."""
+        """The k best passages by BM25 (or what the engine has like it) that the lookup's groups may read."""
+        ...
+
+    async def vector(self, lookup: Lookup, vector: Vector, k: int) -> list[Passage]:
+        """The k passages nearest to `vector` by cosine that the lookup's groups may read, the score being the cosine.
+
+        None in an index without vectors. Raises InvalidInput for a vector that is not of the index's space.
+        """
         ...
 
     async def passage(self, tenant: str, passage_id: str, groups: frozenset[str]) -> Passage | None:
         """One passage, if the groups may read it."""
         ...
 
-    async def document(self, tenant: str, doc_id: str, groups: frozenset[str]) -> Document | None:
-        """One document, if the groups may read it."""
+    async def document(
+        self, tenant: str, doc_id: str, groups: frozenset[str], *, edition: int | None = None
+    ) -> Document | None:
+        """One document, if the groups may read it; by default its present edition."""
+        ...
+
+    async def documents(self, tenant: str, groups: frozenset[str], *, after: str = "", limit: int = 100) -> list[Document]:
+        """Documents the groups may read, by id from the one behind `after`, each with an empty text."""
+        ...
+
+    async def editions(self, tenant: str, doc_id: str, groups: frozenset[str]) -> list[Edition]:
+        """The texts a document had, newest first; none if the groups may not read it."""
         ...
 
     async def catalogue(self, tenant: str) -> Mapping[str, Mapping[str, str]]:

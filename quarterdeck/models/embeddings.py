@@ -57,6 +57,11 @@ class Embedder(Protocol):
         """Length of every vector."""
         ...
 
+    @property
+    def languages(self) -> frozenset[str] | None:
+        """Languages whose meaning it knows, as ISO 639 codes; None for all. Text in others is better found by its words."""
+        ...
+
     async def embed(self, texts: Sequence[str], ctx: Context) -> Embedded:
         """The vectors of `texts`, however many, within ``ctx.deadline``.
 
@@ -84,6 +89,7 @@ class OpenAIEmbedder:
         concurrency: int = 4,
         encoding: Literal["base64", "float"] = "base64",
         timeout_s: float = 60.0,
+        languages: frozenset[str] | None = None,
         wrap: Callable[[Model], Model] = lambda model: model,
     ) -> None:
         """
@@ -95,6 +101,7 @@ class OpenAIEmbedder:
             batch_tokens: About, of one request; a text that is longer goes alone.
             concurrency: Requests at once.
             encoding: How vectors are sent; base64 is a quarter of the size, and not every server knows it.
+            languages: Those the model knows, None for all.
             wrap: What repeats, meters or limits a model does the same for each batch.
         """
         self._name = name
@@ -102,6 +109,7 @@ class OpenAIEmbedder:
         self._batch_size = batch_size
         self._batch_tokens = batch_tokens
         self._concurrency = concurrency
+        self._languages = languages
         self._wrap = wrap
         key = api_key.strip()
         self._endpoint = Endpoint(
@@ -123,6 +131,10 @@ class OpenAIEmbedder:
     @property
     def dim(self) -> int:
         return self._dim
+
+    @property
+    def languages(self) -> frozenset[str] | None:
+        return self._languages
 
     async def embed(self, texts: Sequence[str], ctx: Context) -> Embedded:
         if any(not text for text in texts):
