@@ -19,7 +19,8 @@ from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.service.access import User
 from quarterdeck.settings.layers import Layer, checked, from_environment, merged
-from quarterdeck.settings.schema import AgentFile, Profiles, Settings, UsersFile, environment_name, listed
+from quarterdeck.settings.schema import AgentFile, Profiles, Settings, UsersFile, environment_name
+from quarterdeck.settings.sections import listed
 
 if TYPE_CHECKING:
     from quarterdeck.store.strict_yaml import YamlDocument

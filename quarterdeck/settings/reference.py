@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from quarterdeck.service.access import SCOPES
+from quarterdeck.settings.knowledge import Collection
 from quarterdeck.settings.load import CUSTOMARY, PREFIX
 from quarterdeck.settings.schema import (
     AgentFile,
     BudgetFile,
-    Collection,
     LimitsFile,
     PriceFile,
     Provider,

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
-    StringConstraints,
     field_validator,
     model_validator,
 )
@@ -20,6 +17,8 @@ from pydantic import (
 from quarterdeck.core.errors import QuarterdeckError, error_of
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.service.access import SCOPES, User
+from quarterdeck.settings.knowledge import KnowledgeSettings
+from quarterdeck.settings.sections import Id, Seconds, Section, Words
 
 __all__ = [
     "AgentFile",
@@ -27,8 +26,6 @@ __all__ = [
     "BudgetFile",
     "CacheSettings",
     "CassetteSettings",
-    "Collection",
-    "KnowledgeSettings",
     "LimitsFile",
     "LogSettings",
     "ModelSettings",
@@ -45,33 +42,19 @@ __all__ = [
     "UsersFile",
     "WorkerSettings",
     "environment_name",
-    "listed",
 ]
 
 ENVIRONMENTS: Mapping[str, str] = {"dev": "development", "stage": "staging", "prod": "production"}
-
-Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 366, allow_inf_nan=False)]
-
-
-def listed(value: object) -> object:
-    """An environment variable says a list as ``a,b``."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def environment_name(value: object) -> object:
     return ENVIRONMENTS.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(listed)]
 Environment = Annotated[Literal["development", "staging", "production"], BeforeValidator(environment_name)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """The HTTP server."""
 
     host: str = Field("127.0.0.1", description="Address to listen on. Other than loopback, every caller needs a key.")
@@ -88,7 +71,7 @@ class ServerSettings(_Section):
     stop_s: float = Field(20.0, ge=1, le=23, description="Seconds running requests get to finish at SIGTERM.")
 
 
-class Provider(_Section):
+class Provider(Section):
     """Where a model provider is reached."""
 
     base_url: str | None = Field(None, description="Base URL of its API; None for the provider's own.")
@@ -96,7 +79,7 @@ class Provider(_Section):
     api_version: str = Field("", description="Azure only: version of its API, such as 2024-10-21; empty for the newest.")
 
 
-class PriceFile(_Section):
+class PriceFile(Section):
     """What a model costs, in US dollars per million tokens."""
 
     input_usd: float = Field(ge=0, description="Prompt tokens.")
@@ -105,7 +88,7 @@ class PriceFile(_Section):
     cache_write_usd: float | None = Field(None, ge=0, description="Prompt tokens put into the provider's cache.")
 
 
-class BreakerSettings(_Section):
+class BreakerSettings(Section):
     """When a provider that fails is left alone."""
 
     failure_share: float = Field(0.5, gt=0, le=1, description="Failures among the calls in the window that open it.")
@@ -117,7 +100,7 @@ class BreakerSettings(_Section):
     )
 
 
-class RouteFile(_Section):
+class RouteFile(Section):
     """Where requests go for which every condition holds that is given."""
 
     name: Id = Field(description="Stands in the run's record.")
@@ -132,14 +115,14 @@ class RouteFile(_Section):
     tags: dict[str, str] = Field(default_factory=dict, description="Traffic tags with these values.")
 
 
-class QuestionClass(_Section):
+class QuestionClass(Section):
     """A class a small model may sort a question into."""
 
     meaning: str = Field(description="What belongs into it, in words for the model.")
     use: str = Field(description="Model, provider:name or the name of a role.")
 
 
-class RouterSettings(_Section):
+class RouterSettings(Section):
     """Which model a request goes to."""
 
     rules: tuple[RouteFile, ...] = Field((), description="The first whose conditions hold decides.")
@@ -150,7 +133,7 @@ class RouterSettings(_Section):
     timeout_s: Seconds = Field(2.0, description="Seconds the model has for it.")
 
 
-class CacheSettings(_Section):
+class CacheSettings(Section):
     """Answers that are given again to the same request of the same user."""
 
     enabled: bool = Field(False, description="Whether answers are kept.")
@@ -160,7 +143,7 @@ class CacheSettings(_Section):
     ttl_s: Seconds = Field(3600.0, description="Seconds one is kept.")
 
 
-class CassetteSettings(_Section):
+class CassetteSettings(Section):
     """Model calls written to a file, or played from it."""
 
     path: Path | None = Field(
@@ -170,7 +153,7 @@ class CassetteSettings(_Section):
     in_order: bool = Field(False, description="A replay must ask in the order of the recording.")
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Language models."""
 
     default: str = Field(
@@ -229,7 +212,7 @@ class ModelSettings(_Section):
         return codes
 
 
-class BudgetFile(_Section):
+class BudgetFile(Section):
     """How much may be spent by one run, user, group, agent, model or tenant."""
 
     scope: Literal["run", "user", "group", "agent", "model", "tenant"] = Field(
@@ -253,7 +236,7 @@ class BudgetFile(_Section):
         return self
 
 
-class StoreSettings(_Section):
+class StoreSettings(Section):
     """Where runs rest."""
 
     data: Path = Field(
@@ -290,26 +273,7 @@ class StoreSettings(_Section):
     )
 
 
-class Collection(_Section):
-    """A folder of documents."""
-
-    path: Path = Field(description="Folder, relative to the configuration folder.")
-    tenant: Id = Field("default", description="Tenant the documents belong to.")
-    groups: Words = Field((), description="Groups that may read documents which name none themselves. Empty: nobody.")
-    trusted: bool = Field(False, description="True only if no outsider can write into it.")
-
-
-class KnowledgeSettings(_Section):
-    """What agents may read."""
-
-    collections: tuple[Collection, ...] = Field((), description="Folders that are indexed at start when they changed.")
-    index_url: SecretStr | None = Field(None, description="sqlite:///FILE of the index; None for a file in `data`.")
-    search_timeout_s: Seconds = Field(
-        5.0, description="Seconds of the search before the first model call; a run goes on without one that is late."
-    )
-
-
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """Who advances runs."""
 
     concurrency: int = Field(50, ge=1, le=10_000, description="Runs advanced at once.")
@@ -323,13 +287,13 @@ class WorkerSettings(_Section):
     stop_s: float = Field(25.0, ge=0, le=25, description="Seconds a worker's running turns get at SIGTERM.")
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """Logs: one JSON object per line on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
 
 
-class LimitsFile(_Section):
+class LimitsFile(Section):
     """What one run may spend and when it counts as a loop. The defaults are those of the runtime."""
 
     max_turns: int = Field(20, ge=1, le=1000, description="Model calls.")
@@ -345,7 +309,7 @@ class LimitsFile(_Section):
     repairs: int = Field(2, ge=0, le=10, description="How often a failing answer goes back to the model.")
 
 
-class AgentFile(_Section):
+class AgentFile(Section):
     """An agent: ``agents/NAME.yaml``."""
 
     name: Id = Field(description="Its name; the file is called after it.")
@@ -366,7 +330,7 @@ class AgentFile(_Section):
         return AgentSpec(**values, model=self.model or model, limits=Limits(**self.limits.model_dump()))
 
 
-class UserFile(_Section):
+class UserFile(Section):
     """A person or service."""
 
     id: Id = Field(description="Unique among all tenants of the file.")
@@ -383,7 +347,7 @@ class UserFile(_Section):
     default: bool = Field(False, description="The caller without a key, on loopback in development. At most one.")
 
 
-class UsersFile(_Section):
+class UsersFile(Section):
     """People: ``users.yaml``."""
 
     roles: dict[Id, tuple[str, ...]] = Field(default_factory=dict, description="Scopes every holder of a role has.")
@@ -406,7 +370,7 @@ class UsersFile(_Section):
         )
 
 
-class Settings(_Section):
+class Settings(Section):
     """``quarterdeck.yaml`` and the environment: everything a server is told."""
 
     name: str = Field("quarterdeck", max_length=100, description="What the deployment is called.")
@@ -424,7 +388,7 @@ class Settings(_Section):
     log: LogSettings = Field(default_factory=LogSettings)
 
 
-class Profiles(_Section):
+class Profiles(Section):
     """Parts of `Settings` that hold in one environment, one region or under one flag: ``profiles:`` of its file."""
 
     environments: dict[Environment, dict[str, Any]] = Field(default_factory=dict)
