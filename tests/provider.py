@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ from aiohttp.test_utils import TestServer
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, Role, Text
-from quarterdeck.models.base import ModelRequest, ToolSpec
+from quarterdeck.core.usage import Usage
+from quarterdeck.models.base import Allowance, ModelRequest, ToolSpec
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -173,3 +175,24 @@ def question(text: str = "How are you?", **fields: Any) -> ModelRequest:
 def context(*, within_s: float = 10.0, trace_id: str | None = None) -> Context:
     principal = Principal(user="ann", tenant="acme")
     return Context(principal=principal, run_id="run-1", deadline=time.monotonic() + within_s, trace_id=trace_id)
+
+
+class Books:
+    """A budget that only takes notes."""
+
+    def __init__(self) -> None:
+        self.spent: list[tuple[str, Usage]] = []
+        self.tools: list[str] = []
+
+    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> Allowance:
+        return Allowance()
+
+    @asynccontextmanager
+    async def hold(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[None]:
+        yield
+
+    async def spend(self, ctx: Context, model: str, usage: Usage, *, tools: Sequence[str] = ()) -> None:
+        self.spent.append((model, usage))
+        self.tools.extend(tools)
+
+    async def save(self, ctx: Context, by: str, model: str, usage: Usage) -> None: ...

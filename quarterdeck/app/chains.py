@@ -140,15 +140,17 @@ class Chains:
     def _link(self, name: str) -> Model:
         """One model with all that belongs to itself."""
         if name not in self._links:
-            self._links[name] = Preset(self._settings.preset_answer) if name == _PRESET else self._guarded(name)
+            self._links[name] = (
+                Preset(self._settings.preset_answer) if name == _PRESET else self.guarded(self._provider(name))
+            )
         return self._links[name]
 
-    def _guarded(self, name: str) -> Model:
-        model = self._provider(name)
+    def guarded(self, model: Model) -> Model:
+        """A model of one provider that is metered, asked again and given rest as configured."""
         metered = Metered(model, self._prices, self._budget)
         if ":" not in model.name:
             return metered  # answered in this process: there is no network to fail
-        settings, provider = self._settings, name.partition(":")[0]
+        settings, provider = self._settings, model.name.partition(":")[0]
         retrying = Retrying(
             metered,
             retries=settings.retries,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from quarterdeck.app.providers import KNOWN, Known, known
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.models.base import Budget, Completion, Emit, Model, ModelRequest
+from quarterdeck.models.embeddings import Embedded, Embedder, OpenAIEmbedder
 from quarterdeck.models.structured import Mode, Structured
 from quarterdeck.net.client import GuardedClient
 from quarterdeck.settings import Settings, environment_only
@@ -85,13 +86,8 @@ class ModelShelf:
         if not rest:
             raise Misconfigured(f"model {name!r} is not of the form provider:name")
         how = known(provider)
-        owner = how.settings or provider
-        configured = self._settings.models.providers.get(owner, Provider())
-        if configured.base_url is None and how.base_url is None:
-            names = ", ".join(name for name, each in KNOWN.items() if each.base_url)
-            raise Misconfigured(f"model {name!r}: set models.providers.{owner}.base_url, or use one of: {names}")
-        if configured.api_key is None and configured.base_url is None and how.needs_key:
-            variable = _key_variable(owner)
+        configured = self._configured(name)
+        if (variable := _missing_key(name, configured)) is not None:
             if wants_remote:
                 raise Misconfigured(f"model {name!r} needs a key: set {variable}")
             self.warnings.append(f"{variable} is not set: the simulated model answers in place of {name}")
@@ -100,6 +96,47 @@ class ModelShelf:
         connected = _Connected(name, how, configured, self._settings.models, self)
         mode = self._structured(name)
         return connected if mode == "native" else Structured(connected, mode)
+
+    def embedder(self, name: str, *, dim: int, shorten: bool = False, languages: frozenset[str] | None = None) -> Embedder:
+        """What makes vectors at the endpoint of a provider, asked again, metered and given rest as its models are.
+
+        Nothing stands in for it: made-up vectors would find what they like. Raises Misconfigured for an unknown provider,
+        one without such an endpoint, or a missing key.
+        """
+        if known(name.partition(":")[0]).dialect not in ("openai", "openai-responses"):
+            raise Misconfigured(f"there is no endpoint for vectors known of {name!r}: use an OpenAI-compatible one")
+        configured = self._configured(name)
+        if (variable := _missing_key(name, configured)) is not None:
+            raise Misconfigured(f"the embedder {name!r} needs a key: set {variable}")
+        return _ConnectedEmbedder(
+            name, dim, languages, lambda: self._open_embedder(name, configured, dim, shorten, languages)
+        )
+
+    async def _open_embedder(
+        self, name: str, configured: Provider, dim: int, shorten: bool, languages: frozenset[str] | None
+    ) -> Embedder:
+        return OpenAIEmbedder(
+            name,
+            dim=dim,
+            shorten=shorten,
+            languages=languages,
+            base_url=configured.base_url or known(name.partition(":")[0]).base_url or "",
+            api_key=configured.api_key.get_secret_value() if configured.api_key else "",
+            client=await self.client(),
+            timeout_s=self._settings.models.timeout_s,
+            wrap=self._chains.guarded,
+        )
+
+    def _configured(self, name: str) -> Provider:
+        """What is configured of the provider of ``provider:name``. Raises Misconfigured if nobody knows where it is."""
+        provider = name.partition(":")[0]
+        how = known(provider)
+        owner = how.settings or provider
+        configured = self._settings.models.providers.get(owner, Provider())
+        if configured.base_url is None and how.base_url is None:
+            names = ", ".join(name for name, each in KNOWN.items() if each.base_url)
+            raise Misconfigured(f"model {name!r}: set models.providers.{owner}.base_url, or use one of: {names}")
+        return configured
 
     def _warn_of_price(self, name: str) -> None:
         kept = any(limit.max_usd is not None and limit.stops for limit in self._settings.budgets)
@@ -140,6 +177,24 @@ class _Connected:
         return await self._model.complete(request, ctx, emit)
 
 
+class _ConnectedEmbedder:
+    """An embedder on the wire whose connections are opened when it is first asked."""
+
+    def __init__(
+        self, name: str, dim: int, languages: frozenset[str] | None, connect: Callable[[], Awaitable[Embedder]]
+    ) -> None:
+        self.id = f"{name}/{dim}"
+        self.dim = dim
+        self.languages = languages
+        self._connect = connect
+        self._embedder: Embedder | None = None
+
+    async def embed(self, texts: Sequence[str], ctx: Context) -> Embedded:
+        if self._embedder is None:
+            self._embedder = await self._connect()
+        return await self._embedder.embed(texts, ctx)
+
+
 def library_models(model: str) -> tuple[ModelShelf, str | None]:
     """A shelf for a program without a configuration folder, and a warning if `model` is answered for by another.
 
@@ -155,6 +210,15 @@ def _simulated() -> Model:
     from quarterdeck.models.simulated import SimulatedModel
 
     return SimulatedModel()
+
+
+def _missing_key(name: str, configured: Provider) -> str | None:
+    """The variable with the key that the provider of ``provider:name`` wants and nobody gave; None if all is there."""
+    provider = name.partition(":")[0]
+    how = known(provider)
+    if configured.api_key is not None or configured.base_url is not None or not how.needs_key:
+        return None
+    return _key_variable(how.settings or provider)
 
 
 def _key_variable(provider: str) -> str:

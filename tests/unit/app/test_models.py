@@ -9,8 +9,9 @@ import pytest
 from quarterdeck.app.implementations import BREAKERS, INDEXES, PROVIDERS, STORES, resolve
 from quarterdeck.app.models import ModelShelf, library_models
 from quarterdeck.core.errors import DeadlineExceeded, Misconfigured
+from quarterdeck.devtools.simulator.server import Simulator
 from quarterdeck.settings import Settings
-from tests.provider import Provider, context, question
+from tests.provider import Books, Provider, context, question
 
 
 def _shelf(**settings: Any) -> ModelShelf:
@@ -152,3 +153,32 @@ def test_library_reads_the_customary_variables(monkeypatch: pytest.MonkeyPatch) 
     assert warning is not None
     assert silence is None
     assert shelf.get("openai:gpt-5").name == "openai:gpt-5"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("openai:text-embedding-3-small", "needs a key: set OPENAI_API_KEY"),
+        ("anthropic:claude", "no endpoint for vectors"),
+        ("acme:vectors", r"set models\.providers\.acme\.base_url"),
+    ],
+)
+def test_nothing_stands_in_for_an_embedder_that_cannot_be_asked(name: str, said: str) -> None:
+    with pytest.raises(Misconfigured, match=said):
+        _shelf().embedder(name, dim=8)
+
+
+@pytest.mark.row("K3", part="configuration")
+async def test_embedder_of_a_configured_provider_is_metered_like_its_models() -> None:
+    async with Simulator() as simulator:
+        books = Books()
+        providers = {"acme": {"base_url": f"{simulator.url}/v1", "api_key": "sk-simulated-0123456789"}}
+        shelf = ModelShelf(Settings.model_validate({"models": {"providers": providers}}), budget=books)
+
+        embedder = shelf.embedder("acme:vectors", dim=64, shorten=True, languages=frozenset({"en"}))
+        embedded = await embedder.embed(["one text", "another"], context())
+        await shelf.close()
+
+    assert [len(vector) for vector in embedded.vectors] == [64, 64]
+    assert (embedder.id, embedder.languages) == ("acme:vectors/64", {"en"})
+    assert [model for model, _ in books.spent] == ["acme:vectors"]

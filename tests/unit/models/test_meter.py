@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-
 import anyio
 import pytest
 
@@ -14,10 +11,10 @@ from quarterdeck.core.events import Delta
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.usage import Usage
 from quarterdeck.devtools.fakes import FakeModel
-from quarterdeck.models.base import Allowance, Completion, Emit, ModelRequest
+from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.meter import Metered
 from quarterdeck.models.prices import Price, Prices
-from tests.provider import WEATHER, context, question
+from tests.provider import WEATHER, Books, context, question
 
 USAGE = Usage(prompt_tokens=1000, completion_tokens=100, cached_tokens=400, cost_usd=None)
 
@@ -33,27 +30,6 @@ class Answers:
         if self._error is not None:
             raise self._error
         return Completion(text="ok", usage=USAGE, model=self.name)
-
-
-class Books:
-    """A budget that only takes notes."""
-
-    def __init__(self) -> None:
-        self.spent: list[tuple[str, Usage]] = []
-        self.tools: list[str] = []
-
-    async def allow(self, ctx: Context, model: str, request: ModelRequest) -> Allowance:
-        return Allowance()
-
-    @asynccontextmanager
-    async def hold(self, ctx: Context, model: str, request: ModelRequest) -> AsyncIterator[None]:
-        yield
-
-    async def spend(self, ctx: Context, model: str, usage: Usage, *, tools: Sequence[str] = ()) -> None:
-        self.spent.append((model, usage))
-        self.tools.extend(tools)
-
-    async def save(self, ctx: Context, by: str, model: str, usage: Usage) -> None: ...
 
 
 PRICES = Prices({"test:m": Price(input_usd=2.0, output_usd=10.0, cached_usd=0.5)})
