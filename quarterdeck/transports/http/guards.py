@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -14,18 +13,16 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from quarterdeck.core.ids import new_id
 from quarterdeck.telemetry import bound
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
+from quarterdeck.transports.ids import request_ids
 
 __all__ = ["LOOPBACK_NAMES", "BoundedBody", "Envelope", "KnownNames", "is_loopback"]
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 32_768
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 _HOST = re.compile(r"([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # What proxies, balancers and tunnels add; they connect from this machine and bring requests from others.
@@ -57,11 +54,8 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
-        given = headers.get("x-request-id", "")
-        state["request_id"] = given if _REQUEST_ID.match(given) else new_id()
-        trace = _TRACEPARENT.match(headers.get("traceparent", ""))
-        state["trace_id"] = trace[1] if trace and set(trace[1]) != {"0"} else new_id()
-        state["span_id"] = os.urandom(8).hex()
+        ids = request_ids(headers.get("x-request-id", ""), headers.get("traceparent", ""))
+        state["request_id"], state["trace_id"], state["span_id"] = ids.request_id, ids.trace_id, ids.span_id
         with bound(request_id=state["request_id"], trace_id=state["trace_id"], span_id=state["span_id"]):
             await self._answer(scope, receive, send)
 
