@@ -35,7 +35,7 @@ def main() -> int:
         reports += [_postgres(asked.kills, asked.seed, workers) for workers in CREWS]
     asked.report.parent.mkdir(parents=True, exist_ok=True)
     asked.report.write_text(json.dumps([report.as_json() for report in (*reports, *sabotaged)], indent=2) + "\n")
-    kept = not any(report.verdict.violations for report in reports)
+    kept = not any(report.verdict.violations or report.fallen for report in reports)
     found_out = sum(bool(report.verdict.violations) for report in sabotaged)
     print(
         f"report in {asked.report}; promises {'kept' if kept else 'BROKEN'}; "
@@ -75,6 +75,8 @@ def _told(report: Report) -> Report:
     crew = f"{report.engine} with {report.workers} worker{'s' if report.workers > 1 else ''}"
     violations = len(report.verdict.violations)
     print(f"{crew}, {report.sabotage}: {counts} in {report.seconds:.0f} s; violations: {violations}", flush=True)
+    ending = f"ended {report.ending_s:.1f} s after the last trouble, silent for {report.silence_s:.1f} s at most"
+    print(f"  {ending}; workers that fell: {report.fallen}", flush=True)
     for violation in report.verdict.violations[:5]:
         print(f"  {violation}", flush=True)
     return report

@@ -18,36 +18,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from quarterdeck.core.decisions import DraftStatus
-from quarterdeck.core.errors import Conflict, StoreUnavailable
-from quarterdeck.core.events import RunStarted
-from quarterdeck.core.ids import new_id
-from quarterdeck.core.labels import Integrity, Label, Readers
-from quarterdeck.core.messages import Message, Role, Text
-from quarterdeck.core.runs import RunStatus
-from quarterdeck.store.base import Entry
-from quarterdeck.tools.registry import Registry
-from quarterdeck.workflow.approvals import Approvals
-from quarterdeck.workflow.effects import Effects
 from tests.chaos import engines
 from tests.chaos.checker import Verdict, check
 from tests.chaos.engines import STALLED_S
-from tests.chaos.plan import APPROVER, ASKER, CONFIG_HASH, SPEC, TENANT
+from tests.chaos.people import People
+from tests.chaos.plan import TENANT
 
-OPEN_RUNS = 6  # how many are kept going while there is killing
 WORLD_DELAY_S = 0.02
 REPO = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How a campaign went."""
+    """How a campaign went.
+
+    Attributes:
+        fallen: How many workers ended by themselves.
+        ending_s: Seconds from the last trouble until every run had ended.
+        silence_s: The longest time within them in which nothing was stored.
+    """
 
     sabotage: str
     engine: str
     workers: int
     seed: int
     seconds: float
+    fallen: int
+    ending_s: float
+    silence_s: float
     verdict: Verdict
 
     def as_json(self) -> dict[str, Any]:
@@ -57,6 +55,9 @@ class Report:
             "workers": self.workers,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
+            "fallen": self.fallen,
+            "ending_s": round(self.ending_s, 1),
+            "silence_s": round(self.silence_s, 1),
             "violations": list(self.verdict.violations),
             "counts": dict(self.verdict.counts),
         }
@@ -102,9 +103,10 @@ async def campaign(
     nemesis: Nemesis | None = None,
     database: Outage | None = None,
 ) -> Report:
-    """Kill workers `kills` times, then let the last ones finish what is open, for at most `patience_s` seconds.
+    """Kill workers `kills` times, then let the last ones finish what is open.
 
     Args:
+        patience_s: How long nothing may be stored in any run that is open then, before the rest counts as lost.
         where: The engine, see `engines`; SQLite in `folder` by default.
         nemesis: What else is done.
         database: Needed for outages.
@@ -117,7 +119,7 @@ async def campaign(
     async with _process("tests.chaos.world", str(ledger), str(WORLD_DELAY_S)) as world:
         port = (await _line(world)).strip()
         async with engines.store(where) as store:
-            people = _People(store, ledger, chance)
+            people = People(store, ledger, chance)
             async with asyncio.TaskGroup() as tasks:
                 clients = tasks.create_task(people.keep_busy())
                 crew = _Crew((where, port, sabotage), nemesis, chance)
@@ -125,7 +127,9 @@ async def campaign(
                     await crew.suffer(database)
                     people.no_more_runs()
                     await crew.recover()
-                    await people.wait_for_the_end(patience_s)
+                    ending = time.monotonic()
+                    silence_s = await people.wait_for_the_end(patience_s)
+                    ending_s = time.monotonic() - ending
                     clients.cancel()
                 finally:
                     await crew.leave()
@@ -140,18 +144,26 @@ async def campaign(
         workers=nemesis.workers,
         seed=seed,
         seconds=time.monotonic() - began,
+        fallen=crew.fallen,
+        ending_s=ending_s,
+        silence_s=silence_s,
         verdict=verdict,
     )
 
 
 class _Crew:
-    """The workers, and what is done to them."""
+    """The workers, and what is done to them.
+
+    Attributes:
+        fallen: How many ended by themselves.
+    """
 
     def __init__(self, arguments: tuple[str, ...], nemesis: Nemesis, chance: random.Random) -> None:
         self._arguments = arguments
         self._nemesis = nemesis
         self._chance = chance
         self._stack: list[tuple[contextlib.AsyncExitStack, asyncio.subprocess.Process]] = []
+        self.fallen = 0
 
     async def suffer(self, database: Outage | None) -> None:
         """All the kills, freezes and outages, in a seeded order."""
@@ -191,6 +203,7 @@ class _Crew:
         """As many workers as there shall be. Those that ended by themselves are replaced."""
         for one in [one for one in self._stack if one[1].returncode is not None]:
             self._stack.remove(one)
+            self.fallen += 1
             await one[0].aclose()
         while len(self._stack) < self._nemesis.workers:
             stack = contextlib.AsyncExitStack()
@@ -199,7 +212,8 @@ class _Crew:
             await _line(process)  # the first moment that counts is after its start
 
     async def leave(self) -> None:
-        for stack, _ in self._stack:
+        for stack, process in self._stack:
+            self.fallen += process.returncode is not None
             await stack.aclose()
 
 
@@ -223,93 +237,3 @@ async def _line(process: asyncio.subprocess.Process) -> str:
     if not line:
         raise RuntimeError(f"process {process.pid} ended before it said it was ready")
     return line.decode()
-
-
-class _Unattended:
-    """A dispatcher in another process than the worker: the worker's own scan finds what is due."""
-
-    async def wake(self, tenant: str, run_id: str, *, priority: int = 0) -> None: ...
-
-    async def serve(self, advance: object, *, concurrency: int = 50) -> None: ...
-
-    async def stop(self, grace_s: float) -> None: ...
-
-
-class _People:
-    """Those outside: they begin runs, decide drafts, three in ten of them twice, and say what became of started writes."""
-
-    def __init__(self, store: Any, ledger: Path, chance: random.Random) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._chance = chance
-        self._begin_more = True
-        self.begun: list[str] = []
-        self.unsure: set[str] = set()
-        self._approvals = Approvals(
-            journal=store.journal, records=store.records, dispatcher=_Unattended(), toolbox=Registry([])
-        )
-        self._effects = Effects(journal=store.journal, records=store.records, dispatcher=_Unattended())
-
-    def no_more_runs(self) -> None:
-        self._begin_more = False
-
-    async def keep_busy(self) -> None:
-        while True:
-            with contextlib.suppress(StoreUnavailable):  # people come again
-                if self._begin_more and len(await self._open()) < OPEN_RUNS:
-                    await self._begin()
-                await self._decide()
-                await self._resolve()
-            await asyncio.sleep(0.03)
-
-    async def wait_for_the_end(self, patience_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                while True:
-                    with contextlib.suppress(StoreUnavailable):
-                        if not await self._open():
-                            return
-                    await asyncio.sleep(0.05)
-
-    async def _open(self) -> list[str]:
-        found = []
-        for status in (RunStatus.READY, RunStatus.RUNNING, RunStatus.WAITING):
-            found += [row.run_id for row in await self._store.journal.runs(TENANT, status=status, limit=1000)]
-        return found
-
-    async def _begin(self) -> None:
-        run_id = new_id()
-        label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{ASKER.user}"))
-        event = RunStarted(
-            input=Message(role=Role.USER, parts=(Text(text="Do your work.", label=label),)),
-            agent=SPEC.name,
-            config_hash=CONFIG_HASH,
-            tenant=TENANT,
-            principal=ASKER,
-        )
-        self.begun.append(run_id)
-        try:
-            await self._store.journal.create(TENANT, run_id, Entry(event=event))
-        except StoreUnavailable:
-            self.unsure.add(run_id)  # nobody was told that it began; if it did, it must end all the same
-            raise
-
-    async def _decide(self) -> None:
-        drafts = list(await self._approvals.list(APPROVER, status=DraftStatus.WAITING))
-        self._chance.shuffle(drafts)
-        for draft in drafts:
-            if self._chance.random() < 0.4:
-                continue  # this one waits a little longer
-            for _ in range(2 if self._chance.random() < 0.3 else 1):
-                with contextlib.suppress(Conflict):
-                    await self._approvals.decide(APPROVER, draft.id, approved=True)
-
-    async def _resolve(self) -> None:
-        """A person looks at the outside world and says what happened there."""
-        for doubt in await self._effects.doubts(APPROVER):
-            happened = any(
-                line["what"] == "applied" and line["run"] == doubt.run_id and line["call"] == doubt.call_id
-                for line in map(json.loads, self._ledger.read_text().splitlines())
-            )
-            with contextlib.suppress(Conflict):  # the worker that started it may still be at it
-                await self._effects.resolve(APPROVER, doubt.run_id, doubt.call_id, "done" if happened else "repeat")

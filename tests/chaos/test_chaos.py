@@ -19,6 +19,7 @@ async def test_twenty_kills_lose_no_run_and_repeat_no_effect(tmp_path: Path) -> 
     report = await campaign(tmp_path, kills=20, seed=11)
 
     assert report.verdict.violations == ()
+    assert report.fallen == 0
     assert report.verdict.counts["runs"] >= 6
     assert report.verdict.counts["approvals"] == report.verdict.counts["runs"]
 
@@ -51,5 +52,6 @@ async def test_workers_on_one_postgres_are_killed_frozen_and_cut_off_and_nothing
     )
 
     assert report.verdict.violations == ()
+    assert report.fallen == 0
     assert report.verdict.counts["runs"] >= 6
     assert report.verdict.counts["approvals"] == report.verdict.counts["runs"]
