@@ -8,6 +8,7 @@ import json
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from quarterdeck.core.errors import (
     ModelRefused,
     ModelUnavailable,
 )
+from quarterdeck.knowledge.embedders.minilm import MiniLMEmbedder
 from quarterdeck.models.embeddings import Embedder, OpenAIEmbedder
 from quarterdeck.models.meter import Metered
 from quarterdeck.models.prices import Price, Prices
@@ -29,6 +31,7 @@ from quarterdeck.net import GuardedClient
 from quarterdeck.service.budgets import BudgetLimit, Budgets
 from quarterdeck.store.memory import MemoryStore
 from tests.provider import Provider, context, fails, responds, stalls
+from tests.unit.knowledge.embedders.tiny import write_model
 
 DIM = 3
 MakeEmbedder = Callable[..., OpenAIEmbedder]
@@ -68,19 +71,34 @@ async def make(provider: Provider) -> AsyncIterator[MakeEmbedder]:
         yield make
 
 
-@pytest.fixture(params=["base64", "float"])
-def embedder(make: MakeEmbedder, request: pytest.FixtureRequest) -> Embedder:
+@pytest.fixture(params=["base64", "float", "minilm"])
+async def embedder(make: MakeEmbedder, request: pytest.FixtureRequest, tmp_path: Path) -> Embedder:
+    if request.param == "minilm":
+        return await MiniLMEmbedder.open(tmp_path / "data", weights=tmp_path, release=write_model(tmp_path))
     return make(encoding=request.param)
 
 
 @pytest.mark.row("K3", part="endpoint")
+@pytest.mark.row("K3", part="minilm")
 async def test_every_text_gets_its_vector_in_order(embedder: Embedder) -> None:
-    texts = ["a", "bb", "世界", "dddd"]
+    texts = ["a", "ship", "世界", "the crew sleeps at night"]
 
     embedded = await embedder.embed(texts, context())
 
-    assert [list(vector) for vector in embedded.vectors] == [vector_of(text) for text in texts]
+    alone = [(await embedder.embed([text], context())).vectors[0] for text in texts]
+    assert [list(vector) for vector in embedded.vectors] == [pytest.approx(list(vector), abs=1e-5) for vector in alone]
+    assert len({tuple(vector) for vector in embedded.vectors}) == len(texts)
     assert all(len(vector) == embedder.dim for vector in embedded.vectors)
+
+
+@pytest.mark.row("K3", part="endpoint")
+@pytest.mark.parametrize("encoding", ["base64", "float"])
+async def test_the_numbers_and_the_usage_are_those_that_were_sent(make: MakeEmbedder, encoding: str) -> None:
+    texts = ["a", "bb", "世界", "dddd"]
+
+    embedded = await make(encoding=encoding).embed(texts, context())
+
+    assert [list(vector) for vector in embedded.vectors] == [vector_of(text) for text in texts]
     assert (embedded.usage.prompt_tokens, embedded.usage.completion_tokens, embedded.usage.estimated) == (8, 0, False)
 
 

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "quarterdeck").rglob("*.py"))
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-fleet.lock")
 # Each costs more CPU than `import quarterdeck` may in all, or belongs to one adapter only.
-HEAVY = frozenset("aiohttp fastapi starlette uvicorn structlog typer rich psycopg redis mcp yaml orjson".split())
+HEAVY = frozenset(
+    "aiohttp fastapi starlette uvicorn structlog typer rich psycopg redis mcp yaml orjson "
+    "numpy onnxruntime tokenizers".split()
+)
 
 
 def test_importing_the_library_loads_nothing_heavy() -> None:
