@@ -1,37 +1,40 @@
 """Searches what a principal may read, and gives nothing rather than something beside the point.
 
-The engine finds and ranks candidates. Everything after that rests only on candidates the reader may see: the relevance
-cut-off, the removal of near-duplicates, and the score that is shown. An engine's own score does not, because its statistics
-count passages of everybody, so a reader could tell from it whether a word occurs in documents closed to him.
+The engine finds and ranks candidates, by words and by meaning; both rankings are fused. Everything after that rests only on
+candidates the reader may see: the relevance cut-off, the reranker, the removal of near-duplicates, and the score that is
+shown. An engine's own score does not, because its statistics count passages of everybody, so a reader could tell from it
+whether a word occurs in documents closed to him.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
-from quarterdeck.core.errors import DeadlineExceeded
-from quarterdeck.core.text import content_terms, terms
-from quarterdeck.knowledge.analyze import Vocabulary, stem, topic_terms
+from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import KnowledgeIndex, Lookup
+from quarterdeck.knowledge.distinct import distinct, varied
+from quarterdeck.knowledge.explain import Dropped, Explanation, Term, stage
+from quarterdeck.knowledge.fuse import fuse
+from quarterdeck.knowledge.relevance import ANSWERS, BESIDE, Evidence, Topic
+from quarterdeck.knowledge.rerank import Reranked, Reranker, reordered
+from quarterdeck.knowledge.sides import Found, Sides
+from quarterdeck.models.embeddings import Embedder
 
-__all__ = ["Searcher", "lookup_groups"]
+__all__ = ["Finding", "Ranked", "Searcher", "Tuning", "lookup_groups"]
 
-CANDIDATES = 50
-# The least share of a question's topic, rare terms counting more, that the best passage must speak of, else there is no
-# answer here. On CMRC 2018 that keeps something for 95 % of the questions, and gives nothing to 79 % of them once their
-# paragraph is taken away; on the invented support desks of tests/unit/knowledge/desks.py it loses no answer.
-ANSWERS = 0.4
-BESIDE = 0.4  # the least share, relative to the best passage's, that another one must reach to stand beside it
-DUPLICATE = 0.9  # Jaccard similarity of terms from which two passages say the same
-_DECIDING = frozenset("not no never none without cannot only must may all any".split())
-_DECIDING_CJK = frozenset("不没无未非禁仅只必可零一二两三四五六七八九十百千万")
+log = logging.getLogger(__name__)
+
+Where = Mapping[str, str | frozenset[str]]
+_ANYWHERE: Where = {}
+_OPERATOR = "operate"  # the scope of those who may see what rests on everybody's passages
 
 
 def lookup_groups(principal: Principal) -> frozenset[str]:
@@ -43,83 +46,236 @@ def lookup_groups(principal: Principal) -> frozenset[str]:
     return frozenset({*own, "everyone", f"user:{principal.user}"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How a search weighs what it finds.
+
+    Attributes:
+        keyword, vector: Weights of the two sides in the fusion.
+        smoothing: The k of reciprocal rank fusion.
+        candidates: Passages asked of each side.
+        vector_timeout_s: Seconds the side of meaning has; the words' side stands without it.
+        reranked: How many of the best a reranker is shown.
+        rerank_timeout_s: Seconds it has; the order stands without it.
+        least_reranked: Of the reranker's score, in its own scale; what has less is left out. None: nothing is.
+        variety: 1 keeps the order; less prefers passages that differ from better ones (MMR's lambda).
+    """
+
+    keyword: float = 1.0
+    vector: float = 1.0
+    smoothing: int = 60
+    candidates: int = 100
+    vector_timeout_s: float = 2.0
+    reranked: int = 30
+    rerank_timeout_s: float = 2.0
+    least_reranked: float | None = None
+    variety: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """An order before anything is left out.
+
+    Attributes:
+        passages: Best first; scores are those of the fusion.
+        mode: ``hybrid`` or ``keyword``: what the search could really do.
+    """
+
+    passages: list[Passage]
+    mode: str
+    notes: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a search gives.
+
+    Attributes:
+        passages: Best first, perhaps none. A score is the evidence that the passage is about the question, 0 to 1; it
+            explains, the order is that of the ranking.
+        notes: What went wrong on the way, such as vectors that came too late.
+        usage: Of embedder and reranker.
+    """
+
+    passages: tuple[Passage, ...]
+    mode: str
+    notes: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+
 class Searcher:
-    """Keyword search within the rights of the one who asks."""
+    """Hybrid search within the rights of the one who asks."""
 
-    def __init__(self, index: KnowledgeIndex) -> None:
-        self._index = index
-
-    async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]:
-        """The passages that speak of `query`, best first, perhaps none, and the mode of the search.
-
-        A passage's score is the share of the question's topic it speaks of, 0 to 1. It explains, the order is the engine's.
-        Raises DeadlineExceeded.
+    def __init__(
+        self,
+        index: KnowledgeIndex,
+        *,
+        embedder: Embedder | None = None,
+        reranker: Reranker | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
         """
-        lookup = Lookup(text=query, tenant=ctx.principal.tenant, groups=lookup_groups(ctx.principal))
-        remaining_s = ctx.remaining_s()
-        try:
-            with anyio.fail_after(remaining_s):
-                found = await self._index.keyword(lookup, max(CANDIDATES, k))
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"the search took longer than the {remaining_s:.1f} s that were left") from error
-        # The engine has checked already. This second check costs nothing and holds if an engine is ever wrong.
-        readable = [passage for passage in found if passage.label.readers.admits(ctx.principal.names)]
-        return _distinct(_relevant(readable, _topic(query)), k), "keyword"
+        Args:
+            embedder: The one the index's vectors are of; without it words decide alone.
+        """
+        self._tuning = tuning or Tuning()
+        self._reranker = reranker
+        self._sides = Sides(index, embedder, timeout_s=self._tuning.vector_timeout_s)
+
+    async def search(
+        self, query: str, ctx: Context, k: int = 6, *, where: Where = _ANYWHERE
+    ) -> tuple[Sequence[Passage], str]:
+        """Passages and mode of `find`."""
+        found = await self.find(query, ctx, k, where=where)
+        return list(found.passages), found.mode
+
+    async def find(self, query: str, ctx: Context, k: int = 6, *, where: Where = _ANYWHERE) -> Finding:
+        """The passages that speak of `query`, best first, perhaps none.
+
+        Raises:
+            DeadlineExceeded: The caller's time is over.
+            StoreUnavailable: The index does not answer.
+        """
+        trail = await self._trail(query, ctx, k, where)
+        return Finding(passages=trail.given, mode=trail.found.mode, notes=tuple(trail.found.notes), usage=trail.found.usage)
+
+    async def explain(self, query: str, ctx: Context, k: int = 6, *, where: Where = _ANYWHERE) -> Explanation:
+        """What `find` gives and how it came about. Raises as `find` does."""
+        return _explained(await self._trail(query, ctx, k, where), operator=_OPERATOR in ctx.principal.scopes)
+
+    async def ranked(self, lookup: Lookup, k: int, ctx: Context) -> Ranked:
+        """The `k` best of the order alone, reranked if there is a reranker; nothing is left out. For measuring."""
+        found = await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx)
+        ranking = self._fused(found)
+        if verdict := await self._verdict(lookup.text, ranking, ctx, found):
+            ranking = reordered(ranking, verdict)
+        return Ranked(passages=ranking[:k], mode=found.mode, notes=tuple(found.notes), usage=found.usage)
+
+    async def _trail(self, query: str, ctx: Context, k: int, where: Where) -> _Trail:
+        lookup = Lookup(text=query, tenant=ctx.principal.tenant, groups=lookup_groups(ctx.principal), where=where)
+        found = await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx)
+        trail = _Trail(query=query, found=found, fused=self._fused(found), topic=Topic.of(query, found.keyword))
+        trail.cut()
+        trail.verdict = await self._verdict(query, trail.kept, ctx, found)
+        trail.settle(k, self._tuning)
+        if found.notes:
+            log.warning("search of run %s: %s", ctx.run_id, "; ".join(found.notes))
+        return trail
+
+    def _fused(self, found: Found) -> list[Passage]:
+        by_id = {passage.id: passage for passage in (*found.vector, *found.keyword)}
+        order = fuse(
+            [[passage.id for passage in side] for side in (found.keyword, found.vector)],
+            weights=(self._tuning.keyword, self._tuning.vector),
+            k=self._tuning.smoothing,
+        )
+        return [replace(by_id[name], score=score) for name, score in order]
+
+    async def _verdict(self, query: str, ranking: Sequence[Passage], ctx: Context, found: Found) -> Reranked | None:
+        """The reranker's, None where there is none or it failed, which is noted."""
+        if self._reranker is None or not ranking:
+            return None
+        begun = time.monotonic()
+        limit_s = min(self._tuning.rerank_timeout_s, ctx.remaining_s())
+        verdict: Reranked | None = None
+        problem = "came too late"
+        with anyio.move_on_after(limit_s):
+            try:
+                hurried = replace(ctx, deadline=begun + limit_s)
+                verdict = await self._reranker.rerank(query, ranking[: self._tuning.reranked], hurried)
+            except QuarterdeckError as error:
+                problem = f"failed ({error.code})"
+                found.usage += error.usage or Usage()
+        found.seconds["reranker"] = time.monotonic() - begun
+        if verdict is None:
+            found.notes.append(f"the reranker {problem}: the order stands as it was")
+            return None
+        found.usage += verdict.usage
+        return verdict
 
 
-def _topic(query: str) -> list[str]:
-    # "IT?" is all stop words and still a question.
-    return topic_terms(query) or [stem(term) for term in content_terms(query)]
+@dataclass(slots=True, kw_only=True)
+class _Trail:
+    """One search on its way: what each step kept, and why the rest was dropped."""
+
+    query: str
+    found: Found
+    fused: Sequence[Passage]
+    topic: Topic
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    kept: Sequence[Passage] = ()
+    verdict: Reranked | None = None
+    reranked: Sequence[Passage] = ()
+    given: tuple[Passage, ...] = ()
+    dropped: list[Dropped] = field(default_factory=list)
+
+    def cut(self) -> None:
+        """Keep nothing if the best has too little evidence, else what has about as much as that one."""
+        cosines = {passage.id: passage.score for passage in self.found.vector}
+        self.evidence = {
+            passage.id: Evidence.of(passage, self.topic, cosines.get(passage.id), self.found.unrelated)
+            for passage in self.fused
+        }
+        best = max((evidence.whole for evidence in self.evidence.values()), default=0.0)
+        if best < ANSWERS:
+            self._drop(self.fused, "cut", "nothing that was found speaks of enough of the question")
+            return
+        least = BESIDE * best
+        self.kept = [passage for passage in self.fused if self.evidence[passage.id].whole >= least]
+        kept = {passage.id for passage in self.kept}
+        beside = [passage for passage in self.fused if passage.id not in kept]
+        self._drop(beside, "cut", "speaks of much less of the question than the best")
+
+    def settle(self, k: int, tuning: Tuning) -> None:
+        """Order by the verdict, leave out what it scores too low, what repeats a better one, and what comes after `k`."""
+        order = self.kept
+        if self.verdict is not None:
+            order = reordered(self.kept, self.verdict)
+            scores = {self.kept[place].id: score for place, score in self.verdict.order}
+            if tuning.least_reranked is not None and any(score is not None for score in scores.values()):
+                good = {name for name, score in scores.items() if score is not None and score >= tuning.least_reranked}
+                self._drop([p for p in order if p.id not in good], "reranked", "the reranker scores it too low")
+                order = [passage for passage in order if passage.id in good]
+        self.reranked = order
+        chosen = distinct(varied(order, tuning.variety) if tuning.variety < 1 else order, k)
+        self.given = tuple(replace(p, score=round(self.evidence[p.id].whole, 3)) for p in chosen)
+        ids = {passage.id for passage in chosen}
+        why = f"repeats a better one, or comes after the first {k}"
+        self._drop([passage for passage in order if passage.id not in ids], "given", why)
+
+    def _drop(self, passages: Sequence[Passage], stage: str, why: str) -> None:
+        self.dropped += (Dropped(passage_id=passage.id, stage=stage, why=why) for passage in passages)
 
 
-def _relevant(passages: Sequence[Passage], topic: Sequence[str]) -> list[Passage]:
-    """None if the best speaks of too little of the topic, else those that speak of about as much; with the
-    share as their score, in the order they came."""
-    if not topic or not passages:
-        return []
-    held = [_held(passage, topic) for passage in passages]
-    weights = {term: _rarity(sum(term in terms for terms in held), len(passages)) for term in topic}
-    whole = sum(weights.values())
-    shares = [sum(weights[term] for term in terms) / whole for terms in held]
-    best = max(shares)
-    if best < ANSWERS:
-        return []
-    return [replace(p, score=round(share, 3)) for p, share in zip(passages, shares, strict=True) if share >= BESIDE * best]
+def _explained(trail: _Trail, *, operator: bool) -> Explanation:
+    found, topic = trail.found, trail.topic
+    words: Mapping[str, float | None] = {name: evidence.words for name, evidence in trail.evidence.items()}
+    whole: Mapping[str, float | None] = {name: evidence.whole for name, evidence in trail.evidence.items()}
+    engine = {passage.id: passage.score for passage in found.keyword}
+    verdict = trail.verdict.order if trail.verdict is not None else ()
+    reranks = {trail.kept[place].id: score for place, score in verdict}
+    return Explanation(
+        query=trail.query,
+        mode=found.mode,
+        passages=trail.given,
+        gate=found.gate.value,
+        terms=tuple(Term(term=term, having=topic.having[term]) for term in topic.terms),
+        candidates=topic.candidates,
+        stages=(
+            stage("keyword", _ids(found.keyword), words, engine if operator else None),
+            stage("vector", _ids(found.vector), {passage.id: passage.score for passage in found.vector}),
+            stage("fused", _ids(trail.fused), {passage.id: passage.score for passage in trail.fused}),
+            stage("cut", _ids(trail.kept), whole),
+            stage("reranked", _ids(trail.reranked) if verdict else [], reranks),
+            stage("given", _ids(trail.given), whole),
+        ),
+        dropped=tuple(trail.dropped),
+        notes=tuple(found.notes),
+        background=None if found.unrelated is None else (round(found.unrelated.mean, 4), round(found.unrelated.spread, 4)),
+        seconds={part: round(seconds, 4) for part, seconds in found.seconds.items()} if operator else {},
+    )
 
 
-@lru_cache(maxsize=1024)  # the candidates of one question are those of the next; about 10 kB each
-def _vocabulary(text: str) -> Vocabulary:
-    return Vocabulary(text)
-
-
-def _held(passage: Passage, topic: Sequence[str]) -> frozenset[str]:
-    words = _vocabulary("\n".join((passage.title, *passage.heading_path, passage.text)))
-    return frozenset(term for term in topic if term in words)
-
-
-def _rarity(having: int, total: int) -> float:
-    """Weight of a term that `having` of `total` candidates hold; one that none holds counts as if one did."""
-    return math.log(1 + (total + 1) / max(having, 1))
-
-
-def _distinct(passages: Sequence[Passage], k: int) -> list[Passage]:
-    """The first `k` without those that repeat a better one."""
-    kept: list[tuple[Passage, frozenset[str]]] = []
-    for passage in passages:
-        if len(kept) == k:
-            break
-        words = frozenset(terms(passage.text))
-        if not any(_repeats(words, other) for _, other in kept):
-            kept.append((passage, words))
-    return [passage for passage, _ in kept]
-
-
-def _repeats(words: frozenset[str], other: frozenset[str]) -> bool:
-    if len(words & other) < DUPLICATE * len(words | other):
-        return False
-    # Two editions of a rule may differ in one number or one "not", which is all that matters in them.
-    return not any(_decides(word) for word in words ^ other)
-
-
-def _decides(word: str) -> bool:
-    return word in _DECIDING or any(letter.isdigit() or letter in _DECIDING_CJK for letter in word)
+def _ids(passages: Sequence[Passage]) -> list[str]:
+    return [passage.id for passage in passages]
