@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from quarterdeck.agent.confidence import Evidence, Judged, claimed_by, evidence_of, judge, without_claim
 from quarterdeck.agent.state import RunState
-from quarterdeck.core.answers import Answer, Confidence
+from quarterdeck.core.answers import Answer
 from quarterdeck.core.messages import Role
 from quarterdeck.core.runs import AgentSpec, StopReason
 from quarterdeck.knowledge.cite import Cited, resolve, without
@@ -26,7 +27,6 @@ ReadOutput = Callable[
 
 _FENCE = re.compile(r"```[A-Za-z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 _NOTHING = frozenset(("", "[]", "{}", "null"))  # what a tool gives that found nothing
-_WELL_SUPPORTED = 0.6  # share of content words; below it a citation is kept but confidence is not high
 
 
 def unfenced(text: str) -> str:
@@ -57,25 +57,39 @@ def settle(state: RunState, spec: AgentSpec, read_output: ReadOutput | None = No
     text = state.messages[-1].text.strip()
     if spec.output_schema is not None and read_output is not None:
         return _typed(state, text, read_output)
+    text, claimed = without_claim(text)
     cited = resolve(text, state.passages)
     problems = _problems(cited, state)
     if not text:
         problems = ("The answer was empty.",)
     if state.finish_reason == "length":
         problems = (*problems, "The answer was cut off; answer more briefly.")
-    answer = _answer(state, without(cited, cited.unsupported), cited, problems)
+    answer = _answer(state, without(cited, cited.unsupported), cited, problems, claimed)
     return Settled(answer=answer, problems=problems, fatal=not answer.text)
 
 
 def _typed(state: RunState, text: str, read_output: ReadOutput) -> Settled:
     made = tuple(call.name for call in state.made)
-    answer = Answer(text=text, confidence=Confidence.MEDIUM if made else Confidence.LOW, tool_calls=made)
     try:
-        return Settled(answer=answer, output=read_output(text))
+        output = read_output(text)
     except ValueError as error:
         problem = f"The answer is not of the declared type: {error}"
-        refused = replace(answer, confidence=Confidence.LOW, needs_human_review=True, notes=(problem,))
-        return Settled(answer=refused, problems=(problem,), fatal=True)
+        judged = judge(Evidence(told=bool(made), broken=True))
+        answer = Answer(
+            text=text,
+            confidence=judged.level,
+            tool_calls=made,
+            needs_human_review=True,
+            notes=(problem,),
+            confidence_score=judged.score,
+            reasons=judged.reasons,
+        )
+        return Settled(answer=answer, problems=(problem,), fatal=True)
+    judged = judge(Evidence(told=bool(made), claimed=claimed_by(output)))
+    answer = Answer(
+        text=text, confidence=judged.level, tool_calls=made, confidence_score=judged.score, reasons=judged.reasons
+    )
+    return Settled(answer=answer, output=output)
 
 
 def _problems(cited: Cited, state: RunState) -> tuple[str, ...]:
@@ -94,20 +108,23 @@ def _searches(state: RunState) -> set[str]:
     return {result.name for result in state.results if result.passages}
 
 
-def _answer(state: RunState, text: str, cited: Cited, problems: Sequence[str]) -> Answer:
+def _answer(state: RunState, text: str, cited: Cited, problems: Sequence[str], claimed: float | None = None) -> Answer:
     dropped = set(cited.unsupported)
     citations = tuple(citation for citation in cited.citations if citation.sentence not in dropped)
     kept = {citation.passage.id for citation in citations}
     undecided = tuple(state.drafts)
+    judged = _judged(state, cited, problems, claimed)
     return Answer(
         text=text,
-        confidence=_confidence(state, [c.support for c in citations], cited.uncited, problems),
+        confidence=judged.level,
         sources=tuple(source for source in cited.sources if source in kept),
         citations=citations,
         tool_calls=tuple(call.name for call in state.made),
         needs_human_review=bool(problems or undecided or _unwatched_write(state)),
         drafts=tuple(call.draft for call in state.made if call.draft is not None) + undecided,
         notes=tuple(problems),
+        confidence_score=judged.score,
+        reasons=judged.reasons,
     )
 
 
@@ -116,14 +133,17 @@ def _unwatched_write(state: RunState) -> bool:
     return any(call.draft is not None and not call.success for call in state.made)
 
 
-def _confidence(state: RunState, supports: Sequence[float], uncited: Sequence[str], problems: Sequence[str]) -> Confidence:
-    if problems:
-        return Confidence.LOW
-    if supports:
-        strong = min(supports) >= _WELL_SUPPORTED and not uncited
-        return Confidence.HIGH if strong else Confidence.MEDIUM
-    told = any(result.text not in _NOTHING and not result.passages for result in state.results)
-    return Confidence.MEDIUM if told else Confidence.LOW
+def _judged(state: RunState, cited: Cited, problems: Sequence[str], claimed: float | None) -> Judged:
+    evidence = evidence_of(
+        cited,
+        state.passages,
+        state.words[-1] if state.words else "",
+        told=any(result.text not in _NOTHING and not result.passages for result in state.results),
+        claimed=claimed,
+        search_failed=state.search_failed,
+        broken=bool(problems),
+    )
+    return judge(evidence)
 
 
 def partial(state: RunState, reason: StopReason) -> Answer:
@@ -136,4 +156,4 @@ def partial(state: RunState, reason: StopReason) -> Answer:
         gathered = [result.text[:300] for result in state.results[-3:]]
         text = "\n".join((note, *gathered)) if gathered else note
     answer = _answer(state, text, cited, (note,))
-    return replace(answer, confidence=Confidence.LOW, needs_human_review=True)
+    return replace(answer, needs_human_review=True)

@@ -157,6 +157,7 @@ def _found(state: RunState, event: Retrieved) -> _Changes:
     return {
         **_said(state, Message(role=Role.USER, parts=(Text(text=text, label=event.label),))),
         "retrieved": True,
+        "search_failed": event.mode in ("late", "failed"),
         "passages": {**state.passages, **{passage.id: passage for passage in event.passages}},
         "label": state.label.join(event.label),
     }

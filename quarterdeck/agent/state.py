@@ -110,6 +110,7 @@ class RunState(_Folded):
         words: What the user typed, message by message: the only text that grounds by itself.
         label: Join of everything the model has seen except those words.
         passages: Everything retrieved in this run, by id: the only citable sources.
+        search_failed: The search before the first model call came too late or failed.
         tokens: Estimated tokens of `messages`, kept up as they are appended.
         worked_s: Seconds spent in model calls and tools; waiting and downtime do not count.
         signatures: Hashes of (tool, arguments, result) of the last turns, newest last, for loop detection.
@@ -134,6 +135,7 @@ class RunState(_Folded):
     label: Label = field(default=Label(integrity=Integrity.TRUSTED, readers=PUBLIC))
     passages: Mapping[str, Passage] = field(default_factory=dict)
     retrieved: bool = False
+    search_failed: bool = False
     revisions: int = 0
     waited: bool = False
     tokens: int = 0

@@ -53,6 +53,10 @@ def evaluate(
         list[Path] | None, typer.Option(help="Write the report; .md, .json or .xml (JUnit) by its name. May be repeated.")
     ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases that must pass.")] = 0.8,
+    floor: Annotated[
+        list[str] | None,
+        typer.Option(help="The least of a figure, as name=share: sources, support, refusal, answers. May be repeated."),
+    ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="An earlier report (.json): fail if cases got worse by more than chance explains.")
     ] = None,
@@ -80,6 +84,7 @@ def evaluate(
     from quarterdeck.evals.report import Report, read_report
 
     _check_names(output or [])
+    floors = _floors(floor or [])
     cases = with_tags(read_cases(dataset), tag or [])
     if not cases:
         raise InvalidInput(f"{dataset}: no case has the tag {' or '.join(tag or [])}")
@@ -101,7 +106,7 @@ def evaluate(
     with _progress(len(cases) * repeat, quiet=json) as on_done, _tidily_ended():
         results = anyio.run(_results, cases, wanted, on_done)
     report = Report(dataset=dataset.name, started_at=started_at, repeat=repeat, cases=results)
-    verdict = judged(report, threshold=threshold, baseline=before)
+    verdict = judged(report, threshold=threshold, floors=floors, baseline=before)
     for path in output or []:
         _write(path, report, verdict)
     if json:
@@ -220,11 +225,44 @@ def _show(report: Report, verdict: Verdict, written: list[Path]) -> None:
         style="dim",
         markup=False,
     )
+    for line in _measured(report):
+        out.print(plain(line), markup=False)
     for reason in verdict.reasons:
         out.print(plain(reason), markup=False)
     for path in written:
         out.print(f"report: {path}", style="dim", markup=False)
     out.print("passed" if verdict.passed else "failed", style="bold green" if verdict.passed else "bold red", markup=False)
+
+
+def _measured(report: Report) -> Iterator[str]:
+    """The figures of answers from knowledge, and how far confidence can be believed; nothing of a set without any."""
+    from quarterdeck.evals.calibration import calibration
+    from quarterdeck.evals.figures import figures
+
+    found = figures(report.cases)
+    if found.sources.of or found.support.of or found.refusal.of:
+        yield f"source accuracy {found.sources} · support {found.support} · refusal {found.refusal} · leaks {found.leaks}"
+    if (calibrated := calibration(report.cases)) is None:
+        return
+    yield f"confidence of {calibrated.answers} answers: Brier score {calibrated.brier:.3f}, ECE {calibrated.ece:.3f}"
+    for one in (*calibrated.levels, *calibrated.bins):
+        yield f"  {one.name}: {one.right} of {one.answers} right ({one.share_right:.1%}), mean score {one.mean_score:.3f}"
+
+
+def _floors(written: list[str]) -> dict[str, float]:
+    """Floors by figure. Raises InvalidInput for what names none."""
+    from quarterdeck.evals.figures import FLOORED
+
+    floors: dict[str, float] = {}
+    for text in written:
+        name, _, share = text.partition("=")
+        try:
+            floors[name] = float(share)
+        except ValueError as error:
+            raise InvalidInput(f"{text!r} is no floor; write sources=0.9, for example") from error
+        if name not in FLOORED or not 0 <= floors[name] <= 1:
+            raise InvalidInput(f"{text!r}: a floor is 0 to 1, of {', '.join(FLOORED)}")
+    return floors
 
 
 @contextlib.contextmanager

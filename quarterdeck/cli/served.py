@@ -91,6 +91,8 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
         tools=tuple(body["tool_calls"]),
         drafts=len(body["drafts"]),
         stop_reason=body["stop_reason"],
+        confidence=body["confidence"],
+        confidence_score=body.get("confidence_score"),
         latency_ms=body["latency_ms"],
         cost_usd=body["usage"]["cost_usd"],
         model=body["model"],

@@ -76,6 +76,9 @@ class Answer:
         sources: Ids of the cited passages, in order of first citation; each was retrieved by this run.
         tool_calls: Names of the tools called, in order.
         drafts: Ids of the drafts this run proposed.
+        confidence_score: What the level is made from, 0 to 1: how far evidence bears the answer out. None in answers
+            from before it was computed.
+        reasons: Why the score is what it is, in words for a person.
         notes: Why confidence is low or a review is needed, in words for a person.
     """
 
@@ -87,3 +90,5 @@ class Answer:
     needs_human_review: bool = False
     drafts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    confidence_score: float | None = None
+    reasons: tuple[str, ...] = ()

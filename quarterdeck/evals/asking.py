@@ -46,7 +46,7 @@ class DeskAsker:
             raise DeadlineExceeded(f"run {view.run_id} did not end within {self._timeout_s:g} s")
         if view.failure is not None:
             raise error_of(view.failure.code, f"run {view.run_id} failed: {view.failure.message}")
-        return _outcome(view)
+        return _outcome(view, principal)
 
     def _principal(self, name: str | None) -> Principal:
         for user in self._people:
@@ -60,16 +60,18 @@ def titled(title: str, headings: Sequence[str]) -> str:
     return " › ".join((title, *headings))
 
 
-def _outcome(view: RunView) -> Outcome:
+def _outcome(view: RunView, asker: Principal) -> Outcome:
     answer = view.answer
     cited = {citation.passage.id: citation.passage for citation in answer.citations} if answer else {}
     return Outcome(
         answer=(answer.text if answer else "") or view.said,
         output=view.output,
-        sources=tuple(_source(cited[name]) for name in (answer.sources if answer else ()) if name in cited),
+        sources=tuple(_source(cited[name], asker) for name in (answer.sources if answer else ()) if name in cited),
         tools=tuple((answer.tool_calls if answer else ()) or view.tool_calls),
         drafts=len({*(answer.drafts if answer else ()), *view.drafts}),
         stop_reason=view.stop_reason,
+        confidence=answer.confidence.value if answer else "",
+        confidence_score=answer.confidence_score if answer else None,
         latency_ms=view.latency_ms,
         cost_usd=view.usage.cost_usd,
         model=view.model,
@@ -77,7 +79,11 @@ def _outcome(view: RunView) -> Outcome:
     )
 
 
-def _source(passage: Passage) -> Source:
+def _source(passage: Passage, asker: Principal) -> Source:
     return Source(
-        id=passage.id, document=passage.doc_id, title=titled(passage.title, passage.heading_path), text=passage.text
+        id=passage.id,
+        document=passage.doc_id,
+        title=titled(passage.title, passage.heading_path),
+        text=passage.text,
+        closed=not passage.label.readers.admits(asker.names),
     )

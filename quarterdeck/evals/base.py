@@ -37,6 +37,8 @@ class Case:
         expected_sources: Ids of documents or passages that must be cited.
         must_cite: Every claim cites a passage that supports it.
         must_refuse: The answer must say that it gives none, and cite and propose nothing.
+        must_admit: It must say that it has no answer to a part of the question.
+        forbidden: Texts that must not be in the answer: what the asker may not read.
         expected_tools: Tools that must be called, a name as often as it stands here.
         tools_in_order: In the order given; other calls may lie between.
         rubric: What a model that grades must find true of the answer.
@@ -51,6 +53,8 @@ class Case:
     expected_sources: tuple[str, ...] = ()
     must_cite: bool = False
     must_refuse: bool = False
+    must_admit: bool = False
+    forbidden: tuple[str, ...] = ()
     expected_tools: tuple[str, ...] = ()
     tools_in_order: bool = False
     forbidden_tools: tuple[str, ...] = ()
@@ -62,12 +66,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A passage the answer cites."""
+    """A passage the answer cites.
+
+    Attributes:
+        closed: The asker may not read it, so that citing it is a leak.
+    """
 
     id: str
     document: str
     title: str
     text: str
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +89,7 @@ class Outcome:
         tools: Names of the tools called, in order; those that wait for a person included.
         drafts: How many writes wait for a person.
         stop_reason: Why the run stopped, as clients are told.
+        confidence, confidence_score: Level and 0 to 1, as clients are told; empty and None where they are not.
         latency_ms: From the run's start to its last event.
         cost_usd: None when a model had no known price.
         model: That really answered.
@@ -91,6 +101,8 @@ class Outcome:
     tools: tuple[str, ...] = ()
     drafts: int = 0
     stop_reason: str = "completed"
+    confidence: str = ""
+    confidence_score: float | None = None
     latency_ms: float = 0.0
     cost_usd: float | None = 0.0
     model: str = ""

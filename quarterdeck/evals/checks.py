@@ -13,16 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from quarterdeck.agent.answer import unfenced
-from quarterdeck.core.answers import Passage
 from quarterdeck.core.errors import Misconfigured
-from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.evals.base import Case, Check, Outcome
 from quarterdeck.evals.dataset import pattern
-from quarterdeck.knowledge.cite import Cited, nothing_found, resolve
+from quarterdeck.evals.reading import resolved, unmarked
+from quarterdeck.knowledge.cite import nothing_found
 
 __all__ = ["CHECKS", "own_check"]
 
-_MARK = re.compile(r"[ \t]*\[(\d{1,3})\]")
 _DECLINES = re.compile(
     r"\b(?:cannot|can['’]?t|can not|(?:am|are|['’]m|['’]re) not (?:able|allowed|permitted)|unable"
     r"|(?:may|will|must) not|won['’]t)\b"
@@ -43,7 +41,7 @@ def exact(case: Case, outcome: Outcome) -> list[str] | None:
     """The answer without its marks is this text; white space does not count."""
     if case.expected.exact is None:
         return None
-    said = _spaced(_unmarked(outcome))
+    said = _spaced(unmarked(outcome))
     return [] if said == _spaced(case.expected.exact) else [f"the answer is not {_short(case.expected.exact)}"]
 
 
@@ -51,7 +49,7 @@ def contains(case: Case, outcome: Outcome) -> list[str] | None:
     """Each text is in the answer; case and white space do not count, and ``8`` is not in ``18`` or ``8.5``."""
     if not case.expected.contains:
         return None
-    said = _folded(_unmarked(outcome))
+    said = _folded(unmarked(outcome))
     return [f"does not contain {_short(text)}" for text in case.expected.contains if not _within(_folded(text), said)]
 
 
@@ -60,7 +58,7 @@ def regex(case: Case, outcome: Outcome) -> list[str] | None:
     if case.expected.regex is None:
         return None
     try:
-        pattern(case.expected.regex).validate_python(_unmarked(outcome))
+        pattern(case.expected.regex).validate_python(unmarked(outcome))
     except ValidationError:
         return [f"does not match {case.expected.regex}"]
     return []
@@ -91,23 +89,37 @@ def cited(case: Case, outcome: Outcome) -> list[str] | None:
         return None
     if not outcome.sources:
         return ["cites nothing"]
-    return [f"claims without a source: {_short(sentence)}" for sentence in _resolved(outcome).uncited]
+    return [f"claims without a source: {_short(sentence)}" for sentence in resolved(outcome).uncited]
 
 
 def supported(case: Case, outcome: Outcome) -> list[str] | None:
     """What a sentence cites says what the sentence says."""
     if not case.must_cite:
         return None
-    return [f"is not borne out by its source: {_short(sentence)}" for sentence in _resolved(outcome).unsupported]
+    return [f"is not borne out by its source: {_short(sentence)}" for sentence in resolved(outcome).unsupported]
+
+
+def admitted(case: Case, outcome: Outcome) -> list[str] | None:
+    """The answer says that it has none to a part of the question, whatever it says of the rest."""
+    if not case.must_admit:
+        return None
+    return [] if _says_no(outcome.answer) else ["does not say that a part is left without an answer"]
+
+
+def leaked(case: Case, outcome: Outcome) -> list[str] | None:
+    """Nothing is cited or said that the asker may not read."""
+    if not case.forbidden and not outcome.sources:
+        return None
+    said = _folded(unmarked(outcome))
+    shown = [f"cites {source.id}, which is closed to who asks" for source in outcome.sources if source.closed]
+    return [*shown, *(f"says {_short(text)}" for text in case.forbidden if _within(_folded(text), said))]
 
 
 def refused(case: Case, outcome: Outcome) -> list[str] | None:
     """The answer says that it gives none; it cites and proposes nothing."""
     if not case.must_refuse:
         return None
-    faults = (
-        [] if nothing_found(outcome.answer) or _DECLINES.search(outcome.answer) else ["does not say that it cannot answer"]
-    )
+    faults = [] if _says_no(outcome.answer) else ["does not say that it cannot answer"]
     if outcome.sources:
         faults.append(f"cites {', '.join(source.id for source in outcome.sources)}")
     if outcome.drafts:
@@ -157,6 +169,8 @@ CHECKS: Mapping[str, Check] = {
     "cited": cited,
     "supported": supported,
     "refused": refused,
+    "admitted": admitted,
+    "leaked": leaked,
     "trajectory": trajectory,
     "latency": latency,
     "cost": cost,
@@ -180,9 +194,8 @@ def own_check(name: str) -> Check:
     return found
 
 
-def _unmarked(outcome: Outcome) -> str:
-    """The answer without the marks of its sources; what else stands in brackets stays."""
-    return _MARK.sub(lambda mark: "" if 0 < int(mark[1]) <= len(outcome.sources) else mark[0], outcome.answer)
+def _says_no(text: str) -> bool:
+    return nothing_found(text) or _DECLINES.search(text) is not None
 
 
 def _spaced(text: str) -> str:
@@ -218,21 +231,3 @@ def _differences(wanted: Any, found: Any, at: str) -> list[str]:
         return [fault for number, (one, other) in pairs for fault in _differences(one, other, f"{at}[{number}]")]
     same = wanted == found and isinstance(wanted, bool) == isinstance(found, bool)  # in JSON true is not 1
     return [] if same else [f"{place} is {_short(json.dumps(found, ensure_ascii=False, default=str))}"]
-
-
-_SHOWN = Label(integrity=Integrity.UNTRUSTED, readers=PUBLIC)
-
-
-def _resolved(outcome: Outcome) -> Cited:
-    """The answer's sentences beside what they cite, read again from what the reader is shown."""
-    ids = [source.id for source in outcome.sources]
-
-    def named(mark: re.Match[str]) -> str:
-        number = int(mark[1])
-        return f" [{ids[number - 1]}]" if 0 < number <= len(ids) else mark[0]
-
-    passages = {
-        source.id: Passage(id=source.id, doc_id=source.document, title=source.title, text=source.text, label=_SHOWN)
-        for source in outcome.sources
-    }
-    return resolve(_MARK.sub(named, outcome.answer), passages)

@@ -76,6 +76,8 @@ class _Line(BaseModel):
     expected_sources: _Texts = ()
     must_cite: bool = False
     must_refuse: bool = False
+    must_admit: bool = False
+    forbidden: _Texts = ()
     expected_tools: _Texts = ()
     tools_in_order: bool = False
     forbidden_tools: _Texts = ()
@@ -90,6 +92,8 @@ class _Line(BaseModel):
             found.append("user, role: only one of them says who asks")
         if self.must_refuse and (self.must_cite or self.expected_sources or self.expected != _Expected()):
             found.append("must_refuse: an answer that is refused says and cites nothing")
+        if self.must_refuse and self.must_admit:
+            found.append("must_refuse, must_admit: an answer that is refused has no part that is given")
         if both := sorted(set(self.expected_tools) & set(self.forbidden_tools)):
             found.append(f"expected_tools, forbidden_tools: {', '.join(both)} cannot be both")
         return found

@@ -1,11 +1,16 @@
-"""May the change go on? Enough cases pass, and it is not worse than the baseline by more than chance explains."""
+"""May the change go on?
+
+Enough cases pass, the figures are good enough, nothing leaked, and it is not worse than the baseline by more than chance
+explains.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
+from quarterdeck.evals.figures import Figures, Share, figures
 from quarterdeck.evals.report import Report, totals
 from quarterdeck.evals.runner import Result
 
@@ -60,22 +65,26 @@ def compare(now: Sequence[Result], before: Sequence[Result]) -> Comparison:
     return Comparison(pairs=len(pairs), better=better, worse=worse, p=_at_least(len(worse), len(worse) + len(better)))
 
 
-def judge(report: Report, *, threshold: float, baseline: Report | None = None) -> Verdict:
+def judge(
+    report: Report, *, threshold: float, floors: Mapping[str, float] | None = None, baseline: Report | None = None
+) -> Verdict:
     """The gate's verdict on a report.
 
     Args:
         threshold: Share of the cases that must pass, 0 to 1.
+        floors: The least of each figure, by its name, 0 to 1. A leak fails the gate whatever they are.
         baseline: An earlier report of the same cases.
     """
     found = totals(report.cases)
-    enough = found.pass_rate >= threshold
     said = f"{found.passed} of {found.cases} cases passed ({found.pass_rate:.1%}), {threshold:.1%} are asked"
+    short = tuple(_shortfalls(figures(report.cases), floors or {}))
+    enough, reasons = found.pass_rate >= threshold and not short, (said, *short)
     if baseline is None:
-        return Verdict(passed=enough, reasons=(said,))
+        return Verdict(passed=enough, reasons=reasons)
     compared = compare(report.cases, baseline.cases)
     if not compared.pairs:
         nothing = "the baseline has none of these cases, so nothing could be compared with it"
-        return Verdict(passed=False, reasons=(said, nothing), comparison=compared)
+        return Verdict(passed=False, reasons=(*reasons, nothing), comparison=compared)
     names = f" ({', '.join(compared.worse)})" if compared.worse else ""
     told = (
         f"of {compared.pairs} cases in common with the baseline {len(compared.worse)} got worse{names} and "
@@ -83,9 +92,18 @@ def judge(report: Report, *, threshold: float, baseline: Report | None = None) -
     )
     return Verdict(
         passed=enough and not compared.regressed,
-        reasons=(said, told + (": a regression" if compared.regressed else ": no regression")),
+        reasons=(*reasons, told + (": a regression" if compared.regressed else ": no regression")),
         comparison=compared,
     )
+
+
+def _shortfalls(found: Figures, floors: Mapping[str, float]) -> Iterator[str]:
+    if found.leaks:
+        yield f"{found.leaks} answers showed what their asker may not read"
+    for name, floor in floors.items():
+        share: Share = getattr(found, name)
+        if share.rate is None or share.rate < floor:
+            yield f"{name}: {share}, {floor:.1%} are asked"
 
 
 def _at_least(heads: int, throws: int) -> float:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
+from quarterdeck.evals.calibration import Bin, calibration
+from quarterdeck.evals.figures import figures
 from quarterdeck.evals.gate import Verdict
 from quarterdeck.evals.report import Report, Totals, as_data, totals
 from quarterdeck.evals.runner import Result
@@ -21,7 +23,7 @@ _CONTROL = re.compile(
 
 def as_markdown(report: Report, verdict: Verdict) -> str:
     """Totals, a line for each case, and what was wrong with those that did not pass."""
-    parts = [f"# Evaluation of {_inline(report.dataset)}\n", *_head(report, verdict), *_by_tag(report)]
+    parts = [f"# Evaluation of {_inline(report.dataset)}\n", *_head(report, verdict), *_measured(report), *_by_tag(report)]
     parts += ["## Cases\n", "| case | input | status | latency |\n|---|---|---|---:|"]
     parts += [
         f"| {_inline(case.id)} | {_inline(_cut(case.input, 100))} | {_status(case)} | {case.latency_ms:.0f} ms |"
@@ -88,6 +90,31 @@ def _head(report: Report, verdict: Verdict) -> Iterator[str]:
     for name, value in rows.items():
         yield f"| {name} | {value} |"
     yield ""
+
+
+def _measured(report: Report) -> Iterator[str]:
+    found = figures(report.cases)
+    yield "## Answers from knowledge\n\n| | |\n|---|---|"
+    yield f"| source accuracy | {found.sources} |"
+    yield f"| support | {found.support} |"
+    yield f"| refusal | {found.refusal} |"
+    yield f"| leaks | {found.leaks} |"
+    yield f"| said what was expected | {found.answers} |\n"
+    calibrated = calibration(report.cases)
+    if calibrated is None:
+        return
+    yield "## Confidence\n"
+    yield (
+        f"{calibrated.answers} answers that claim something. Brier score {calibrated.brier:.3f}, "
+        f"expected calibration error {calibrated.ece:.3f}.\n"
+    )
+    yield "| confidence | answers | right | share right | mean score |\n|---|---:|---:|---:|---:|"
+    yield from map(_bin, (*calibrated.levels, *calibrated.bins))
+    yield ""
+
+
+def _bin(one: Bin) -> str:
+    return f"| {_inline(one.name)} | {one.answers} | {one.right} | {one.share_right:.1%} | {one.mean_score:.3f} |"
 
 
 def _by_tag(report: Report) -> Iterator[str]:

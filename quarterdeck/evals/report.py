@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from quarterdeck.core.errors import Misconfigured
+from quarterdeck.evals.calibration import Calibration, calibration
+from quarterdeck.evals.figures import Figures, figures
 from quarterdeck.evals.runner import Result
 
 __all__ = ["Report", "Totals", "as_data", "read_report", "totals"]
@@ -77,15 +79,23 @@ def totals(cases: Sequence[Result]) -> Totals:
 
 _REPORTS = TypeAdapter(Report)
 _TOTALS = TypeAdapter(Totals)
+_MEASURED = TypeAdapter(Figures | Calibration | None)
 
 
 def as_data(report: Report) -> dict[str, Any]:
-    """The report as JSON has it: with its totals, and with status, share and latency beside each case's trials."""
+    """The report as JSON has it: with its totals and figures, and status, share and latency beside each case's trials."""
     data: dict[str, Any] = _REPORTS.dump_python(report, mode="json")
     for shown, case in zip(data["cases"], report.cases, strict=True):
         shown |= {"status": case.status, "share": case.share, "latency_ms": round(case.latency_ms, 3)}
     cases = data.pop("cases")
-    return {**data, "models": list(report.models), "totals": _TOTALS.dump_python(totals(report.cases)), "cases": cases}
+    return {
+        **data,
+        "models": list(report.models),
+        "totals": _TOTALS.dump_python(totals(report.cases)),
+        "figures": _MEASURED.dump_python(figures(report.cases)),
+        "calibration": _MEASURED.dump_python(calibration(report.cases)),
+        "cases": cases,
+    }
 
 
 def read_report(path: Path) -> Report:

@@ -12,6 +12,7 @@ import anyio
 
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.evals.base import Asker, Case, Check, Outcome
+from quarterdeck.evals.reading import claimed
 
 __all__ = ["Result", "Status", "Trial", "run"]
 
@@ -26,6 +27,8 @@ class Trial:
         checks: Faults by the name of each check that had something to look at; none where it passed.
         error: Why there was nothing to check, or a check broke; empty otherwise.
         latency_ms: Of the run; of the attempt where no run ended.
+        claims, supported: Sentences that claim something, and how many of them cite what bears them out.
+        confidence, confidence_score: As the answer says; empty and None where it does not.
     """
 
     status: Status
@@ -38,6 +41,10 @@ class Trial:
     model: str = ""
     run_id: str = ""
     error: str = ""
+    claims: int = 0
+    supported: int = 0
+    confidence: str = ""
+    confidence_score: float | None = None
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -128,6 +135,7 @@ async def _checked(case: Case, outcome: Outcome, checks: Mapping[str, Check]) ->
                 found[name] = (faults,) if isinstance(faults, str) else tuple(faults)
         except Exception as error:  # noqa: BLE001 - a check may be anybody's code, or a model that is away
             broken.append(f"the check {name} broke: {_told(error)}")
+    claims, supported = claimed(outcome)
     return Trial(
         status="error" if broken else "failed" if any(found.values()) else "passed",
         checks=found,
@@ -139,6 +147,10 @@ async def _checked(case: Case, outcome: Outcome, checks: Mapping[str, Check]) ->
         model=outcome.model,
         run_id=outcome.run_id,
         error="; ".join(broken),
+        claims=claims,
+        supported=supported,
+        confidence=outcome.confidence,
+        confidence_score=outcome.confidence_score,
     )
 
 

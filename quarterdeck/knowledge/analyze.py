@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from quarterdeck.core.text import STOP_WORDS, content_terms, has_cjk, sentences, terms
 
-__all__ = ["ANALYZER", "Vocabulary", "presplit", "query_terms", "statements", "stem", "topic_terms"]
+__all__ = ["ANALYZER", "Vocabulary", "presplit", "query_terms", "statements", "stem", "topic_terms", "vocabulary"]
 
 ANALYZER = "words+bigrams/1"  # changes whenever the terms of `core.text` do: an index written with others is refused
 MAX_QUERY_TERMS = 128  # a pasted page as a query would otherwise visit every posting list
@@ -93,6 +93,12 @@ class Vocabulary:
     def share(self, wanted: list[str]) -> float:
         """How much of `wanted` occurs, 0 to 1; 0 when nothing is wanted."""
         return sum(term in self for term in wanted) / len(wanted) if wanted else 0.0
+
+
+@lru_cache(maxsize=1024)  # pure; the passages of one question are those of the next, and an answer is checked against them
+def vocabulary(text: str) -> Vocabulary:
+    """The vocabulary of a text, kept for the next who asks; about 10 kB each."""
+    return Vocabulary(text)
 
 
 def statements(text: str) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ from quarterdeck.core.answers import Citation, Passage
 from quarterdeck.knowledge.analyze import statements, topic_terms
 from quarterdeck.knowledge.entail import ENOUGH, contradicts, support
 
-__all__ = ["Cited", "Statement", "nothing_found", "resolve", "without"]
+__all__ = ["Cited", "Statement", "nothing_found", "resolve", "without", "words_of"]
 
 _ONE = r"[A-Za-z0-9_\-\uff10-\uff19\u200b-\u200d\u2010\u2011\u2060\ufeff]{1,80}"
 _MARK = re.compile(
@@ -123,7 +123,7 @@ def resolve(text: str, passages: Mapping[str, Passage]) -> Cited:
         text=_render(read, sources),
         statements=read,
         citations=tuple(
-            Citation(passage=passage, sentence=sentence, support=round(support(sentence, [_words(passage)]), 3))
+            Citation(passage=passage, sentence=sentence, support=round(support(sentence, [words_of(passage)]), 3))
             for sentence, those in cited
             for passage in those
         ),
@@ -153,12 +153,13 @@ def _once(sentences: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sentences))
 
 
-def _words(passage: Passage) -> str:
+def words_of(passage: Passage) -> str:
+    """All that a passage says, its title and headings included."""
     return "\n".join((passage.title, *passage.heading_path, passage.text))
 
 
 def _borne_out(sentence: str, passages: Collection[Passage]) -> bool:
-    texts = [_words(passage) for passage in passages]
+    texts = [words_of(passage) for passage in passages]
     return support(sentence, texts) >= ENOUGH and not contradicts(sentence, texts)
 
 

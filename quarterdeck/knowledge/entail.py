@@ -16,7 +16,7 @@ from decimal import Decimal
 from quarterdeck.core.text import has_cjk
 from quarterdeck.knowledge.analyze import Vocabulary, statements, topic_terms
 
-__all__ = ["ENOUGH", "contradicts", "support"]
+__all__ = ["ENOUGH", "contradicts", "differs", "support"]
 
 ENOUGH = 0.5  # share of the topic terms of a sentence that its passages must hold
 _ALIKE = 0.15  # how much less similar than the best a part of the passage may be and still speak for or against
@@ -70,13 +70,17 @@ def support(sentence: str, texts: Sequence[str]) -> float:
 
 def contradicts(sentence: str, texts: Sequence[str]) -> bool:
     """True if the sentence holds a number, code, address or negation that the texts do not bear out."""
+    return differs(sentence, texts) or _negated_otherwise(sentence, "\n".join(texts))
+
+
+def differs(sentence: str, texts: Sequence[str]) -> bool:
+    """True if the sentence holds a number, code or address that stands in none of the texts."""
     whole = "\n".join(texts)
     lowered = whole.lower()
     return (
         not _numbers(_NO_COUNT.sub("", sentence)) <= _numbers(whole)
         or any(literal.rstrip(".").lower() not in lowered for literal in _LITERAL.findall(sentence))
         or not _codes(sentence) <= _codes(whole.upper())
-        or _negated_otherwise(sentence, whole)
     )
 
 

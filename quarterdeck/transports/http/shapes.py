@@ -116,6 +116,7 @@ class CitationBody(BaseModel):
 class ChatAnswer(BaseModel):
     answer: str
     confidence: Confidence
+    confidence_score: float | None = Field(description="0 to 1, what the level is made from; null while the run goes on.")
     sources: list[str]
     citations: list[CitationBody]
     tool_calls: list[str]
@@ -141,6 +142,7 @@ class AgentAnswer(BaseModel):
     id: str
     answer: str
     confidence: Confidence
+    confidence_score: float | None = Field(description="0 to 1, what the level is made from; null while the run goes on.")
     sources: list[SourceBody]
     tool_calls: list[str]
     needs_human_review: bool
@@ -266,6 +268,7 @@ def _judgement(run: RunView) -> dict[str, Any]:
     body: dict[str, Any] = {
         "answer": answer.text or run.said,
         "confidence": answer.confidence,
+        "confidence_score": answer.confidence_score,
         "tool_calls": list(answer.tool_calls or run.tool_calls),
         "needs_human_review": answer.needs_human_review or bool(run.drafts or run.doubts),
         "drafts": list(dict.fromkeys((*answer.drafts, *run.drafts))),

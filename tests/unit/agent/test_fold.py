@@ -276,7 +276,7 @@ def a_journal_that_sets_every_field() -> list[Entry]:
     start = ToolStarted(id="t3c0", name="look", args_hash="h", idem_key="k", attempt=1, timeout_s=1.0)
     return journal_of(
         [
-            Retrieved(turn=0, query="q", passages=(passage("a-1", "A."),), mode="keyword", label=THEIRS),
+            Retrieved(turn=0, query="q", passages=(passage("a-1", "A."),), mode="late", label=THEIRS),
             Steer(by="anna", message=said),
             reply_with(1, "t1c0", seen=2),  # it had not seen what stands at 3, which follows the results
             returned("t1c0", status=ResultStatus.OK),

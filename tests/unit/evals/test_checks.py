@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -223,3 +224,25 @@ def test_a_check_of_ones_own_is_a_function_by_name() -> None:
 def test_a_check_that_is_not_there_is_told(name: str, said: str) -> None:
     with pytest.raises(Misconfigured, match=said):
         own_check(name)
+
+
+@pytest.mark.row("E2", part="admitted")
+def test_a_part_without_an_answer_must_be_admitted_beside_what_is_answered() -> None:
+    good = Outcome(answer="It opens at 17:00. [1] I found nothing about the pool.", sources=(SAUNA,))
+
+    faults = both("admitted", case(must_admit=True), good, Outcome(answer="It opens at 17:00. [1]", sources=(SAUNA,)))
+
+    assert faults == ["does not say that a part is left without an answer"]
+
+
+@pytest.mark.row("E2", part="leaked")
+def test_what_the_asker_may_not_read_is_neither_cited_nor_said() -> None:
+    asked = case(forbidden=("22:00",))
+    closed = replace(SAUNA, closed=True)
+
+    faults = told("leaked", asked, Outcome(answer="It closes at 22:00. [1]", sources=(closed,)))
+
+    assert told("leaked", asked, Outcome(answer="I found nothing.")) == []
+    assert told("leaked", NOTHING, Outcome(answer="It opens. [1]", sources=(SAUNA,))) == []
+    assert told("leaked", NOTHING, Outcome(answer="I found nothing.")) is None
+    assert faults == ["cites sauna-1, which is closed to who asks", "says “22:00”"]

@@ -32,7 +32,7 @@ async def test_chat_answers_with_sources_usage_and_ids(served: Served) -> None:
     assert body["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "cost_usd": 0.0}
     assert (body["confidence"], body["model"], body["stop_reason"]) == ("high", "simulated", "completed")
     assert set(body) == set(
-        "answer confidence sources citations tool_calls needs_human_review drafts run_id session_id model usage latency_ms "
+        "answer confidence confidence_score sources citations tool_calls needs_human_review drafts run_id session_id model usage latency_ms "
         "stop_reason".split()
     )
 
