@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
 
 import anyio
 import pytest
 
-from quarterdeck.core.errors import InvalidInput, NotFound
+from quarterdeck.core.errors import InvalidInput, Misconfigured, NotFound
 from quarterdeck.core.labels import Integrity
-from quarterdeck.knowledge.base import Chunk, Document, KnowledgeIndex, Lookup
-from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
-
-EVERYONE = frozenset({"everyone"})
-ANY_GROUP = frozenset({"everyone", "hr", "staff"})
-
-
-@pytest.fixture(params=["sqlite"])
-async def index(tmp_path: Path) -> AsyncIterator[KnowledgeIndex]:
-    opened = await SqliteIndex.open(tmp_path / "index.db")
-    yield opened
-    await opened.close()
-
-
-def document(id: str, text: str, *, groups: Collection[str] = EVERYONE, tenant: str = "acme", **more: object) -> Document:
-    return Document(id=id, tenant=tenant, title=str(more.get("title", id)), text=text, groups=frozenset(groups))
-
-
-def whole(document: Document) -> list[Chunk]:
-    return [Chunk(text=document.text, start=0, end=len(document.text))]
+from quarterdeck.knowledge.analyze import ANALYZER
+from quarterdeck.knowledge.base import KEYWORDS, Chunk, Document, KnowledgeIndex, Space
+from tests.contracts.indexes import (
+    ANY_GROUP,
+    EVERYONE,
+    PLANE,
+    Open,
+    document,
+    found,
+    lookup,
+    near,
+    paragraphs,
+    put,
+    vector,
+    whole,
+)
 
 
-def paragraphs(text: str) -> list[Chunk]:
-    chunks, start = [], 0
-    for piece in text.split("\n\n"):
-        chunks.append(Chunk(text=piece, start=start, end=start + len(piece)))
-        start += len(piece) + 2
-    return chunks
-
-
-async def found(
-    index: KnowledgeIndex, text: str, groups: Collection[str] = EVERYONE, *, tenant: str = "acme", k: int = 10
-) -> list[str]:
-    lookup = Lookup(text=text, tenant=tenant, groups=frozenset(groups))
-    return [passage.id for passage in await index.keyword(lookup, k)]
-
-
-@pytest.mark.row("K10", part="sqlite")
+@pytest.mark.row("K10", part="words")
 async def test_a_passage_is_found_by_its_words_in_either_language(index: KnowledgeIndex) -> None:
     for one in (document("vpn", "Connecting to the tunnel needs a code."), document("nianjia", "员工享有二十天带薪年假。")):
         await index.upsert(one, whole(one))
@@ -203,7 +185,7 @@ async def test_a_passage_is_the_text_of_its_span(index: KnowledgeIndex) -> None:
     one = document("one", "第一段 🙂 alpha\n\n第二段 beta")
     await index.upsert(one, paragraphs(one.text))
 
-    passages = await index.keyword(Lookup(text="alpha beta", tenant="acme", groups=EVERYONE), 5)
+    passages = await index.keyword(lookup("alpha beta"), 5)
     held = await index.document("acme", "one", EVERYONE)
 
     assert held is not None
@@ -235,24 +217,28 @@ async def test_a_document_comes_back_as_it_was_given(index: KnowledgeIndex) -> N
 
     await index.upsert(given, whole(given))
 
-    assert await index.document("acme", "one", EVERYONE) == given
+    held = await index.document("acme", "one", EVERYONE)
+    assert held is not None
+    assert held == replace(given, edition=1, stored_at=held.stored_at)
+    assert held.stored_at is not None
+    assert held.stored_at.utcoffset() == datetime.now(UTC).utcoffset()
     assert await index.catalogue("acme") == {"one": {"owner": "IT; DROP TABLE document"}}
 
 
 async def test_metadata_narrows_a_search(index: KnowledgeIndex) -> None:
-    for language in ("en", "zh"):
-        one = Document(
-            id=language, tenant="acme", title="", text="alpha", groups=EVERYONE, meta={"language": language, "kind": "faq"}
-        )
-        await index.upsert(one, whole(one))
+    for language in ("en", "zh", "de"):
+        await put(index, document(language, "alpha", meta={"language": language, "kind": "faq"}))
 
-    async def ask(**where: str) -> list[str]:
-        return [p.id for p in await index.keyword(Lookup(text="alpha", tenant="acme", groups=EVERYONE, where=where), 5)]
+    async def ask(**where: str | frozenset[str]) -> list[str]:
+        return sorted(passage.id for passage in await index.keyword(lookup("alpha", where=where), 5))
 
     assert await ask(language="zh") == ["zh-1"]
     assert await ask(language="zh", kind="faq") == ["zh-1"]
+    assert await ask(language=frozenset({"zh", "de", "fr"}), kind="faq") == ["de-1", "zh-1"]
     assert await ask(language="zh", kind="news") == []
+    assert await ask(language=frozenset()) == []
     assert await ask(owner="x") == []
+    assert await ask(**{"language' OR '1": "zh", "language": "zh"}) == []
 
 
 async def test_the_generation_rises_with_every_change_and_only_then(index: KnowledgeIndex) -> None:
@@ -280,7 +266,7 @@ async def test_an_id_of_no_passage_opens_nothing(index: KnowledgeIndex, id: str)
     assert await index.passage("acme", id, EVERYONE) is None
 
 
-@pytest.mark.row("K8", part="sqlite")
+@pytest.mark.row("K8", part="index")
 async def test_searches_during_a_reindex_see_the_old_or_the_new_document_never_half(index: KnowledgeIndex) -> None:
     versions = [document("one", "\n\n".join(f"alpha v{version} part{n}" for n in range(20))) for version in range(2)]
     await index.upsert(versions[0], paragraphs(versions[0].text))
@@ -293,7 +279,7 @@ async def test_searches_during_a_reindex_see_the_old_or_the_new_document_never_h
 
     async def watch() -> None:
         for _ in range(30):
-            passages = await index.keyword(Lookup(text="alpha", tenant="acme", groups=EVERYONE), 50)
+            passages = await index.keyword(lookup("alpha"), 50)
             assert len(passages) == 20
             seen.append({passage.text.split()[1] for passage in passages})
 
@@ -303,3 +289,249 @@ async def test_searches_during_a_reindex_see_the_old_or_the_new_document_never_h
         tasks.start_soon(watch)
 
     assert all(len(version) == 1 for version in seen)
+
+
+EDITIONS = ("first text", "second text")
+
+
+async def test_another_text_is_another_edition_and_the_former_can_be_opened(index: KnowledgeIndex) -> None:
+    for text in EDITIONS:
+        await put(index, document("one", text, title=text.split()[0]))
+
+    former = await index.document("acme", "one", EVERYONE, edition=1)
+    present = await index.document("acme", "one", EVERYONE)
+    editions = await index.editions("acme", "one", EVERYONE)
+
+    assert former is not None
+    assert present is not None
+    assert (former.text, former.title, former.edition) == ("first text", "first", 1)
+    assert (present.text, present.title, present.edition) == ("second text", "second", 2)
+    assert await index.document("acme", "one", EVERYONE, edition=2) == present
+    assert [(e.number, e.title, e.characters) for e in editions] == [(2, "second", 11), (1, "first", 10)]
+    assert editions[0].stored_at == present.stored_at
+    assert editions[1].sha256 == sha256(b"first text").hexdigest()
+    assert await found(index, "first") == []
+
+
+async def test_the_same_text_again_is_no_other_edition(index: KnowledgeIndex) -> None:
+    await put(index, document("one", "alpha"))
+    before = await index.editions("acme", "one", EVERYONE)
+
+    await put(index, document("one", "alpha", title="Renamed", groups={"everyone", "hr"}, meta={"owner": "IT"}))
+    await index.set_groups("acme", "one", EVERYONE)
+
+    after = await index.editions("acme", "one", EVERYONE)
+    assert [(e.number, e.stored_at) for e in after] == [(e.number, e.stored_at) for e in before]
+    held = await index.document("acme", "one", EVERYONE)
+    assert held is not None
+    assert (held.title, held.edition, held.meta) == ("Renamed", 1, {"owner": "IT"})
+
+
+async def test_a_text_that_comes_back_is_an_edition_of_its_own(index: KnowledgeIndex) -> None:
+    for text in (*EDITIONS, EDITIONS[0]):
+        await put(index, document("one", text))
+
+    editions = await index.editions("acme", "one", EVERYONE)
+
+    assert [e.number for e in editions] == [3, 2, 1]
+    assert editions[0].sha256 == editions[2].sha256 != editions[1].sha256
+
+
+@pytest.mark.parametrize("number", [0, -1, 3, 2**31, 2**70])
+async def test_an_edition_there_never_was_is_not_opened(index: KnowledgeIndex, number: int) -> None:
+    for text in EDITIONS:
+        await put(index, document("one", text))
+
+    assert await index.document("acme", "one", EVERYONE, edition=number) is None
+
+
+async def test_a_deleted_document_leaves_no_edition(index: KnowledgeIndex) -> None:
+    for text in EDITIONS:
+        await put(index, document("one", text))
+
+    assert await index.delete("acme", ["one"]) == 1
+    await put(index, document("one", "third text"))
+
+    assert [e.number for e in await index.editions("acme", "one", EVERYONE)] == [1]
+    held = await index.document("acme", "one", EVERYONE, edition=1)
+    assert held is not None
+    assert held.text == "third text"
+
+
+@pytest.mark.row("K7", part="index")
+async def test_former_editions_are_read_by_those_who_may_read_the_document_now(index: KnowledgeIndex) -> None:
+    await put(index, document("one", "first text"))
+    await put(index, document("one", "second text", groups={"hr"}))
+
+    for groups, tenant in ((EVERYONE, "acme"), (frozenset(), "acme"), (ANY_GROUP, "rival")):
+        assert await index.editions(tenant, "one", groups) == []
+        assert await index.document(tenant, "one", groups, edition=1) is None
+    held = await index.document("acme", "one", frozenset({"hr"}), edition=1)
+    assert held is not None
+    assert held.groups == {"hr"}
+
+
+async def test_documents_are_listed_page_by_page_without_their_text(index: KnowledgeIndex) -> None:
+    for name in ("b", "a", "d", "c", "é", "年"):
+        await put(index, document(name, "alpha", meta={"name": name}))
+
+    first = await index.documents("acme", EVERYONE, limit=2)
+    second = await index.documents("acme", EVERYONE, after=first[-1].id, limit=2)
+    rest = await index.documents("acme", EVERYONE, after=second[-1].id)
+
+    assert [one.id for one in (*first, *second, *rest)] == ["a", "b", "c", "d", "é", "年"]
+    assert {one.text for one in first} == {""}
+    assert (first[0].title, first[0].meta, first[0].edition) == ("a", {"name": "a"}, 1)
+    assert await index.documents("acme", EVERYONE, after="年") == []
+    assert await index.documents("acme", EVERYONE, limit=0) == []
+
+
+@pytest.mark.row("K7", part="index")
+async def test_only_readable_documents_are_listed_and_they_fill_the_page(index: KnowledgeIndex) -> None:
+    for number in range(6):
+        await put(index, document(f"d{number}", "alpha", groups={"hr"} if number % 2 else EVERYONE))
+
+    assert [one.id for one in await index.documents("acme", EVERYONE, limit=2)] == ["d0", "d2"]
+    assert [one.id for one in await index.documents("acme", frozenset({"hr"}))] == ["d1", "d3", "d5"]
+    assert await index.documents("acme", frozenset()) == []
+    assert await index.documents("rival", ANY_GROUP) == []
+
+
+HOSTILE = ("one\0", "\0", "\ud800", "one\udfff")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_what_no_engine_can_keep_is_refused(index: KnowledgeIndex, text: str) -> None:
+    plain = document("one", "alpha")
+    await put(index, plain)
+    bad = [
+        replace(plain, id=text),
+        replace(plain, tenant=text),
+        replace(plain, title=text),
+        replace(plain, text=text),
+        replace(plain, uri=text),
+        replace(plain, groups=frozenset({text})),
+        replace(plain, meta={text: "x"}),
+        replace(plain, meta={"x": text}),
+    ]
+
+    for one in bad:
+        with pytest.raises(InvalidInput):
+            await index.upsert(one, whole(one))
+    with pytest.raises(InvalidInput):
+        await index.upsert(plain, [Chunk(text="alpha", start=0, end=5, heading_path=(text,))])
+    with pytest.raises(InvalidInput):
+        await index.set_groups("acme", "one", frozenset({text}))
+
+    assert await found(index, "alpha") == ["one-1"]
+    assert (await index.stats("acme")).generation == 1
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "one'; DROP TABLE document; --", '"]', "%", "_"])
+async def test_a_name_nothing_can_have_names_nothing(plane: KnowledgeIndex, text: str) -> None:
+    await put(plane, document("one", "alpha", meta={"kind": "faq"}), vector(1, 0))
+
+    assert await found(plane, "alpha", {text}) == []
+    assert await found(plane, "alpha", tenant=text) == []
+    assert await found(plane, text) in ([], ["one-1"])
+    assert await near(plane, (1, 0), {text}) == []
+    assert await near(plane, (1, 0), tenant=text) == []
+    assert await near(plane, (1, 0), where={"kind": text}) == []
+    assert await near(plane, (1, 0), where={text: "faq"}) == []
+    assert await near(plane, (1, 0), where={"kind": frozenset({text, "faq"})}) == ["one-1"]
+    assert await plane.passage("acme", text + "-1", EVERYONE) is None
+    assert await plane.passage("acme", "one-1", frozenset({text})) is None
+    assert await plane.passage(text, "one-1", EVERYONE) is None
+    assert await plane.document("acme", text, EVERYONE) is None
+    assert await plane.document("acme", "one", frozenset({text})) is None
+    assert await plane.documents(text, EVERYONE) == []
+    assert await plane.editions("acme", text, EVERYONE) == []
+    assert await plane.catalogue(text) == {}
+    assert (await plane.stats(text)).documents == 0
+    assert await plane.delete("acme", [text]) == 0
+    with pytest.raises(NotFound):
+        await plane.set_groups("acme", text, EVERYONE)
+    assert await found(plane, "alpha") == ["one-1"]
+
+
+@pytest.mark.row("K7", part="index")
+@pytest.mark.parametrize("group", ["hr\0", "hr\0everyone", "h_", "%", "hr%", '"hr"', "hr,staff", "{hr}", "hr\n"])
+async def test_a_group_is_not_read_as_one_it_resembles(plane: KnowledgeIndex, group: str) -> None:
+    await put(plane, document("pay", "salary", groups={"hr"}), vector(1, 0))
+
+    assert await found(plane, "salary", {group}) == []
+    assert await near(plane, (1, 0), {group}) == []
+    assert await plane.document("acme", "pay", frozenset({group})) is None
+    assert await plane.documents("acme", frozenset({group})) == []
+
+
+@pytest.mark.row("K7", part="index")
+async def test_new_groups_hold_at_once_wherever_a_document_is_read(plane: KnowledgeIndex) -> None:
+    await put(plane, document("one", "alpha"), vector(1, 0))
+    seen: list[list[bool]] = []
+
+    async def look() -> None:
+        seen.append(
+            [
+                bool(await found(plane, "alpha")),
+                bool(await near(plane, (1, 0))),
+                bool(await plane.passage("acme", "one-1", EVERYONE)),
+                bool(await plane.document("acme", "one", EVERYONE)),
+                bool(await plane.documents("acme", EVERYONE)),
+                bool(await plane.editions("acme", "one", EVERYONE)),
+            ]
+        )
+
+    await look()
+    for groups in (frozenset({"hr"}), frozenset({"staff", "everyone"}), frozenset[str]()):
+        await plane.set_groups("acme", "one", groups)
+        await look()
+
+    assert seen == [[True] * 6, [False] * 6, [True] * 6, [False] * 6]
+
+
+@pytest.mark.row("K7", part="index")
+async def test_without_groups_nothing_is_read(plane: KnowledgeIndex) -> None:
+    await put(plane, document("one", "alpha"), vector(1, 0))
+    await put(plane, document("closed", "alpha", groups=()), vector(1, 0))
+
+    assert await found(plane, "alpha", ()) == []
+    assert await near(plane, (1, 0), ()) == []
+    assert await plane.documents("acme", frozenset()) == []
+    assert await found(plane, "alpha", ANY_GROUP) == ["one-1"]
+    assert await near(plane, (1, 0), ANY_GROUP) == ["one-1"]
+
+
+@pytest.mark.row("K10", part="identity")
+async def test_an_index_is_there_after_reopening_and_says_what_it_was_made_with(open_index: Open) -> None:
+    first = await open_index(PLANE)
+    await put(first, document("one", "alpha"), vector(1, 0))
+    await first.close()
+
+    again = await open_index(PLANE)
+
+    assert await found(again, "alpha") == ["one-1"]
+    assert await near(again, (1, 0)) == ["one-1"]
+    stats = await again.stats("acme")
+    assert (stats.documents, stats.passages, stats.analyzer, stats.space) == (1, 1, ANALYZER, PLANE)
+
+
+@pytest.mark.row("K10", part="identity")
+@pytest.mark.parametrize(
+    ("written", "opened"),
+    [
+        (PLANE, KEYWORDS),
+        (KEYWORDS, PLANE),
+        (PLANE, Space(embedder="directions", dim=3)),
+        (PLANE, Space(embedder="other", dim=2)),
+    ],
+)
+async def test_an_index_of_another_space_is_refused_and_left_alone(open_index: Open, written: Space, opened: Space) -> None:
+    index = await open_index(written)
+    await put(index, document("one", "alpha"))
+    await index.close()
+
+    with pytest.raises(Misconfigured, match="re-index"):
+        await open_index(opened)
+
+    assert await found(await open_index(written), "alpha") == ["one-1"]

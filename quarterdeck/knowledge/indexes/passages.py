@@ -20,13 +20,16 @@ __all__ = [
     "check_vector",
     "criteria",
     "digest",
+    "is_edition",
     "label_of",
     "number_of",
+    "page",
     "readable",
     "storable",
 ]
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # what no engine keeps to the letter
+_MOST = 2**31 - 1  # what every engine takes as a whole number
 _PASSAGE_ID = re.compile(r"(.+)-([1-9][0-9]{0,8})", re.DOTALL)
 
 
@@ -42,11 +45,20 @@ def readable(groups: Iterable[str]) -> list[str]:
 
 def criteria(lookup: Lookup) -> dict[str, list[str]]:
     """The values a document may have for each key of ``lookup.where``; none for a key that cannot be met."""
-    wanted = {
-        key: sorted(value for value in ({values} if isinstance(values, str) else values) if storable(value))
+    return {
+        key: sorted(filter(storable, [values] if isinstance(values, str) else values)) if storable(key) else []
         for key, values in lookup.where.items()
     }
-    return {key if storable(key) else "": values if storable(key) else [] for key, values in wanted.items()}
+
+
+def is_edition(number: int | None) -> bool:
+    """False if no edition can have this number; None is the present one."""
+    return number is None or 0 < number < _MOST
+
+
+def page(limit: int) -> int:
+    """How many rows are asked for at a time, as any engine can count them."""
+    return min(max(limit, 0), _MOST)
 
 
 def number_of(passage_id: str) -> tuple[str, int] | None:

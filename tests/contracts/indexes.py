@@ -1,0 +1,94 @@
+"""The indexes the contract is run against, and what its tests put into them. A new engine is one line of `INDEXES`."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from quarterdeck.knowledge.base import Chunk, Document, KnowledgeIndex, Lookup, Space, Vector
+from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
+
+EVERYONE = frozenset({"everyone"})
+ANY_GROUP = frozenset({"everyone", "hr", "staff"})
+PLANE = Space(embedder="directions", dim=2)
+
+Open = Callable[[Space], Awaitable[KnowledgeIndex]]
+
+
+@asynccontextmanager
+async def _sqlite(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    path = request.getfixturevalue("tmp_path") / "index.db"
+    yield lambda space: SqliteIndex.open(path, space)
+
+
+# Each gives what opens one and the same index, again and again, though perhaps only once at a time.
+INDEXES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Open]]] = {"sqlite": _sqlite}
+
+
+def document(
+    id: str,
+    text: str,
+    *,
+    groups: Collection[str] = EVERYONE,
+    tenant: str = "acme",
+    title: str | None = None,
+    meta: Mapping[str, str] | None = None,
+) -> Document:
+    return Document(
+        id=id, tenant=tenant, title=id if title is None else title, text=text, groups=frozenset(groups), meta=meta or {}
+    )
+
+
+def whole(document: Document) -> list[Chunk]:
+    return [Chunk(text=document.text, start=0, end=len(document.text))]
+
+
+def paragraphs(text: str) -> list[Chunk]:
+    chunks, start = [], 0
+    for piece in text.split("\n\n"):
+        chunks.append(Chunk(text=piece, start=start, end=start + len(piece)))
+        start += len(piece) + 2
+    return chunks
+
+
+def vector(*numbers: float) -> Vector:
+    return array("f", numbers)
+
+
+async def put(index: KnowledgeIndex, document: Document, *vectors: Vector | None) -> None:
+    """Store a document, a passage for each of its paragraphs."""
+    await index.upsert(document, paragraphs(document.text), vectors)
+
+
+def lookup(
+    text: str = "",
+    groups: Collection[str] = EVERYONE,
+    *,
+    tenant: str = "acme",
+    where: Mapping[str, str | frozenset[str]] | None = None,
+) -> Lookup:
+    return Lookup(text=text, tenant=tenant, groups=frozenset(groups), where=where or {})
+
+
+async def found(
+    index: KnowledgeIndex, text: str, groups: Collection[str] = EVERYONE, *, tenant: str = "acme", k: int = 10
+) -> list[str]:
+    """Ids of the passages that are found by the words of a text."""
+    return [passage.id for passage in await index.keyword(lookup(text, groups, tenant=tenant), k)]
+
+
+async def near(
+    index: KnowledgeIndex,
+    numbers: Sequence[float],
+    groups: Collection[str] = EVERYONE,
+    *,
+    tenant: str = "acme",
+    where: Mapping[str, str | frozenset[str]] | None = None,
+    k: int = 10,
+) -> list[str]:
+    """Ids of the passages that are nearest to a vector."""
+    asked = lookup(groups=groups, tenant=tenant, where=where)
+    return [passage.id for passage in await index.vector(asked, vector(*numbers), k)]
