@@ -71,7 +71,7 @@ lock: ## renew the lock files with uv; versions younger than seven days wait
 		--quiet --upgrade --exclude-newer "$$week_ago" "$$@"; }; \
 	compile --extra server --group build -o requirements.lock && \
 	compile --all-extras --group dev -o requirements-dev.lock && \
-	compile --extra server --extra postgres --extra redis --extra s3 --group build --constraint requirements-dev.lock \
+	compile --extra server --extra postgres --extra redis --extra s3 --extra grpc --extra documents --group build --constraint requirements-dev.lock \
 		-o requirements-fleet.lock && \
 	compile --all-extras --group bench --constraint requirements-dev.lock -o requirements-bench.lock
 	@$(MAKE) --no-print-directory locks

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from quarterdeck.app.runtime import Runtime, opened
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.knowledge.ingest import Progress
 from quarterdeck.settings import Configuration
 
-__all__ = ["serve"]
+if TYPE_CHECKING:
+    from quarterdeck.transports.grpc.server import GrpcServer
+
+__all__ = ["Ports", "serve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where connections are taken. Attributes: grpc: None without gRPC."""
+
+    http: int
+    grpc: int | None
 
 
 async def serve(
-    configuration: Configuration, *, on_ready: Callable[[Runtime, int], None], progress: Progress | None = None
+    configuration: Configuration, *, on_ready: Callable[[Runtime, Ports], None], progress: Progress | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        on_ready: Told the runtime and the port once connections are taken.
+        on_ready: Told the runtime and the ports once connections are taken.
 
     Raises:
         Misconfigured: Something in the folder is wrong, or the port is taken.
@@ -35,9 +49,10 @@ async def serve(
     local = is_loopback(settings.host)
     if configuration.settings.env != "development" and not any(user.key for user in configuration.users):
         raise Misconfigured(f"{configuration.folder / 'users.yaml'}: outside development somebody must have a key")
-    async with opened(
-        configuration, keyless=local and configuration.settings.env == "development", progress=progress
-    ) as runtime:
+    async with (
+        opened(configuration, keyless=local and configuration.settings.env == "development", progress=progress) as runtime,
+        _grpc(configuration, runtime) as grpc,
+    ):
         app = http_app(
             desk=runtime.desk,
             approvals_desk=runtime.approvals,
@@ -62,9 +77,13 @@ async def serve(
         )
         mount(app, door, runtime.stream_tokens)
 
+        draining: list[asyncio.Task[None]] = []
+
         def stop() -> None:
             door.drain()
             runtime.drain()
+            if grpc is not None:
+                draining.append(asyncio.create_task(grpc.drain()))
             # Those who still wait for an answer are told how their run stands before their connection would be cut.
             asyncio.get_running_loop().call_later(settings.stop_s * 0.8, runtime.hub.close)
 
@@ -72,7 +91,7 @@ async def serve(
             app,
             host=settings.host,
             port=settings.port,
-            on_ready=lambda port: on_ready(runtime, port),
+            on_ready=lambda port: on_ready(runtime, Ports(http=port, grpc=grpc.port if grpc else None)),
             on_stop=stop,
             head_timeout_s=settings.body_timeout_s,
             max_body_bytes=settings.max_body_bytes,
@@ -83,3 +102,31 @@ async def serve(
             await server.serve()
         except SystemExit as error:  # uvicorn's way to say that the port is taken; its reason went to the log
             raise Misconfigured(f"cannot listen on {settings.host}:{settings.port}: it is in use, or not allowed") from error
+
+
+@contextlib.asynccontextmanager
+async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator[GrpcServer | None]:
+    """Take gRPC calls while the block lasts, if the configuration wants it.
+
+    Raises Misconfigured if the port is taken, or the packages for gRPC are not installed.
+    """
+    settings = configuration.settings.server
+    if settings.grpc_port is None:
+        yield None
+        return
+    try:
+        from quarterdeck.transports.grpc.calls import Entrance
+        from quarterdeck.transports.grpc.server import serving
+        from quarterdeck.transports.grpc.service import AgentService
+    except ImportError as error:
+        raise Misconfigured(
+            f"server.grpc_port needs a package that is not installed ({error.name}): pip install 'quarterdeck[grpc]'"
+        ) from error
+    service = AgentService(runtime.desk, Entrance(runtime.access), answer_timeout_s=settings.answer_timeout_s)
+    async with serving(
+        service,
+        host=settings.host,
+        port=settings.grpc_port,
+        max_message_bytes=settings.max_body_bytes,
+    ) as server:
+        yield server

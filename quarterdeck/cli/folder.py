@@ -23,6 +23,7 @@ from quarterdeck.settings import Configuration, load
 
 if TYPE_CHECKING:
     from quarterdeck.app.runtime import Runtime
+    from quarterdeck.app.server import Ports
 
 __all__ = ["config", "ingest", "migrate", "serve", "served_alone", "worker"]
 
@@ -236,10 +237,11 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
         yield lambda done, total, name: bar.update(task, completed=done, total=total, description=plain(name)[:40])
 
 
-def _announce_json(runtime: Runtime, port: int) -> None:
+def _announce_json(runtime: Runtime, ports: Ports) -> None:
     settings = runtime.configuration.settings
     told = {
-        "url": f"http://{settings.server.host}:{port}",
+        "url": f"http://{settings.server.host}:{ports.http}",
+        **({} if ports.grpc is None else {"grpc": f"{settings.server.host}:{ports.grpc}"}),
         "name": settings.name,
         "env": settings.env,
         "models": _models(runtime),
@@ -250,11 +252,13 @@ def _announce_json(runtime: Runtime, port: int) -> None:
     print(jsonlib.dumps(told, ensure_ascii=False), flush=True)
 
 
-def _announce(runtime: Runtime, port: int) -> None:
+def _announce(runtime: Runtime, ports: Ports) -> None:
     out = console()
     settings = runtime.configuration.settings
-    address = f"http://{settings.server.host}:{port}"
+    address = f"http://{settings.server.host}:{ports.http}"
     out.print(f"[bold]{settings.name}[/] is ready ({settings.env}): [bold]{address}[/]")
+    if ports.grpc is not None:
+        out.print(f"  gRPC on {settings.server.host}:{ports.grpc}", markup=False)
     for agent, model in _models(runtime).items():
         out.print(f"  agent {agent} · model {model}", markup=False)
     for warning in runtime.warnings:

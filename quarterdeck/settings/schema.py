@@ -69,6 +69,9 @@ class ServerSettings(Section):
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Bytes of a request body.")
     drain_s: float = Field(0.5, ge=0, le=10, description="Seconds between not-ready and closing the port at SIGTERM.")
     stop_s: float = Field(20.0, ge=1, le=23, description="Seconds running requests get to finish at SIGTERM.")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65_535, description="Port for gRPC beside HTTP, customarily 50051; 0 for a free one, None for none."
+    )
 
 
 class Provider(Section):

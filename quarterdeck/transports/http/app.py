@@ -16,7 +16,7 @@ from quarterdeck.service.access import Access
 from quarterdeck.service.desk import Desk
 from quarterdeck.transports.http.guards import BoundedBody, Envelope, KnownNames
 from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
-from quarterdeck.transports.http.routes import approvals, chat, health, runs, sessions
+from quarterdeck.transports.http.routes import approvals, batch, chat, health, runs, sessions
 from quarterdeck.transports.http.routes.health import Check
 from quarterdeck.transports.openai_compat import routes as openai
 from quarterdeck.workflow.approvals import Approvals
@@ -78,7 +78,7 @@ def http_app(
     app.state.checks = checks
     app.state.answer_timeout_s = limits.answer_timeout_s
     app.state.heartbeat_s = limits.heartbeat_s
-    for router in (chat.router, runs.router, approvals.router, sessions.router, health.router, openai.router):
+    for router in (chat.router, batch.router, runs.router, approvals.router, sessions.router, health.router, openai.router):
         app.include_router(router)
     return app
 

@@ -17,7 +17,7 @@ from quarterdeck.store.base import Entry
 from quarterdeck.store.codec import encode
 from quarterdeck.transports.http.wire import dump
 
-__all__ = ["DESCRIBED", "DONE", "EventStream", "frame", "full_frames"]
+__all__ = ["DESCRIBED", "DONE", "EventStream", "frame", "full_frames", "until_gone"]
 
 DESCRIBED: dict[int | str, dict[str, Any]] = {200: {"description": "A stream.", "content": {"text/event-stream": {}}}}
 DONE = b"data: [DONE]\n\n"
@@ -79,7 +79,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._opened, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._until_gone, receive, tasks.cancel_scope)
+            tasks.start_soon(until_gone, receive, tasks.cancel_scope)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             # A reader that takes nothing is cut by the connection; the run goes on, and Last-Event-ID takes up from there.
             async for piece in self._pieces():
@@ -104,7 +104,9 @@ class EventStream(Response):
         if self._done and (self._followed.signals.complete or self._rests()):
             yield self._done
 
-    async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel()
+
+async def until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Cancel `scope` once the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

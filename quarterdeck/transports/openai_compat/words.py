@@ -11,8 +11,8 @@ from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.streams import Rested, Signal
 from quarterdeck.service.views import RunView, view_of_state
 from quarterdeck.store.base import Entry
-from quarterdeck.transports.reply import Reply
 from quarterdeck.transports.openai_compat.beginning import Beginning
+from quarterdeck.transports.reply import Reply
 
 __all__ = ["Words", "text_of"]
 

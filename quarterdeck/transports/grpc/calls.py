@@ -1,0 +1,120 @@
+"""One call: who makes it, under which ids, how long it may last, and how it ends when it fails."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import anyio
+from grpc import StatusCode
+from grpc.aio import AbortError, ServicerContext
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.service.access import Access, Caller
+from quarterdeck.telemetry import bound
+from quarterdeck.transports.grpc.errors import STATUS
+from quarterdeck.transports.http.callers import check_scope
+from quarterdeck.transports.http.guards import is_loopback
+from quarterdeck.transports.ids import RequestIds, request_ids
+
+__all__ = ["Call", "Context", "Entrance"]
+
+SCOPES = ("chat",)
+Context = ServicerContext[Any, Any]
+# What proxies add; they connect from this machine and bring calls from others.
+_FORWARDING = re.compile(r"forwarded|via|x-real-ip|x-(forwarded|original|remote|envoy)-.+")
+_PEER = re.compile(r"ipv[46]:(.+):\d+\Z")
+
+log = logging.getLogger(__name__)
+
+
+class Call:
+    """What a handler knows of a call.
+
+    Attributes:
+        remaining_s: Seconds until its deadline, None without one.
+    """
+
+    def __init__(self, context: Context, principal: Principal, ids: RequestIds) -> None:
+        self.principal = principal
+        self.ids = ids
+        self.remaining_s = context.time_remaining()
+        self._context = context
+        self.run_id: str | None = None
+
+    def about(self, run_id: str) -> None:
+        """Tell the caller which run it is, however the call ends."""
+        self.run_id = run_id
+        self._context.set_trailing_metadata((("x-request-id", self.ids.request_id), ("run-id", run_id)))
+
+
+class Entrance:
+    """Lets calls in."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    @asynccontextmanager
+    async def admitted(self, context: Context, method: str) -> AsyncIterator[Call]:
+        """The call while it is handled. Every error leaves it as a status, with its code in the trailing metadata."""
+        given = {key: value if isinstance(value, str) else "" for key, value in context.invocation_metadata() or ()}
+        ids = request_ids(given.get("x-request-id", ""), given.get("traceparent", ""))
+        context.set_trailing_metadata((("x-request-id", ids.request_id),))
+        call: Call | None = None
+        status = StatusCode.OK
+        with bound(request_id=ids.request_id, trace_id=ids.trace_id, span_id=ids.span_id):
+            try:
+                principal = self._access.admit(_caller(context, given))
+                check_scope(principal, SCOPES)
+                call = Call(context, principal, ids)
+                with bound(tenant=principal.tenant):
+                    yield call
+            except AbortError:
+                raise
+            except QuarterdeckError as error:
+                status = STATUS.get(error.code, StatusCode.INTERNAL)
+                await _abort(context, status, error.code, str(error), call, ids)
+            except anyio.get_cancelled_exc_class():
+                status = StatusCode.CANCELLED
+                raise
+            except Exception:
+                log.exception("call crashed")
+                status = StatusCode.INTERNAL
+                await _abort(context, status, "internal", "", call, ids)
+            finally:
+                run_id = {"run_id": call.run_id} if call and call.run_id else {}
+                log.info("request", extra={"method": "GRPC", "route": method, "status": status.name, **run_id})
+
+
+async def _abort(
+    context: Context, status: StatusCode, code: str, message: str, call: Call | None, ids: RequestIds
+) -> NoReturn:
+    if status is StatusCode.INTERNAL:
+        # What is wrong inside is for the log; the client gets the id to ask about.
+        message = f"something is wrong on the server; its log has the details under {ids.request_id}"
+    run = (("run-id", call.run_id),) if call is not None and call.run_id else ()
+    await context.abort(status, message, (("x-request-id", ids.request_id), ("error-code", code), *run))
+
+
+def _caller(context: Context, given: Mapping[str, str]) -> Caller:
+    peer = _PEER.match(unquote(context.peer()))
+    return Caller(
+        key=_key(given),
+        forwarded=any(_FORWARDING.fullmatch(name) for name in given),
+        known_origin=True,  # no page in a browser can make such a call
+        loopback=peer is not None and is_loopback(peer[1]),
+    )
+
+
+def _key(given: Mapping[str, str]) -> str | None:
+    """The key as sent; empty, and so known to nobody, where metadata that should hold one does not."""
+    sent = given.get("authorization")
+    if sent is None:
+        return given.get("x-api-key")
+    scheme, _, value = sent.partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""

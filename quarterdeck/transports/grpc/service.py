@@ -1,0 +1,121 @@
+"""`AgentService` over the desk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import anyio
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, QuarterdeckError, TooLarge, error_of
+from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, ask_all
+from quarterdeck.service.desk import Desk
+from quarterdeck.transports.grpc import agent_pb2 as pb
+from quarterdeck.transports.grpc.calls import Call, Context, Entrance
+from quarterdeck.transports.grpc.messages import Asked, asked, chunk, response
+from quarterdeck.transports.telling import Done, Telling, ToldOf
+
+__all__ = ["AgentService"]
+
+_NEARLY = 0.98  # of the client's deadline: what is said later it does not hear
+
+log = logging.getLogger(__name__)
+
+
+class AgentService:
+    """Handlers of the three methods; each is one door to `Desk`.
+
+    Args:
+        answer_timeout_s: Seconds a call waits at most for an answer.
+    """
+
+    def __init__(self, desk: Desk, entrance: Entrance, *, answer_timeout_s: float) -> None:
+        self._desk = desk
+        self._entrance = entrance
+        self._answer_timeout_s = answer_timeout_s
+
+    async def query(self, request: pb.QueryRequest, context: Context) -> pb.QueryResponse:
+        async with self._entrance.admitted(context, "agent.AgentService/Query") as call:
+            async with aclosing(self._told(call, asked(request, call.ids))) as telling:
+                async for told in telling:
+                    if isinstance(told, Done):
+                        return response(told.run)
+            raise DeadlineExceeded(f"run {call.run_id} is not settled yet; it goes on")
+        raise AssertionError("unreachable: the block returns or raises")
+
+    async def stream_query(self, request: pb.QueryRequest, context: Context) -> AsyncIterator[pb.QueryChunk]:
+        async with self._entrance.admitted(context, "agent.AgentService/StreamQuery") as call:
+            done = False
+            async with aclosing(self._told(call, asked(request, call.ids))) as telling:
+                async for told in telling:
+                    done = isinstance(told, Done)
+                    yield chunk(call.run_id or "", told)
+            if not done:
+                raise DeadlineExceeded(f"run {call.run_id} is not settled yet; it goes on")
+
+    async def batch_query(self, request: pb.BatchQueryRequest, context: Context) -> pb.BatchQueryResponse:
+        async with self._entrance.admitted(context, "agent.AgentService/BatchQuery") as call:
+            if not 0 < len(request.requests) <= MAX_QUESTIONS:
+                raise TooLarge(f"requests: {len(request.requests)} of them; between 1 and {MAX_QUESTIONS} are taken")
+            if not 0 <= request.concurrency <= MAX_CONCURRENCY:
+                raise InvalidInput(f"concurrency: {request.concurrency} is not between 0 and {MAX_CONCURRENCY}")
+            given = [asked(one, call.ids) for one in request.requests]
+            outcomes = await ask_all(
+                self._desk,
+                call.principal,
+                [one.question for one in given],
+                wait_s=self._wait_s(call, max((one.wait_s or self._answer_timeout_s) for one in given)),
+                concurrency=request.concurrency or DEFAULT_CONCURRENCY,
+            )
+            return pb.BatchQueryResponse(items=map(_item, outcomes))
+        raise AssertionError("unreachable: the block returns or raises")
+
+    async def _told(self, call: Call, given: Asked) -> AsyncGenerator[ToldOf, None]:
+        """What is told of the run until it rests or the time is over.
+
+        Raises QuarterdeckError with the code a failed run ended with.
+        """
+        over = False
+        try:
+            async with self._desk.asking(call.principal, given.question, deltas=True) as run:
+                call.about(run.run_id)
+                telling = Telling(run.run_id)
+                until = anyio.current_time() + self._wait_s(call, given.wait_s)
+                while True:
+                    signal = None
+                    with anyio.move_on_at(until):
+                        signal = await run.signals.receive()
+                    over = signal is None
+                    for told in () if signal is None else telling(signal):
+                        over = over or isinstance(told, Done)
+                        if isinstance(told, Done) and told.run.failure is not None:
+                            raise error_of(told.run.failure.code, f"run {run.run_id} failed: {told.run.failure.message}")
+                        yield told
+                    if over:
+                        return
+        except (anyio.get_cancelled_exc_class(), GeneratorExit):
+            if given.cancels and not over and call.run_id is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._cancel(call.principal, call.run_id)
+            raise
+
+    async def _cancel(self, principal: Principal, run_id: str) -> None:
+        try:
+            await self._desk.controls.cancel(principal, run_id, "the caller went away")
+        except QuarterdeckError as error:
+            log.info("the run of a caller that went away was not cancelled: %s", error)
+
+    def _wait_s(self, call: Call, asked_s: float | None) -> float:
+        """As long as the call, its caller and the server allow."""
+        left_s = self._answer_timeout_s if call.remaining_s is None else call.remaining_s * _NEARLY
+        return min(left_s, asked_s or left_s, self._answer_timeout_s)
+
+
+def _item(outcome: Outcome) -> pb.BatchItem:
+    if outcome.run is not None:
+        return pb.BatchItem(response=response(outcome.run))
+    error = outcome.error
+    assert error is not None
+    return pb.BatchItem(error=pb.Problem(code=error.code, message=str(error)))

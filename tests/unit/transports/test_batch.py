@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+
+import anyio
+import pytest
+
+from .conftest import Served
+
+ASKED = 100
+BAD = (3, 50, 99)
+
+
+def _items(bad: tuple[int, ...] = BAD, many: int = ASKED) -> list[dict[str, str]]:
+    return [{"query": "" if number in bad else f"question {number}"} for number in range(many)]
+
+
+@pytest.mark.row("S4", part="partial failure")
+async def test_of_a_hundred_questions_of_which_three_fail_ninety_seven_are_answered(served: Served) -> None:
+    reply = await served.send("POST", "/api/v1/agent/batch", {"items": _items()})
+
+    assert (reply.status, reply.json["succeeded"], reply.json["failed"]) == (200, 97, 3)
+    items = reply.json["items"]
+    assert [item["index"] for item in items] == list(range(ASKED))
+    assert [item["index"] for item in items if item["status"] == "error"] == list(BAD)
+    assert {items[number]["error"]["code"] for number in BAD} == {"invalid_input"}
+    assert items[7]["answer"]["answer"] == "You asked: question 7"
+
+
+@pytest.mark.row("S4", part="bound")
+async def test_no_more_questions_are_under_way_than_allowed(served: Served) -> None:
+    served.worker.gate = anyio.Event()
+    body = {"items": _items(bad=(), many=9), "concurrency": 4}
+    under_way: list[int] = []
+
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            for _ in range(200):
+                await anyio.lowlevel.checkpoint()
+            under_way.append(len(await served.store.journal.runs("acme", limit=50)))
+            served.worker.gate.set()
+
+        tasks.start_soon(watch)
+        reply = await served.send("POST", "/api/v1/agent/batch", body)
+
+    assert under_way == [4]
+    assert reply.json["succeeded"] == 9
+
+
+@pytest.mark.row("S12", part="batch")
+async def test_batch_repeated_under_its_key_gets_the_same_runs(served: Served) -> None:
+    body, key = {"items": _items(bad=(), many=3)}, {"idempotency-key": "b-1"}
+
+    first = await served.send("POST", "/api/v1/agent/batch", body, headers=key)
+    again = await served.send("POST", "/api/v1/agent/batch", body, headers=key)
+
+    ids = [item["answer"]["id"] for item in first.json["items"]]
+    assert len(set(ids)) == 3
+    assert [item["answer"]["id"] for item in again.json["items"]] == ids
+
+
+@pytest.mark.row("S4", part="progress")
+async def test_items_are_told_as_they_are_there(served: Served) -> None:
+    body = {"items": _items(bad=(1,), many=4)}
+
+    reply = await served.send("POST", "/api/v1/agent/batch", body, headers={"accept": "text/event-stream"})
+
+    frames = [frame.split("\n") for frame in reply.body.decode().strip().split("\n\n")]
+    told = [json.loads(frame[1].removeprefix("data: ")) for frame in frames if frame[0] == "event: item"]
+    assert {item["index"]: item["status"] for item in told} == {0: "ok", 1: "error", 2: "ok", 3: "ok"}
+    assert frames[-2] == ["event: done", 'data: {"succeeded":3,"failed":1}']
+    assert frames[-1] == ["data: [DONE]"]
+
+
+async def test_questions_whose_turn_did_not_come_in_time_are_not_asked(served: Served) -> None:
+    served.worker.gate = anyio.Event()
+    body = {"items": _items(bad=(), many=3), "concurrency": 1, "options": {"timeout_s": 0.05}}
+
+    reply = await served.send("POST", "/api/v1/agent/batch", body)
+
+    assert {item["error"]["code"] for item in reply.json["items"]} == {"deadline_exceeded"}
+    assert len(await served.store.journal.runs("acme")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"items": []}, {"items": [{"query": 1}]}, {"items": [{"query": "a"}], "concurrency": 65}, {"items": [{}] * 1001}],
+    ids=["nothing", "no items", "no text", "too many at once", "too many"],
+)
+async def test_what_is_no_batch_is_refused_whole(served: Served, body: object) -> None:
+    reply = await served.send("POST", "/api/v1/agent/batch", body)
+
+    assert reply.status == 422
+    assert not await served.store.journal.runs("acme")
