@@ -269,6 +269,28 @@ async def test_postgres_may_go_away_and_come_back_under_a_serving_worker(own_pos
     assert [type(error) for _, error in told] == [StoreUnavailable]
 
 
+@pytest.mark.row("R7", part="postgres away")
+async def test_a_run_whose_worker_died_while_postgres_was_away_is_taken_over(own_postgres: PostgresServer) -> None:
+    url = own_postgres.new_database()
+    await migrate_postgres(url)
+    advanced = Advanced()
+    async with _opened(url) as dispatcher, _other_worker(url) as (other, said):
+        await dispatcher.wake("acme", "r1")
+        assert await said.next() == "r1"
+
+        async with _serving(dispatcher, advanced):
+            own_postgres.stop()
+            os.kill(other.pid, signal.SIGKILL)
+            await anyio.sleep(_STALLED_S)  # until nobody's heartbeat can tell who is dead
+            own_postgres.start()
+            back = time.monotonic()
+            await advanced.until(lambda runs: runs == ["r1"])
+            took_s = time.monotonic() - back
+
+        assert took_s < _STALLED_S / 2 + 6
+        assert await _jobs(url) == []
+
+
 async def test_a_frozen_database_holds_nobody_up_and_no_worker_is_taken_for_dead(own_postgres: PostgresServer) -> None:
     url = own_postgres.new_database()
     await migrate_postgres(url)
@@ -375,6 +397,37 @@ async def test_a_twin_that_was_given_the_run_keeps_its_job_when_the_first_ends(u
 
         assert again is not None
         assert [(job_id, status) for job_id, status, _ in await _jobs(url)] == [(again.id, "doing")]
+
+
+async def test_workers_that_find_the_same_runs_at_once_add_one_job_for_each(url: str) -> None:
+    runs = [("acme", f"r{number:03}") for number in range(200)]
+    added: list[int] = []
+
+    async def nobody(run_id: str, error: Exception) -> None:
+        raise error
+
+    async with _opened(url), Pool(url, min_size=2, open=False, configure=_autocommit) as pool:
+        jobs = Jobs(PsycopgConnector(), pool, Outages(nobody, time.monotonic))
+
+        async def scan() -> None:
+            added.append(await jobs.defer_missing(runs))
+
+        async with await psycopg.AsyncConnection.connect(url) as connection, anyio.create_task_group() as tasks:
+            await connection.execute("LOCK TABLE procrastinate_jobs IN SHARE MODE")  # all may look, nobody may write
+            tasks.start_soon(scan)
+            tasks.start_soon(scan)
+            await _until_both_wait(connection)
+            await connection.rollback()
+
+    assert sum(added) == len(runs)
+    assert [lock for _, _, lock in await _jobs(url)] == [f"{tenant}/{run_id}" for tenant, run_id in runs]
+
+
+async def _until_both_wait(connection: psycopg.AsyncConnection[Any]) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'procrastinate_jobs'::regclass"
+    with anyio.fail_after(10):
+        while (await (await connection.execute(waiting)).fetchone()) != (2,):
+            await anyio.sleep(0.01)
 
 
 async def _autocommit(connection: Any) -> None:
