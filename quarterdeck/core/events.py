@@ -31,6 +31,7 @@ __all__ = [
     "ContextCompacted",
     "Decided",
     "Delta",
+    "DocumentIngested",
     "DoubtResolved",
     "Event",
     "FinalAnswer",
@@ -56,13 +57,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The first event of every run. The agent's whole declaration is a blob under `config_hash`.
+    """The first event of every run. What it works by is a blob under `config_hash`: an agent's whole declaration, or an order.
 
     Attributes:
+        agent: Name of the agent; of other work the work's.
         history: Earlier exchanges of the session, bounded: questions and settled answers, no tool traffic.
         deadline: When the caller stops waiting for the run to end, None for never.
         span_id: Of the request that began it, 16 hexadecimal digits: the parent of the spans of its workers.
         forked_from, forked_at: The run whose events up to that seq are the beginning of this one.
+        work: What is done in it: an agent answers, or documents are brought into the index. It says who can advance it.
     """
 
     kind: ClassVar[str] = "run_started"
@@ -83,6 +86,7 @@ class RunStarted:
     span_id: str | None = None
     forked_from: str | None = None
     forked_at: int = 0
+    work: Literal["agent", "ingest"] = "agent"
     v: int = 1
 
 
@@ -92,7 +96,7 @@ class Retrieved:
 
     Attributes:
         mode: ``keyword``, ``vector`` or ``hybrid``: what the index could really do; ``none`` without one; ``late`` or
-            ``failed`` where the run went on without.
+            ``failed`` where the run went on without; ``cache`` where an earlier answer to the same question is given again.
     """
 
     kind: ClassVar[str] = "retrieved"
@@ -460,6 +464,34 @@ class ChildFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentIngested:
+    """What became of one document that was to be brought into the index. It stands there already, whole, or not at all.
+
+    Attributes:
+        item: What it is called where it comes from, such as a path or an address.
+        doc_id: Its id in the index, empty for one that was refused before it had one.
+        reason: Why it was refused.
+        chunks: How many pieces it was cut into.
+        warnings: What a person should know of it.
+        total: How many items the run has, as far as was known then.
+    """
+
+    kind: ClassVar[str] = "document_ingested"
+    item: str
+    outcome: Literal["added", "updated", "unchanged", "refused", "removed"]
+    doc_id: str = ""
+    reason: str = ""
+    chunks: int = 0
+    warnings: tuple[str, ...] = ()
+    total: int = 0
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"g:{self.outcome == 'removed':d}:{self.item}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinalAnswer:
     """The run is done.
 
@@ -555,6 +587,7 @@ Event = (
     | NodeSkipped
     | ChildStarted
     | ChildFinished
+    | DocumentIngested
     | FinalAnswer
     | RunFailed
     | RunCancelled

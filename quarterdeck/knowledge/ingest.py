@@ -1,41 +1,56 @@
-"""Brings a folder of files into an index: what is new or changed is read, what has vanished is forgotten.
+"""Brings a source of documents into an index: what is new or changed is read, what has vanished is forgotten.
 
-A file that cannot be read is refused with its reason and does not stop the others. Nothing of an older version of it stays
-searchable, because its access list may be what changed.
+A document that cannot be read is refused with its reason and does not stop the others. Of a folder, nothing of an older
+version of it stays searchable then, because its access list may be what changed. Every document is replaced as a whole, and
+one that is as it was is left alone, so that a pass that was cut may be made again from anywhere.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import os
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
 
 from anyio import to_thread
 
-from quarterdeck.core.errors import InvalidInput, TooLarge
-from quarterdeck.core.ids import content_hash, hashed_id
-from quarterdeck.knowledge.analyze import ANALYZER
-from quarterdeck.knowledge.base import Chunk, Document, KnowledgeIndex
-from quarterdeck.knowledge.chunk import SPLITTER, split
-from quarterdeck.knowledge.parsers.base import Parsed
+from quarterdeck.core.context import Context, Principal
+from quarterdeck.core.errors import Forbidden, InvalidInput, StoreUnavailable, Unavailable
+from quarterdeck.knowledge.base import Document, KnowledgeIndex
+from quarterdeck.knowledge.ingest_document import Prepared, Recipe, made_from, prepare, vectors_of
+from quarterdeck.knowledge.ingest_folder import FolderSource
+from quarterdeck.knowledge.ingest_source import Given, Item, Origin, Source, new_id, own_id
 from quarterdeck.knowledge.parsers.process import Limits
-from quarterdeck.knowledge.parsers.read import READER, DocumentReader
+from quarterdeck.knowledge.parsers.read import DocumentReader
+from quarterdeck.models.embeddings import Embedder
 
-__all__ = ["IngestReport", "Ingester", "Progress"]
+__all__ = ["Book", "IngestReport", "Ingester", "Outcome", "Progress", "Register"]
 
 Progress = Callable[[int, int, str], None]
 """Told before each file: how many are done, how many there are, and its path within the folder."""
 
-_ID_LENGTH = 56  # leaves room for the number of a passage within the 64 characters of an id
-_NOT_ID = re.compile(r"[^a-z0-9_]+")
-_GROUP = re.compile(r"(?:user:)?[\w.@-]{1,128}\Z")
-_SCHEME = re.compile(r"([^/?#:]*):")
-_OWN_KEYS = frozenset({"title", "groups", "uri"})
-_RESERVED = frozenset({"trusted", "collection", "path", "hash"})  # trust is declared for a folder, never by a file in it
+_BATCH = 16  # documents that are embedded together, at most
+_BATCH_CHUNKS = 128
+_BATCH_S = 1.0  # whoever watches hears of something at least so often, if there is something
+_NO_SUCH = "there is no document here that it could replace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one document.
+
+    Attributes:
+        doc_id: Empty for one that was refused before it had an id.
+    """
+
+    item: str
+    outcome: Literal["added", "updated", "unchanged", "refused", "removed"]
+    doc_id: str = ""
+    reason: str = ""
+    chunks: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,31 +72,50 @@ class IngestReport:
     warnings: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(slots=True)
-class _Tally:
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    warnings: list[tuple[str, str]] = field(default_factory=list)
+class Register(Protocol):
+    """Who keeps the book of a pass, and says whether it goes on."""
+
+    def begins(self, done: int, total: int, path: str) -> None:
+        """A document is about to be looked at."""
+        ...
+
+    async def check(self) -> None:
+        """Called before every change of the index. Raises Fenced if the pass is somebody else's by now."""
+        ...
+
+    async def record(self, outcomes: Sequence[Outcome], total: int) -> bool:
+        """Take down what stands in the index by now. False to stop here."""
+        ...
 
 
 class Ingester:
     """Fills an index for one tenant.
 
     Attributes:
-        size, overlap: Of chunks, in characters.
+        size, overlap: Of chunks, in `unit`.
         limits: What reading one file may take, of those that are read in a process of their own.
+        embedder: Makes the vectors; None for an index of words.
+        embed_timeout_s: For the vectors of one batch of documents.
     """
 
     def __init__(
-        self, index: KnowledgeIndex, tenant: str, *, size: int = 800, overlap: int = 0, limits: Limits | None = None
+        self,
+        index: KnowledgeIndex,
+        tenant: str,
+        *,
+        size: int = 800,
+        overlap: int = 0,
+        unit: Literal["characters", "tokens"] = "characters",
+        limits: Limits | None = None,
+        embedder: Embedder | None = None,
+        embed_timeout_s: float = 300.0,
     ) -> None:
         self._index = index
         self._tenant = tenant
-        self._size = size
-        self._overlap = overlap
         self._limits = limits
+        self._embedder = embedder
+        self._embed_timeout_s = embed_timeout_s
+        self._recipe = Recipe(size=size, overlap=overlap, unit=unit, embedder=embedder.id if embedder else "none")
 
     async def ingest_folder(
         self,
@@ -92,182 +126,240 @@ class Ingester:
         collection: str | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
-        """Make the index hold what the folder holds.
-
-        Args:
-            groups: Who may read files whose front matter names no groups; without either, nobody.
-            trusted: True only if no outsider can write into the folder.
-            collection: A name for where the documents come from, so that the folder may move; by default its place is
-                the name.
+        """Make the index hold what the folder holds; see `FolderSource`.
 
         Raises:
             InvalidInput: `path` is no folder, or `groups` holds something that is no group.
         """
-        if not await to_thread.run_sync(path.is_dir):
-            raise InvalidInput(f"{path} is no folder")
-        defaults = _check_groups(groups)
-        root = await to_thread.run_sync(path.resolve)
-        collection = collection or hashed_id(str(root))
-        tally = _Tally()
-        files = await to_thread.run_sync(lambda: list(_files(root, tally)))
-        catalogue = dict(await self._index.catalogue(self._tenant))
-        ids = {meta["path"]: doc for doc, meta in catalogue.items() if meta.get("collection") == collection}
-        taken = set(catalogue)
-        current: set[str] = set()
-        with DocumentReader(self._limits) as reader:
-            for number, file in enumerate(files):
-                if progress is not None:
-                    progress(number, len(files), file)
-                doc_id = ids.get(file) or _new_id(file, collection, taken)
-                taken.add(doc_id)
-                known = catalogue.get(doc_id, {}).get("hash")
-                work = _Work(file=file, doc_id=doc_id, collection=collection, known=known, groups=defaults, trusted=trusted)
-                if await self._ingest(root, work, tally, reader):
-                    current.add(doc_id)
-        if progress is not None:
-            progress(len(files), len(files), "")
-        removed = await self._index.delete(self._tenant, sorted(set(ids.values()) - current))
-        return IngestReport(
-            added=tally.added,
-            updated=tally.updated,
-            unchanged=tally.unchanged,
-            removed=removed,
-            refused=tuple(tally.refused),
-            warnings=tuple(tally.warnings),
-        )
+        source = FolderSource(path, groups=groups, trusted=trusted, collection=collection)
+        book = Book(progress)
+        await self.bring(source, book)
+        return book.report
 
-    async def _ingest(self, root: Path, work: _Work, tally: _Tally, reader: DocumentReader) -> bool:
-        """Bring one file in; False if it was refused."""
-        try:
-            # Who is cancelled does not wait for a slow file: the reader is closed, and with it the process that reads.
-            made = await to_thread.run_sync(self._read, root, work, reader, abandon_on_cancel=True)
-        except (InvalidInput, OSError) as error:
-            reason = str(error) if isinstance(error, InvalidInput) else f"cannot be read: {error.strerror or error}"
-            tally.refused.append((work.file, reason))
-            return False
-        if made is None:
-            tally.unchanged += 1
-            return True
-        document, chunks, warnings = made
-        tally.warnings += ((work.file, warning) for warning in warnings)
-        if not document.groups:
-            tally.warnings.append((work.file, "nobody may read it: name groups in its front matter or for the folder"))
-        await self._index.upsert(document, chunks)
-        if work.known is None:
-            tally.added += 1
-        else:
-            tally.updated += 1
+    async def bring(
+        self, source: Source, register: Register, *, done: Mapping[str, str] | None = None, context: Context | None = None
+    ) -> bool:
+        """Make the index hold what the source holds, beginning behind what was done before.
+
+        Args:
+            done: Id, by path, of the documents an earlier pass came to an end with; an empty one for what it refused.
+            context: On whose behalf, and what counts the vectors; its deadline is set anew for each batch.
+
+        Returns:
+            False if the register stopped it.
+
+        Raises:
+            InvalidInput: The source is none.
+            Fenced, StoreUnavailable: As the register or the index does. ModelUnavailable and others: as the embedder does.
+        """
+        listing = await source.listing()
+        catalogue = dict(await self._index.catalogue(self._tenant))
+        with DocumentReader(self._limits) as reader:
+            one_pass = _Pass(
+                index=self._index,
+                tenant=self._tenant,
+                recipe=self._recipe,
+                origin=source.origin,
+                catalogue=catalogue,
+                reader=reader,
+                embedder=self._embedder,
+                embed_timeout_s=self._embed_timeout_s,
+                context=context or _nobody(self._tenant),
+                register=register,
+                total=len(listing.items),
+                done=dict(done or {}),
+            )
+            return await one_pass.make(listing.items, listing.refused)
+
+
+class Book:
+    """A `Register` that only counts.
+
+    Attributes:
+        report: What was taken down so far.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
+        self._outcomes: list[Outcome] = []
+
+    def begins(self, done: int, total: int, path: str) -> None:
+        if self._progress is not None:
+            self._progress(done, total, path)
+
+    async def check(self) -> None: ...
+
+    async def record(self, outcomes: Sequence[Outcome], total: int) -> bool:
+        self._outcomes += outcomes
         return True
 
-    def _read(self, root: Path, work: _Work, reader: DocumentReader) -> tuple[Document, list[Chunk], Sequence[str]] | None:
-        """The document, its chunks and what to tell of it, None if the index has them already."""
-        data = _bytes(root, work.file, reader.max_bytes)
-        made_from = content_hash(
-            [
-                hashlib.sha256(data).hexdigest(),
-                sorted(work.groups),
-                work.trusted,
-                ANALYZER,
-                READER,
-                SPLITTER,
-                self._size,
-                self._overlap,
-            ]
+    @property
+    def report(self) -> IngestReport:
+        counts = Counter(outcome.outcome for outcome in self._outcomes)
+        return IngestReport(
+            added=counts["added"],
+            updated=counts["updated"],
+            unchanged=counts["unchanged"],
+            removed=counts["removed"],
+            refused=tuple((one.item, one.reason) for one in self._outcomes if one.outcome == "refused"),
+            warnings=tuple((one.item, warning) for one in self._outcomes for warning in one.warnings),
         )
-        if made_from == work.known:
-            return None
-        parsed = reader.read(work.file, data)
-        chunks = split(parsed.text, parsed.blocks, size=self._size, overlap=self._overlap)
-        if not chunks:
-            raise InvalidInput("there is no text in it")
-        return _document(self._tenant, work, parsed, made_from), chunks, parsed.warnings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """One file to bring in. `known` is the hash the index has of it, None if it has nothing."""
+@dataclass(slots=True)
+class _Batch:
+    """Documents that are embedded and stored together, and what became of others meanwhile."""
 
-    file: str
-    doc_id: str
-    collection: str
-    known: str | None
-    groups: frozenset[str]
-    trusted: bool
+    began: float
+    outcomes: list[Outcome] = field(default_factory=list)
+    ready: list[tuple[Item, Prepared]] = field(default_factory=list)
+    chunks: int = 0
 
-
-def _document(tenant: str, work: _Work, parsed: Parsed, made_from: str) -> Document:
-    front = parsed.front
-    if reserved := sorted(front.keys() & _RESERVED):
-        raise InvalidInput(f"the front matter may not set {', '.join(reserved)}")
-    for key in front:
-        if key not in _OWN_KEYS and difflib.get_close_matches(key.lower(), ("groups",), cutoff=0.8):
-            raise InvalidInput(f"the front matter has {key!r}: write 'groups' to say who may read it")
-    own = front.get("groups")
-    title, uri = (front.get(key, "") for key in ("title", "uri"))
-    if not isinstance(title, str) or not isinstance(uri, str):
-        raise InvalidInput("title and uri in the front matter must be one value, not a list")
-    if (scheme := _SCHEME.match(uri)) and scheme[1].lower() not in ("http", "https"):
-        raise InvalidInput(f"the uri {uri[:60]!r} is no http(s) address: people are to open it with a click")
-    meta = {
-        key: value if isinstance(value, str) else ", ".join(value) for key, value in front.items() if key not in _OWN_KEYS
-    }
-    return Document(
-        id=work.doc_id,
-        tenant=tenant,
-        title=title or parsed.title or PurePosixPath(work.file).stem,
-        text=parsed.text,
-        groups=work.groups if own is None else _check_groups((own,) if isinstance(own, str) else own),
-        trusted=work.trusted,
-        uri=uri,
-        meta={**meta, "collection": work.collection, "path": work.file, "hash": made_from},
-    )
+    def full(self, now: float) -> bool:
+        count = len(self.outcomes) + len(self.ready)
+        return count >= _BATCH or self.chunks >= _BATCH_CHUNKS or (count > 0 and now - self.began >= _BATCH_S)
 
 
-def _check_groups(groups: Collection[str]) -> frozenset[str]:
-    for group in groups:
-        if _GROUP.match(group) is None:
-            raise InvalidInput(f"{group[:60]!r} is no group: use a name without spaces, or user:<id>")
-    return frozenset(groups)
+@dataclass(slots=True, kw_only=True)
+class _Pass:
+    """One way through a source."""
 
+    index: KnowledgeIndex
+    tenant: str
+    recipe: Recipe
+    origin: Origin
+    catalogue: dict[str, Mapping[str, str]]
+    reader: DocumentReader
+    embedder: Embedder | None
+    embed_timeout_s: float
+    context: Context
+    register: Register
+    total: int
+    done: dict[str, str]  # id of each document that is in the index by now, by its path; empty if it was refused
+    ids: dict[str, str] = field(default_factory=dict)  # ids of the documents of the collection, by their path
 
-def _files(root: Path, tally: _Tally) -> Iterator[str]:
-    """Paths of the files below `root`, relative, in order; hidden ones are passed over, those outside are refused."""
-    for folder, folders, names in os.walk(root):  # does not follow links to folders
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.startswith("."):
+    async def make(self, items: Sequence[Item], refused: Sequence[tuple[str, str]]) -> bool:
+        collection = self.origin.collection
+        self.ids = {meta["path"]: doc for doc, meta in self.catalogue.items() if meta.get("collection") == collection}
+        batch = _Batch(time.monotonic())
+        batch.outcomes = [
+            Outcome(item=path, outcome="refused", reason=reason) for path, reason in refused if path not in self.done
+        ]
+        for number, item in enumerate(items):
+            if item.path in self.done:
                 continue
-            path = Path(folder, name)
-            file = path.relative_to(root).as_posix()
-            if not path.resolve().is_relative_to(root):
-                tally.refused.append((file, "a link to a place outside the folder"))
-            elif not path.is_file():
-                tally.refused.append((file, "no regular file"))
-            elif not file.isprintable():
-                tally.refused.append((repr(file), "control characters in its name"))
+            self.register.begins(number, self.total, item.path)
+            await self._take(item, batch)
+            if batch.full(time.monotonic()):
+                if not await self._flush(batch):
+                    return False
+                batch = _Batch(time.monotonic())
+        if not await self._flush(batch):
+            return False
+        self.register.begins(self.total, self.total, "")
+        return await self._forget() if self.origin.complete else True
+
+    async def _take(self, item: Item, batch: _Batch) -> None:
+        """Read one document into the batch."""
+        try:
+            # Who is cancelled does not wait for a slow file: the reader is closed, and with it the process that reads.
+            read = await self._prepared(item)
+        except StoreUnavailable:
+            raise
+        except (InvalidInput, Forbidden, Unavailable) as error:
+            batch.outcomes.append(self._refused(item, str(error)))
+        except OSError as error:
+            batch.outcomes.append(self._refused(item, f"cannot be read: {error.strerror or error}"))
+        else:
+            if isinstance(read, Prepared):
+                batch.ready.append((item, read))
+                batch.chunks += len(read.chunks)
             else:
-                yield file
+                batch.outcomes.append(Outcome(item=item.path, outcome="unchanged", doc_id=read))
+
+    async def _prepared(self, item: Item) -> Prepared | str:
+        """The document, ready to be stored, or the id of one that is as it was."""
+        given = await item.read(self.reader.max_bytes)
+        doc_id, present = await self._place(item)
+        origin = self._for(present)
+        known = self.catalogue.get(doc_id, {}).get("hash")
+        as_it_was = present is None or present.groups == origin.groups
+        if known is not None and as_it_was and made_from(given, origin, self.recipe) == known:
+            return doc_id
+        return await to_thread.run_sync(self._prepare, given, origin, doc_id, item.path, abandon_on_cancel=True)
+
+    def _prepare(self, given: Given, origin: Origin, doc_id: str, path: str) -> Prepared:
+        meta = self.catalogue.get(doc_id, {})
+        if meta.get("collection", origin.collection) != origin.collection:  # another one's document is replaced where it is
+            origin, path = replace(origin, collection=meta["collection"]), meta.get("path", path)
+        return prepare(self.reader, given, origin, self.recipe, tenant=self.tenant, doc_id=doc_id, path=path)
+
+    async def _place(self, item: Item) -> tuple[str, Document | None]:
+        """The id of the document an item is or becomes, and with a reader's rights the one that is there."""
+        doc_id = item.doc_id or self.ids.get(item.path)
+        if self.origin.reads is None:
+            found = doc_id or new_id(item.path, self.origin.collection, self.catalogue)
+            self.catalogue.setdefault(found, {})
+            return found, None
+        there = doc_id or own_id(item.path, self.origin.collection)
+        present = await self.index.document(self.tenant, there, self.origin.reads)
+        if present is None and (item.doc_id is not None or there in self.catalogue):
+            raise InvalidInput(_NO_SUCH)
+        return there, present
+
+    def _for(self, present: Document | None) -> Origin:
+        """What is decided about a document that replaces `present`."""
+        if present is None or self.origin.gives is not None:
+            return self.origin
+        return replace(self.origin, groups=present.groups)
+
+    def _refused(self, item: Item, reason: str) -> Outcome:
+        return Outcome(item=item.path, outcome="refused", reason=reason)
+
+    async def _flush(self, batch: _Batch) -> bool:
+        """Store a batch and take it down."""
+        outcomes = [*batch.outcomes, *await self._stored(batch.ready)]
+        if not outcomes:
+            return True
+        self.done.update((outcome.item, outcome.doc_id) for outcome in outcomes)
+        return await self.register.record(outcomes, self.total)
+
+    async def _stored(self, ready: Sequence[tuple[Item, Prepared]]) -> list[Outcome]:
+        embedder = self.embedder
+        context = replace(self.context, deadline=time.monotonic() + self.embed_timeout_s)
+        vectors = await vectors_of(embedder, [one for _, one in ready], context) if embedder is not None and ready else None
+        outcomes: list[Outcome] = []
+        for place, (item, one) in enumerate(ready):
+            await self.register.check()
+            if vectors is None:
+                await self.index.upsert(one.document, one.chunks)
+            else:
+                await self.index.upsert(one.document, one.chunks, vectors[place])
+            doc_id = one.document.id
+            outcomes.append(
+                Outcome(
+                    item=item.path,
+                    outcome="updated" if self.catalogue.get(doc_id) else "added",
+                    doc_id=doc_id,
+                    chunks=len(one.chunks),
+                    warnings=tuple(one.warnings),
+                )
+            )
+            self.catalogue[doc_id] = one.document.meta
+        return outcomes
+
+    async def _forget(self) -> bool:
+        """Remove the documents of the collection that the source has no more, or that were refused."""
+        current = set(self.done.values())
+        gone = sorted((doc, path) for path, doc in self.ids.items() if doc not in current)
+        if not gone:
+            return True
+        await self.register.check()
+        await self.index.delete(self.tenant, [doc for doc, _ in gone])
+        outcomes = [Outcome(item=path, outcome="removed", doc_id=doc) for doc, path in gone]
+        return await self.register.record(outcomes, self.total)
 
 
-def _bytes(root: Path, file: str, most: int) -> bytes:
-    # Looked at again and opened by its real name, so that a link put there since the folder was listed leads nowhere.
-    path = (root / file).resolve()
-    if not path.is_relative_to(root):
-        raise InvalidInput("a link to a place outside the folder")
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as opened:
-        data = opened.read(most + 1)
-    if len(data) > most:
-        raise TooLarge(f"larger than {most // 1_000_000} MB")
-    return data
-
-
-def _new_id(file: str, collection: str, taken: Collection[str]) -> str:
-    """An id a person can read, from the path; with a hash where it would be long, not ASCII, or is taken."""
-    stem = PurePosixPath(file).with_suffix("").as_posix()
-    slug = _NOT_ID.sub("-", stem.lower()).strip("-")
-    if stem.isascii() and 0 < len(slug) <= _ID_LENGTH and slug not in taken:
-        return slug
-    noise = hashed_id(collection, file)[:16]
-    readable = slug[: _ID_LENGTH - len(noise) - 1].strip("-") if stem.isascii() else ""
-    return f"{readable or 'doc'}-{noise}"
+def _nobody(tenant: str) -> Context:
+    """Whom vectors are made for that nobody asked for: the administrator of the folder."""
+    return Context(principal=Principal(user="ingest", tenant=tenant), run_id="ingest", deadline=0.0)

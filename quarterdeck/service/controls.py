@@ -123,7 +123,7 @@ class Controls:
 
         Raises:
             NotFound: No such run.
-            Conflict: It has ended, or the key was used for another message.
+            Conflict: It has ended, no model works in it that could hear, or the key was used for another message.
             InvalidInput: Nothing visible was said; ContextTooLarge: it can fit no model call.
         """
         row = await self._open(principal, run_id)
@@ -131,6 +131,8 @@ class Controls:
         started = (await self._state(row)).started
         if started is None:
             raise Conflict(f"run {run_id} has not begun")
+        if started.work != "agent":
+            raise Conflict(f"run {run_id} has no model that could hear: it brings documents in")
         check_fits(said, await self._specs.get(row.tenant, started.config_hash))
         own = row.user == principal.user
         label = Label(

@@ -14,9 +14,10 @@ from starlette.middleware.cors import CORSMiddleware
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.access import Access
 from quarterdeck.service.desk import Desk
-from quarterdeck.transports.http.guards import BoundedBody, Envelope, KnownNames
+from quarterdeck.service.documents import Documents
+from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, KnownNames
 from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
-from quarterdeck.transports.http.routes import approvals, batch, chat, health, runs, sessions
+from quarterdeck.transports.http.routes import approvals, batch, chat, documents, health, runs, sessions
 from quarterdeck.transports.http.routes.health import Check
 from quarterdeck.transports.openai_compat import routes as openai
 from quarterdeck.workflow.approvals import Approvals
@@ -32,12 +33,15 @@ class HttpLimits:
     Attributes:
         hosts: Names the server is called by; empty for any.
         origins: Foreign pages that may call.
+        max_upload_bytes: Of a document that is brought in; as base64 it takes a third more than its own size.
     """
 
     hosts: Collection[str] = ()
     origins: Collection[str] = ()
     max_body_bytes: int = 1_048_576
     body_timeout_s: float = 10.0
+    max_upload_bytes: int = 45_000_000
+    upload_timeout_s: float = 120.0
     answer_timeout_s: float = 60.0
     heartbeat_s: float = 15.0
 
@@ -48,6 +52,7 @@ def http_app(
     approvals_desk: Approvals,
     effects: Effects,
     access: Access,
+    documents_desk: Documents,
     checks: Mapping[str, Check],
     version: str,
     limits: HttpLimits | None = None,
@@ -63,7 +68,14 @@ def http_app(
             Middleware(Envelope),
             Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
             *_cors(limits.origins),
-            Middleware(BoundedBody, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s),
+            Middleware(
+                BoundedBody,
+                max_bytes=limits.max_body_bytes,
+                timeout_s=limits.body_timeout_s,
+                uploads={
+                    documents.UPLOADS: BodyLimits(max_bytes=limits.max_upload_bytes, timeout_s=limits.upload_timeout_s)
+                },
+            ),
         ],
         exception_handlers={
             QuarterdeckError: on_quarterdeck_error,
@@ -74,11 +86,21 @@ def http_app(
     app.state.desk = desk
     app.state.approvals = approvals_desk
     app.state.effects = effects
+    app.state.documents = documents_desk
     app.state.access = access
     app.state.checks = checks
     app.state.answer_timeout_s = limits.answer_timeout_s
     app.state.heartbeat_s = limits.heartbeat_s
-    for router in (chat.router, batch.router, runs.router, approvals.router, sessions.router, health.router, openai.router):
+    for router in (
+        chat.router,
+        batch.router,
+        runs.router,
+        approvals.router,
+        sessions.router,
+        documents.router,
+        health.router,
+        openai.router,
+    ):
         app.include_router(router)
     return app
 
@@ -88,5 +110,5 @@ def _cors(origins: Collection[str]) -> list[Middleware]:
     if not origins:
         return []
     headers = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-Id"]
-    methods = ["GET", "POST", "DELETE"]
+    methods = ["GET", "POST", "PUT", "DELETE"]
     return [Middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=methods, allow_headers=headers)]

@@ -18,6 +18,9 @@ __all__ = [
     "Approver",
     "Asker",
     "Commander",
+    "DocumentOpener",
+    "DocumentReader",
+    "DocumentWriter",
     "Needs",
     "Operator",
     "Public",
@@ -75,8 +78,11 @@ async def open_to_all() -> None:
 
 
 Asker = Annotated[Principal, Depends(Needs("chat"))]
-Reader = Annotated[Principal, Depends(Needs("chat", "approvals", "operate"))]
+Reader = Annotated[Principal, Depends(Needs("chat", "approvals", "operate", "documents.write"))]
 Approver = Annotated[Principal, Depends(Needs("approvals"))]
-Commander = Annotated[Principal, Depends(Needs("chat", "operate"))]
+Commander = Annotated[Principal, Depends(Needs("chat", "operate", "documents.write"))]
+DocumentReader = Annotated[Principal, Depends(Needs("documents.read"))]
+DocumentOpener = Annotated[Principal, Depends(Needs("documents.read", "chat"))]
+DocumentWriter = Annotated[Principal, Depends(Needs("documents.write"))]
 Operator = Annotated[Principal, Depends(Needs("operate"))]
 Public = Depends(open_to_all)

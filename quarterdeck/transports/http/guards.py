@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -18,7 +19,7 @@ from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
 from quarterdeck.transports.ids import request_ids
 
-__all__ = ["LOOPBACK_NAMES", "BoundedBody", "Envelope", "KnownNames", "is_loopback"]
+__all__ = ["LOOPBACK_NAMES", "BodyLimits", "BoundedBody", "Envelope", "KnownNames", "is_loopback"]
 
 log = logging.getLogger(__name__)
 
@@ -134,18 +135,29 @@ class KnownNames:
         return origin in self._origins or origin in (f"http://{host}", f"https://{host}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyLimits:
+    """What a body may take: bytes, and seconds until it is there."""
+
+    max_bytes: int
+    timeout_s: float
+
+
 class BoundedBody:
     """Reads the body before the route sees it, at most so much and so long, and only as uncompressed JSON.
 
     Args:
         max_bytes: Counted on the stream, whatever Content-Length says.
         timeout_s: From the first byte of the request to the last of its body.
+        uploads: Paths that take files, and those of any kind, with what they and their bodies may take instead.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, timeout_s: float, uploads: Mapping[str, BodyLimits] | None = None
+    ) -> None:
         self.app = app
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
+        self._limits = BodyLimits(max_bytes=max_bytes, timeout_s=timeout_s)
+        self._uploads = uploads or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -155,22 +167,24 @@ class BoundedBody:
         if headers.get("content-encoding", "identity").lower() != "identity":
             await refuse("unsupported_media_type", "compressed bodies are not accepted", scope, receive, send)
             return
+        upload = self._uploads.get(scope["path"])
+        limits = upload or self._limits
         body: bytes | None = None
         announced = headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced[:20]) <= self._max_bytes:
-            with anyio.move_on_after(self._timeout_s) as waiting:
-                body = await self._read(receive)
+        if not announced.isdecimal() or int(announced[:20]) <= limits.max_bytes:
+            with anyio.move_on_after(limits.timeout_s) as waiting:
+                body = await self._read(receive, limits.max_bytes)
             if waiting.cancelled_caught:
-                await refuse("request_timeout", f"the body did not arrive within {self._timeout_s} s", scope, receive, send)
+                await refuse("request_timeout", f"the body did not arrive within {limits.timeout_s} s", scope, receive, send)
                 return
         if body is None:
-            await refuse("too_large", f"the body exceeds {self._max_bytes} bytes", scope, receive, send)
-        elif body and not _JSON.match(headers.get("content-type", "")):
+            await refuse("too_large", f"the body exceeds {limits.max_bytes} bytes", scope, receive, send)
+        elif body and upload is None and not _JSON.match(headers.get("content-type", "")):
             await refuse("unsupported_media_type", "send Content-Type: application/json", scope, receive, send)
         else:
             await self.app(scope, _replayed(body, receive), send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
+    async def _read(self, receive: Receive, max_bytes: int) -> bytes | None:
         """The whole body; None if it is too large. The rest of such a one is left unread."""
         pieces: list[bytes] = []
         size = 0
@@ -180,7 +194,7 @@ class BoundedBody:
                 return b"".join(pieces)  # the client is gone; nobody will read what the route answers
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
-            if size > self._max_bytes:
+            if size > max_bytes:
                 return None
             if not message.get("more_body", False):
                 return b"".join(pieces)

@@ -67,10 +67,10 @@ class ControlRoute(StrictRoute):
     request_class = _ControlRequest
 
 
-def parsed(body: bytes) -> Any:
+def parsed(body: bytes, max_items: int = MAX_ITEMS) -> Any:
     """The value of strict JSON. Raises Refused."""
-    if body.count(b",") > MAX_ITEMS:
-        raise Refused("invalid_input", f"the body has more than {MAX_ITEMS} items")
+    if body.count(b",") > max_items:
+        raise Refused("invalid_input", f"the body has more than {max_items} items")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -80,9 +80,9 @@ def parsed(body: bytes) -> Any:
     return value
 
 
-def parsed_once(body: bytes) -> Any:
+def parsed_once(body: bytes, max_items: int = MAX_ITEMS) -> Any:
     """The value of strict JSON that says nothing twice. Raises Refused."""
-    value = parsed(body)
+    value = parsed(body, max_items)
     # orjson takes the last of two equal keys; who signed or allowed the first would be deceived.
     json.loads(body, object_pairs_hook=_without_duplicates)
     return value

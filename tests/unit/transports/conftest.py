@@ -20,11 +20,13 @@ from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.usage import Usage
-from quarterdeck.knowledge.base import Document
+from quarterdeck.knowledge.base import Document, Lookup
 from quarterdeck.service.access import Access, User
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
+from quarterdeck.service.documents import Documents
 from quarterdeck.service.export import Exports
+from quarterdeck.service.ingestion_sources import OrderSources
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.streams import Hub
@@ -104,6 +106,9 @@ class OneDocument:
         if (tenant, doc_id) != ("acme", "vpn"):
             return None
         return Document(id="vpn", tenant="acme", title="VPN", text=PASSAGE.text, groups=frozenset({"everyone"}))
+
+    async def keyword(self, lookup: Lookup, k: int) -> list[Passage]:
+        return [PASSAGE] if lookup.tenant == "acme" else []
 
 
 @dataclass(slots=True)
@@ -240,6 +245,13 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
         ),
         effects=Effects(journal=store.journal, records=store.records, dispatcher=worker),  # type: ignore[arg-type]
         access=Access(USERS, {}, keyless=True),
+        documents_desk=Documents(
+            index=OneDocument(),  # type: ignore[arg-type]
+            journal=store.journal,
+            records=store.records,
+            dispatcher=worker,  # type: ignore[arg-type]
+            sources=OrderSources(),
+        ),
         checks={"journal": check},
         version="0",
         limits=HttpLimits(hosts=("127.0.0.1", "localhost"), answer_timeout_s=5.0),

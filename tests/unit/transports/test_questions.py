@@ -175,7 +175,14 @@ async def test_document_is_opened_at_the_place_of_a_passage(served: Served) -> N
     outside = await served.send("GET", "/api/v1/documents/vpn?at=2-900")
     foreign = await served.send("GET", "/api/v1/documents/vpn", key=KEYS["gil"])
 
-    assert reply.json["passage"] == {"start": 2, "end": 9, "text": "session"}
+    assert reply.json["passage"] == {
+        "start": 2,
+        "end": 9,
+        "text": "session",
+        "before": "A ",
+        "after": " lasts 12 hours.",
+        "heading_path": [],
+    }
     assert outside.status == 422
     assert (foreign.status, foreign.code) == (404, "not_found")
 

@@ -19,7 +19,7 @@ async def test_every_route_stands_on_the_page_and_every_one_on_the_page_exists(s
         if route.include_in_schema
         for method in route.methods - {"HEAD"}
     }
-    told = set(re.findall(r"`((?:GET|POST|DELETE) /[^`]*)`", PAGE.split("## Routes")[1].split("## Answers")[0]))
+    told = set(re.findall(r"`((?:GET|POST|PUT|DELETE) /[^`]*)`", PAGE.split("## Routes")[1].split("## Answers")[0]))
 
     assert told == there
 

@@ -1,12 +1,11 @@
-"""Sessions, the agents there are, and the documents answers rest on."""
+"""Sessions, and the agents there are."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from quarterdeck.core.errors import InvalidInput
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.sessions import Session
 from quarterdeck.transports.http.callers import Asker
@@ -16,8 +15,6 @@ from quarterdeck.transports.http.wire import ControlRoute, Json
 __all__ = ["router"]
 
 router = APIRouter(route_class=ControlRoute, tags=["sessions"], responses={"4XX": {"model": Problem}})
-
-DocumentId = Annotated[str, Path(pattern=r"^[^/\x00-\x1f\x7f]{1,256}$")]
 
 
 @router.post("/api/v1/session", status_code=201, include_in_schema=False)
@@ -75,25 +72,6 @@ async def agents(request: Request, caller: Asker) -> Response:
         for agent in desk.agents.values()
     ]
     return Json({"agents": listed})
-
-
-@router.get("/api/v1/documents/{doc_id}")
-async def document(
-    request: Request,
-    caller: Asker,
-    doc_id: DocumentId,
-    at: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}-[0-9]{1,9}$", description="Span of a passage, START-END.")] = None,
-) -> Response:
-    """A document the caller may read, with the place of a passage in it."""
-    desk: Desk = request.app.state.desk
-    found = await desk.document(caller, doc_id)
-    body: dict[str, Any] = {"id": found.id, "title": found.title, "uri": found.uri, "text": found.text}
-    if at is not None:
-        start, end = map(int, at.split("-"))
-        if not start <= end <= len(found.text):
-            raise InvalidInput(f"document {doc_id} has {len(found.text)} characters; {at} lies outside")
-        body["passage"] = {"start": start, "end": end, "text": found.text[start:end]}
-    return Json(body)
 
 
 def _body(session: Session) -> dict[str, Any]:
