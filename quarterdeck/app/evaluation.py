@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from quarterdeck.app.models import SIMULATED, ModelShelf
+from quarterdeck.app.models import SIMULATED, shelf
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.evals.grading import Grader
 from quarterdeck.settings import Configuration
@@ -22,7 +22,7 @@ def apart(data: Path) -> Mapping[str, Any]:
     """
     return {
         "store": {"data": str(data), "database_url": None, "redis_url": None, "state_url": None},
-        "knowledge": {"index_url": None},
+        "knowledge": {"index_url": None, "cache": {"second_level": False}},
         "worker": {"in_server": True},
         "models": {"cache": {"enabled": False}},
     }
@@ -35,11 +35,8 @@ async def grading(configuration: Configuration, name: str | None) -> AsyncIterat
     Raises:
         Misconfigured: There is no such model, or it would be the simulated one, which cannot judge.
     """
-    shelf = ModelShelf(configuration.settings, folder=configuration.folder)
-    try:
-        model = shelf.get(name or configuration.settings.models.default)
+    async with shelf(configuration) as models:
+        model = models.get(name or configuration.settings.models.default)
         if model.name == SIMULATED:
             raise Misconfigured("a rubric is graded by a model, and the simulated one cannot judge: name one with --judge")
         yield Grader(model)
-    finally:
-        await shelf.close()

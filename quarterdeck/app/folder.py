@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from quarterdeck.app.knowledge import Knowledge
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.tools import Tool
-from quarterdeck.knowledge.base import KnowledgeIndex
-from quarterdeck.knowledge.ingest import Ingester, IngestReport, Progress
+from quarterdeck.knowledge.ingest import IngestReport, Progress
 from quarterdeck.settings import Configuration
 
 __all__ = ["build_tools", "ingest"]
@@ -53,7 +53,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 async def ingest(
-    configuration: Configuration, index: KnowledgeIndex, progress: Progress | None = None
+    configuration: Configuration, knowledge: Knowledge, progress: Progress | None = None
 ) -> Mapping[Path, IngestReport]:
     """Bring every collection into the index; only what changed is read. Raises Misconfigured for a folder there is not."""
     reports: dict[Path, IngestReport] = {}
@@ -63,7 +63,7 @@ async def ingest(
             raise Misconfigured(
                 f"{configuration.folder / 'quarterdeck.yaml'}: knowledge.collections: {path} is not a folder"
             )
-        reports[path] = await Ingester(index, collection.tenant).ingest_folder(
+        reports[path] = await knowledge.ingester(collection.tenant).ingest_folder(
             path,
             groups=collection.groups,
             trusted=collection.trusted,

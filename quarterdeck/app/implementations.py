@@ -9,7 +9,19 @@ from typing import Any
 
 from quarterdeck.core.errors import Misconfigured
 
-__all__ = ["BREAKERS", "BUSES", "DISPATCHERS", "INDEXES", "PROVIDERS", "SCHEMAS", "STATES", "STORES", "resolve"]
+__all__ = [
+    "BREAKERS",
+    "BUSES",
+    "CACHES",
+    "DISPATCHERS",
+    "EMBEDDERS",
+    "INDEXES",
+    "PROVIDERS",
+    "SCHEMAS",
+    "STATES",
+    "STORES",
+    "resolve",
+]
 
 _POSTGRES = "quarterdeck.store.postgres_store:open_postgres"
 STORES: Mapping[str, str] = {
@@ -25,7 +37,18 @@ SCHEMAS: Mapping[str, str] = {
     "postgresql": _POSTGRES_SCHEMA,
     "postgres": _POSTGRES_SCHEMA,
 }
-INDEXES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex"}
+_POSTGRES_INDEX = "quarterdeck.knowledge.indexes.postgres:PostgresIndex"
+_QDRANT = "quarterdeck.knowledge.indexes.qdrant:QdrantIndex"
+INDEXES: Mapping[str, str] = {
+    "sqlite": "quarterdeck.knowledge.indexes.sqlite:SqliteIndex",
+    "postgresql": _POSTGRES_INDEX,
+    "postgres": _POSTGRES_INDEX,
+    "qdrant": _QDRANT,
+    "qdrants": _QDRANT,
+}
+EMBEDDERS: Mapping[str, str] = {"minilm": "quarterdeck.knowledge.embedders.minilm:MiniLMEmbedder"}
+_REDIS_CACHE = "quarterdeck.store.cache_redis:RedisCache"
+CACHES: Mapping[str, str] = {"redis": _REDIS_CACHE, "rediss": _REDIS_CACHE, "unix": _REDIS_CACHE}
 _REDIS_STATES = "quarterdeck.store.keyvalue_redis:RedisKeyValue"
 STATES: Mapping[str, str] = {
     "file": "quarterdeck.store.keyvalue:FolderKeyValue",

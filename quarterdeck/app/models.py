@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,12 +17,12 @@ from quarterdeck.models.base import Budget, Completion, Emit, Model, ModelReques
 from quarterdeck.models.embeddings import Embedded, Embedder, OpenAIEmbedder
 from quarterdeck.models.structured import Mode, Structured
 from quarterdeck.net.client import GuardedClient
-from quarterdeck.settings import Settings, environment_only
+from quarterdeck.settings import Configuration, Settings, environment_only
 from quarterdeck.settings.load import CUSTOMARY, PREFIX
 from quarterdeck.settings.schema import ModelSettings, Provider
 from quarterdeck.store.breaker import BreakerState
 
-__all__ = ["ModelShelf", "library_models"]
+__all__ = ["ModelShelf", "library_models", "shelf"]
 
 SIMULATED = "simulated"
 
@@ -62,7 +63,9 @@ class ModelShelf:
     async def client(self) -> GuardedClient:
         """The pool, opened with the first call that needs it: a program on the simulated model never pays for it."""
         if self._client is None:
-            self._client = GuardedClient(allowed_origins=_origins(self._settings.models.providers))
+            reranker = self._settings.knowledge.reranker.url
+            addresses = _addresses(self._settings.models.providers) + ([reranker] if reranker else [])
+            self._client = GuardedClient(allowed_origins=map(_origin, addresses))
             await self._client.__aenter__()
         return self._client
 
@@ -151,6 +154,16 @@ class ModelShelf:
         return chosen.get(name) or chosen.get(provider) or known(provider).structured
 
 
+@contextlib.asynccontextmanager
+async def shelf(configuration: Configuration) -> AsyncIterator[ModelShelf]:
+    """The models of a folder while the block lasts, with no budget: for work that nobody asked a question for."""
+    models = ModelShelf(configuration.settings, folder=configuration.folder)
+    try:
+        yield models
+    finally:
+        await models.close()
+
+
 class _Connected:
     """A model on the wire whose connections are opened when it is first asked."""
 
@@ -226,12 +239,15 @@ def _key_variable(provider: str) -> str:
     return next((name for name, target in CUSTOMARY.items() if target == path), f"{PREFIX}{'__'.join(path)}".upper())
 
 
-def _origins(providers: Mapping[str, Provider]) -> list[str]:
-    """Origins that may be private, such as a model server on this machine: those configured, and of known such servers.
+def _addresses(providers: Mapping[str, Provider]) -> list[str]:
+    """Addresses that may be private, such as a model server on this machine: those configured, and of known such servers.
 
     This pool calls the addresses of models and no other, so that nothing a model says reaches them.
     """
     configured = [provider.base_url for provider in providers.values() if provider.base_url]
-    local = [each.base_url for each in KNOWN.values() if each.base_url and not each.needs_key]
-    split = [urlsplit(base_url) for base_url in (*configured, *local)]
-    return [f"{url.scheme}://{url.netloc}" for url in split]
+    return configured + [each.base_url for each in KNOWN.values() if each.base_url and not each.needs_key]
+
+
+def _origin(address: str) -> str:
+    split = urlsplit(address)
+    return f"{split.scheme}://{split.netloc}"

@@ -11,14 +11,24 @@ from typing import Protocol
 
 from anyio import to_thread
 
-from quarterdeck.app.implementations import INDEXES, SCHEMAS, STATES, STORES, resolve
+from quarterdeck.app.implementations import SCHEMAS, STATES, STORES, resolve
 from quarterdeck.core.errors import Misconfigured
-from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.settings import Configuration
 from quarterdeck.store.base import Journal, KeyValue, Records
 from quarterdeck.store.lock import FolderLock
 
-__all__ = ["Store", "database", "in_turn", "migrated", "open_index", "opened_states", "opened_store", "shared"]
+__all__ = [
+    "Store",
+    "database",
+    "in_turn",
+    "migrated",
+    "opened_states",
+    "opened_store",
+    "path_of",
+    "scheme_of",
+    "sealing_secret",
+    "shared",
+]
 
 _SERVING_WAIT_S = 0.8  # a request that cannot be stored is refused within a second
 _SERVING_ANSWER_S = 2.0
@@ -53,7 +63,7 @@ async def opened_store(configuration: Configuration, *, serving: bool) -> AsyncI
         StoreUnavailable: It cannot be opened.
     """
     url = database(configuration)
-    scheme = _scheme(url)
+    scheme = scheme_of(url)
     opener = resolve(STORES, scheme, "store")
     async with contextlib.AsyncExitStack() as stack:
         store: Store
@@ -67,7 +77,7 @@ async def opened_store(configuration: Configuration, *, serving: bool) -> AsyncI
             )
         else:
             stack.enter_context(FolderLock(configuration.data))
-            store = opener(_path(url, configuration.folder))
+            store = opener(path_of(url, configuration.folder))
         stack.push_async_callback(store.close)
         yield store
 
@@ -80,7 +90,7 @@ def database(configuration: Configuration) -> str:
 
 def shared(configuration: Configuration) -> bool:
     """True if several processes may work on the journal at once."""
-    return _scheme(database(configuration)) != "sqlite"
+    return scheme_of(database(configuration)) != "sqlite"
 
 
 async def migrated(configuration: Configuration, target: int | None = None) -> None:
@@ -89,12 +99,12 @@ async def migrated(configuration: Configuration, target: int | None = None) -> N
     Raises as `opened_store` does, and Misconfigured for a version there is not.
     """
     url = database(configuration)
-    migrate = resolve(SCHEMAS, _scheme(url), "store")
+    migrate = resolve(SCHEMAS, scheme_of(url), "store")
     if shared(configuration):
         await migrate(url, target)
         return
     with FolderLock(configuration.data):
-        await migrate(_path(url, configuration.folder), target)
+        await migrate(path_of(url, configuration.folder), target)
 
 
 @contextlib.asynccontextmanager
@@ -108,15 +118,21 @@ async def opened_states(configuration: Configuration, store: Store) -> AsyncIter
         yield store.keyvalue
         return
     url = settings.state_url.get_secret_value()
-    scheme = _scheme(url)
-    secret = settings.state_secret
-    async with in_turn(configuration):
-        sealed_by = secret.get_secret_value().encode() if secret else _made_secret(configuration.data / "state.key")
-    states = await resolve(STATES, scheme, "place for snapshots").open(url, secret=sealed_by)
+    scheme = scheme_of(url)
+    states = await resolve(STATES, scheme, "place for snapshots").open(url, secret=await sealing_secret(configuration))
     try:
         yield states
     finally:
         await states.close()
+
+
+async def sealing_secret(configuration: Configuration) -> bytes:
+    """What bytes are sealed with that leave the database."""
+    given = configuration.settings.store.state_secret
+    if given is not None:
+        return given.get_secret_value().encode()
+    async with in_turn(configuration):
+        return _made_secret(configuration.data / "state.key")
 
 
 def _made_secret(path: Path) -> bytes:
@@ -138,23 +154,14 @@ async def in_turn(configuration: Configuration) -> AsyncIterator[None]:
         lock.release()
 
 
-async def open_index(configuration: Configuration) -> KnowledgeIndex:
-    """The knowledge index of a folder; to be closed by the caller."""
-    url = configuration.settings.knowledge.index_url
-    given = url.get_secret_value() if url else f"sqlite:///{configuration.data / 'knowledge.db'}"
-    kind = resolve(INDEXES, _scheme(given), "knowledge index")
-    configuration.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # documents of every group will lie in it
-    index: KnowledgeIndex = await kind.open(_path(given, configuration.folder))
-    return index
-
-
-def _scheme(url: str) -> str:
+def scheme_of(url: str) -> str:
+    """What stands in front of ``://``. Raises Misconfigured if nothing does."""
     scheme, separator, _ = url.partition("://")
     if not separator:  # the rest of a URL may hold a password, so it stays out of messages
         raise Misconfigured("a store is named by a URL such as sqlite:///path")
     return scheme
 
 
-def _path(url: str, folder: Path) -> Path:
+def path_of(url: str, folder: Path) -> Path:
     """Three slashes: relative to the folder; four: absolute."""
     return folder / url.partition("://")[2].removeprefix("/")

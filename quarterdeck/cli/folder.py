@@ -206,23 +206,27 @@ def _load(folder: Path, *, data: Path | None = None, **server: Any) -> Configura
 
 async def _ingest(configuration: Configuration, progress: Any) -> Any:
     from quarterdeck.app.folder import ingest as bring_in
-    from quarterdeck.app.stores import open_index
+    from quarterdeck.app.knowledge import opened_knowledge
+    from quarterdeck.app.models import shelf
 
-    index = await open_index(configuration)
-    try:
-        return await bring_in(configuration, index, progress)
-    finally:
-        await index.close()
+    async with shelf(configuration) as models, opened_knowledge(configuration, models) as knowledge:
+        return await bring_in(configuration, knowledge, progress)
 
 
 async def _migrate(configuration: Configuration, to: int | None) -> None:
-    from quarterdeck.app.stores import migrated, open_index, opened_store
+    from quarterdeck.app.knowledge import open_index
+    from quarterdeck.app.models import shelf
+    from quarterdeck.app.stores import migrated, opened_store
     from quarterdeck.app.workers import dispatching
 
     await migrated(configuration, to)
     if to is None:
-        async with opened_store(configuration, serving=False) as store, dispatching(configuration, store):
-            await (await open_index(configuration)).close()  # the queue's tables are there by now, too
+        async with (
+            opened_store(configuration, serving=False) as store,
+            dispatching(configuration, store),
+            shelf(configuration) as models,
+        ):
+            await (await open_index(configuration, models)).close()  # the queue's tables are there by now, too
 
 
 @contextlib.contextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import InvalidArguments
 from quarterdeck.core.tools import Effect, Tool, ToolContext
-from quarterdeck.knowledge.search import Searcher
 
 __all__ = ["search_tool"]
 
@@ -20,7 +19,13 @@ DESCRIPTION = (
 )
 
 
-def search_tool(searcher: Searcher, *, name: str = "search_knowledge_base", description: str = DESCRIPTION) -> Tool:
+class Searches(Protocol):
+    """Searches what a principal may read, as `search.Searcher` does."""
+
+    async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]: ...
+
+
+def search_tool(searcher: Searches, *, name: str = "search_knowledge_base", description: str = DESCRIPTION) -> Tool:
     """A tool that searches with `searcher` and returns a tuple of passages, which makes them citable."""
 
     async def run(args: dict[str, Any], ctx: ToolContext) -> tuple[Passage, ...]:

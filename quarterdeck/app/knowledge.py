@@ -1,0 +1,166 @@
+"""What agents may read, put together: the index, what makes vectors, the search and its caches.
+
+Outside in: remembered → search (words and meaning, fused) → reranker; the embedder is remembered too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from quarterdeck.app.implementations import CACHES, EMBEDDERS, INDEXES, resolve
+from quarterdeck.app.models import ModelShelf
+from quarterdeck.app.stores import path_of, scheme_of, sealing_secret
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.ids import content_hash
+from quarterdeck.knowledge.base import KEYWORDS, KnowledgeIndex, Space
+from quarterdeck.knowledge.embedders.cached import CachedEmbedder
+from quarterdeck.knowledge.ingest import Ingester
+from quarterdeck.knowledge.recalled import Recalled
+from quarterdeck.knowledge.rerank import HttpReranker, LexicalReranker, ModelReranker, Reranker
+from quarterdeck.knowledge.search import Searcher, Tuning
+from quarterdeck.models.embeddings import Embedder
+from quarterdeck.settings import Configuration
+from quarterdeck.settings.knowledge import KnowledgeSettings
+from quarterdeck.store.cache import Cache, Levels, MemoryCache, Shelf
+
+__all__ = ["Knowledge", "open_index", "opened_knowledge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """A folder's knowledge, open.
+
+    Attributes:
+        embedder: None where passages are found by their words alone.
+        searcher: Says how it found what it found.
+        recalled: The same search, remembered.
+        answers: Where answers are kept.
+        shelves: All that is kept, with how often it was asked for.
+        ingester: Brings documents of a tenant in.
+    """
+
+    index: KnowledgeIndex
+    embedder: Embedder | None
+    searcher: Searcher
+    recalled: Recalled
+    answers: Shelf
+    shelves: Sequence[Shelf]
+    ingester: Callable[[str], Ingester]
+
+
+@contextlib.asynccontextmanager
+async def opened_knowledge(configuration: Configuration, models: ModelShelf) -> AsyncIterator[Knowledge]:
+    """Index, embedder and search of a folder while the block lasts.
+
+    Raises:
+        Misconfigured: There is no such engine, a package for it is missing, or the index is of another embedder.
+        StoreUnavailable: The index cannot be reached.
+    """
+    settings = configuration.settings.knowledge
+    async with contextlib.AsyncExitStack() as stack:
+        cache = await _cache(configuration)
+        stack.push_async_callback(cache.close)
+        kept = settings.cache
+        vectors = Shelf(cache, "embeddings", ttl_s=kept.embeddings_s)
+        findings = Shelf(cache, "retrieval", ttl_s=kept.retrieval_s)
+        answers = Shelf(cache, "answers", ttl_s=kept.answers_s)
+        bare = await _embedder(configuration, models)
+        embedder = None if bare is None else CachedEmbedder(bare, vectors)
+        index = await _index(configuration, embedder)
+        stack.push_async_callback(index.close)
+        tuning = Tuning(
+            keyword=settings.keyword_weight,
+            vector=settings.vector_weight,
+            reranked=settings.reranker.passages,
+            rerank_timeout_s=settings.reranker.timeout_s,
+        )
+        reranker = await _reranker(settings, models)
+        searcher = Searcher(index, embedder=embedder, reranker=reranker, tuning=tuning)
+        how = [asdict(tuning), embedder.id if embedder else "", reranker.name if reranker else ""]
+        yield Knowledge(
+            index=index,
+            embedder=embedder,
+            searcher=searcher,
+            recalled=Recalled(searcher, index, findings, configuration=content_hash(how)),
+            answers=answers,
+            shelves=(vectors, findings, answers),
+            ingester=partial(Ingester, index, embedder=embedder, size=settings.chunk_size, overlap=settings.chunk_overlap),
+        )
+
+
+async def open_index(configuration: Configuration, models: ModelShelf) -> KnowledgeIndex:
+    """The knowledge index of a folder alone; to be closed by the caller. Raises as `opened_knowledge` does."""
+    return await _index(configuration, await _embedder(configuration, models))
+
+
+async def _index(configuration: Configuration, embedder: Embedder | None) -> KnowledgeIndex:
+    settings = configuration.settings.knowledge
+    given = settings.index_url
+    url = given.get_secret_value() if given else f"sqlite:///{configuration.data / 'knowledge.db'}"
+    scheme = scheme_of(url)
+    kind = resolve(INDEXES, scheme, "knowledge index")
+    space = KEYWORDS if embedder is None else Space(embedder=embedder.id, dim=embedder.dim)
+    configuration.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # documents of every group will lie in it
+    index: KnowledgeIndex
+    if scheme == "sqlite":
+        index = await kind.open(path_of(url, configuration.folder), space)
+    elif scheme.startswith("qdrant"):
+        key = settings.index_key
+        index = await kind.open(url, space, key.get_secret_value() if key else None)
+    else:
+        index = await kind.open(url, space)
+    return index
+
+
+async def _embedder(configuration: Configuration, models: ModelShelf) -> Embedder | None:
+    given = configuration.settings.knowledge.embedder
+    if not given.model:
+        return None
+    if given.model in EMBEDDERS:
+        kind = resolve(EMBEDDERS, given.model, "embedder")
+        weights = None if given.folder is None else configuration.folder / given.folder
+        local: Embedder = await kind.open(configuration.data, weights=weights)
+        return local
+    assert given.dim is not None  # checked where the settings are read
+    return models.embedder(given.model, dim=given.dim, shorten=given.shorten, languages=frozenset(given.languages) or None)
+
+
+async def _reranker(settings: KnowledgeSettings, models: ModelShelf) -> Reranker | None:
+    given = settings.reranker
+    match given.kind:
+        case "http":
+            return HttpReranker(
+                given.model,
+                base_url=given.url or "",
+                client=await models.client(),
+                api_key=given.api_key.get_secret_value() if given.api_key else "",
+                timeout_s=given.timeout_s,
+            )
+        case "model":
+            return ModelReranker(models.get(given.model or "retrieval_model"))
+        case "lexical":
+            return LexicalReranker()
+    return None
+
+
+async def _cache(configuration: Configuration) -> Cache:
+    """The memory of this process, before Redis where one is named, else before a file of the data folder."""
+    kept = configuration.settings.knowledge.cache
+    memory = MemoryCache(max_bytes=kept.memory_bytes)
+    if not kept.second_level:
+        return memory
+    redis = configuration.settings.store.redis_url
+    if redis is None:
+        from quarterdeck.store.cache_sqlite import SqliteCache
+
+        return Levels(memory, await SqliteCache.open(configuration.data / "cache.db"))
+    url = redis.get_secret_value()
+    kind = resolve(CACHES, scheme_of(url), "place for caches")
+    try:
+        second: Cache = kind(url, secret=await sealing_secret(configuration))
+    except Misconfigured as error:
+        raise Misconfigured(f"store.redis_url: {error}") from error
+    return Levels(memory, second)
