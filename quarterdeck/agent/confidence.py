@@ -13,7 +13,7 @@ from typing import Any
 
 from quarterdeck.core.answers import Confidence, Passage
 from quarterdeck.core.text import has_cjk
-from quarterdeck.knowledge.analyze import topic_terms, vocabulary
+from quarterdeck.knowledge.analyze import question_terms, topic_terms, vocabulary
 from quarterdeck.knowledge.cite import Cited, words_of
 from quarterdeck.knowledge.entail import differs
 
@@ -161,7 +161,7 @@ def evidence_of(
 
 def _relevance(question: str, passages: Sequence[Passage]) -> float | None:
     text = "\n".join(map(words_of, passages))
-    topic = topic_terms(question)
+    topic = question_terms(question)
     return vocabulary(text).share(topic) if topic and has_cjk(question) == has_cjk(text) else None
 
 

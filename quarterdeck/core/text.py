@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["STOP_WORDS", "content_terms", "has_cjk", "sentences", "terms", "without_hidden"]
+__all__ = ["STOP_WORDS", "content_terms", "has_cjk", "sentences", "terms", "without_hidden", "without_measures"]
 
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
 _TERM = re.compile(rf"([{_CJK}]+)|([^\W_{_CJK}]+)")
@@ -20,6 +20,22 @@ STOP_WORDS = frozenset(
     "a an and any are as at be been by can do does for from has have how in is it its of on or than that the there these "
     "this those to was were what when where which who will with".split()
 )
+
+# Words of a question that ask for a number and stand in no answer: "how big", "how long does it last", "the maximum size".
+_MEASURES = re.compile(
+    r"\bhow (?:high|large|big|long|old|wide|heavy|fast|quickly|soon|often|far|early|late|tall|deep|strong|many|much)\b"
+    r"|\b(?:maximum|minimum|max|min|size|amount|length|duration)\b"
+    r"|几[次点天个年岁]|哪[天年]|多少钱|最[多少长短晚早大小高低久快慢]|至[多少]",
+    re.IGNORECASE,
+)
+_HOW_LONG = re.compile(r"\bhow long\b", re.IGNORECASE)
+_LASTS = re.compile(r"\b(?:last|take)s?\b", re.IGNORECASE)
+
+
+def without_measures(question: str) -> str:
+    """The question without the words that only say which kind of number it asks for."""
+    rest = _MEASURES.sub(" ", question)
+    return _LASTS.sub(" ", rest) if _HOW_LONG.search(question) else rest
 
 
 def without_hidden(text: str) -> str:

@@ -10,9 +10,19 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from quarterdeck.core.text import STOP_WORDS, content_terms, has_cjk, sentences, terms
+from quarterdeck.core.text import STOP_WORDS, content_terms, has_cjk, sentences, terms, without_measures
 
-__all__ = ["ANALYZER", "Vocabulary", "presplit", "query_terms", "statements", "stem", "topic_terms", "vocabulary"]
+__all__ = [
+    "ANALYZER",
+    "Vocabulary",
+    "presplit",
+    "query_terms",
+    "question_terms",
+    "statements",
+    "stem",
+    "topic_terms",
+    "vocabulary",
+]
 
 ANALYZER = "words+bigrams/1"  # changes whenever the terms of `core.text` do: an index written with others is refused
 MAX_QUERY_TERMS = 128  # a pasted page as a query would otherwise visit every posting list
@@ -75,6 +85,11 @@ def topic_terms(text: str) -> list[str]:
         term for term in terms(plain) if term not in _FRAME and not (len(term) == 1 and term.isascii() and term.isalpha())
     )
     return list(dict.fromkeys(stem(term) for term in kept))
+
+
+def question_terms(question: str) -> list[str]:
+    """What a question is about: its topic without the words that ask for a number; all its words if nothing else is left."""
+    return topic_terms(without_measures(question)) or topic_terms(question) or list(map(stem, content_terms(question)))
 
 
 class Vocabulary:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from quarterdeck.core.answers import Passage
-from quarterdeck.core.text import content_terms
-from quarterdeck.knowledge.analyze import Vocabulary, stem, topic_terms
+from quarterdeck.knowledge.analyze import question_terms, vocabulary
 from quarterdeck.knowledge.unrelated import Unrelated
 
 __all__ = ["ANSWERS", "BESIDE", "Evidence", "Topic"]
@@ -43,8 +41,7 @@ class Topic:
     @classmethod
     def of(cls, question: str, candidates: Sequence[Passage]) -> Topic:
         """From the candidates the reader may see, so that a weight tells nothing about others."""
-        # "IT?" is all stop words and still a question.
-        terms = tuple(topic_terms(question) or [stem(term) for term in content_terms(question)])
+        terms = tuple(question_terms(question))
         held = [_held(passage, terms) for passage in candidates]
         return cls(
             terms=terms, having={term: sum(term in one for one in held) for term in terms}, candidates=len(candidates)
@@ -83,11 +80,6 @@ class Evidence:
         return cls(words=topic.share(passage), meaning=min(max(unrelated.apart(cosine) / _FULL, 0.0), 1.0))
 
 
-@lru_cache(maxsize=1024)  # the candidates of one question are those of the next; about 10 kB each
-def _vocabulary(text: str) -> Vocabulary:
-    return Vocabulary(text)
-
-
 def _held(passage: Passage, terms: Sequence[str]) -> list[str]:
-    words = _vocabulary("\n".join((passage.title, *passage.heading_path, passage.text)))
+    words = vocabulary("\n".join((passage.title, *passage.heading_path, passage.text)))
     return [term for term in terms if term in words]

@@ -81,20 +81,25 @@ def _is_search(step: Step, profiles: Mapping[str, Profile]) -> bool:
 
 
 def _from_passages(dialogue: Dialogue, outcomes: Sequence[tuple[Step, Outcome]]) -> list[Said]:
-    """Sentences that answer, for each question of the message."""
+    """Sentences that answer, for each question of the message; and of which of them nothing is known."""
     limit = _ONE if _ONE_SENTENCE.search(dialogue.system) else _FEW if _BRIEF.search(dialogue.system) else _MOST
     found = [source for _, outcome in outcomes for source in outcome.sources]
     sources = _unique([*sources_in(dialogue.system), *found])
     carried = carried_text(dialogue)
     asked = [ask.text for ask in read_asks(dialogue.question) if ask.kind in (Kind.QUESTION, Kind.HOW_TO)]
+    left: list[str] = []
     if len(asked) < 2:
         picked = pick(dialogue.question, carried, sources, limit)
     else:
         picked = []
         for index, text in enumerate(asked):
             lean = asked[index - 1] if index and is_follow_up(text) else carried
-            picked += pick(text, lean, sources, max(_ONE, limit - 1))
-    return list(dict.fromkeys(Said(one.text, one.source) for one in picked))
+            found_here = pick(text, lean, sources, max(_ONE, limit - 1))
+            picked += found_here
+            if not found_here:
+                left.append(text)
+    said = list(dict.fromkeys(Said(one.text, one.source) for one in picked))
+    return [*said, *(Said(phrases.nothing_about(dialogue.chinese, text)) for text in left)] if said else []
 
 
 def _unique(sources: Iterable[Source]) -> list[Source]:

@@ -42,6 +42,8 @@ _CLAUSE = re.compile(
     r"and\s+please|as\s+well\s+as\s+to|then|also(?!\s+(?:for|in|at|on|to|with|from|of)\b))\s+(?=[a-z])|"
     r",\s*(?=(?:please|kindly|just|but|instead|only|can you|could you|would you|how|what|when|where|who|which)\b)|"
     r",?\s+and\s+(?=(?:how|what|when|where|who|which|can you|could you)\b)|"
+    r",\s+and\s+(?=(?:is|are|was|do|does|did|may|can|could|will|would|should|must|have|has|am)\s+(?:i|we|you|it|they|"
+    r"there|the|a|an|my|our|any|\w+)\b[^.]*\?)|"
     r"[，,]?\s*(?:另外|还有|同时|并且|然后|顺便)[，,]?|[，,]\s*(?=请(?!问)|帮|麻烦)",
     re.IGNORECASE,
 )

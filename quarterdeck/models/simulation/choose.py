@@ -14,6 +14,7 @@ from quarterdeck.models.simulation.candidates import names_id
 from quarterdeck.models.simulation.dialogue import Dialogue
 from quarterdeck.models.simulation.language import associated, concepts
 from quarterdeck.models.simulation.profiles import Effect, Parameter, Profile
+from quarterdeck.models.simulation.subject import query_of
 from quarterdeck.models.simulation.verbs import WRITE_ACTS, akin, opposed
 from quarterdeck.models.simulation.words import Words
 
@@ -69,11 +70,17 @@ def likeliest(dialogue: Dialogue, profiles: Sequence[Profile]) -> Profile | None
 
 
 def fewer_terms(query: str, dialogue: Dialogue) -> str:
-    """A wider search: without the words carried over from an earlier question, else the three longest words.
+    """A wider search: with what the message told before it asked, else without the words carried over from an earlier
+    question, else with the three longest words.
 
     Length stands in for rarity, which only the index knows. Empty if the query cannot be widened.
     """
     words = query.split()
+    asks = read_asks(dialogue.question)
+    if len(asks) > 1 and sum(ask.kind is not Kind.STATEMENT for ask in asks) == 1:
+        whole = query_of(dialogue.question)
+        if len(whole.split()) > len(words):
+            return whole
     own = [word for word in words if word in dialogue.question]
     if own and len(own) < len(words):
         return " ".join(own)
@@ -132,8 +139,8 @@ class _Chooser:
         lacking: tuple[Profile, tuple[Parameter, ...]] | None = None
         for index, ask in enumerate(wanting):
             carried = self.carried
-            if index and is_follow_up(ask.text):
-                carried = " ".join(filter(None, (carried, wanting[index - 1].text)))
+            if is_follow_up(ask.text) and (before := wanting[index - 1].text if index else self._told_before(ask)):
+                carried = " ".join(filter(None, (carried, before)))
             found = self._choose(ask, carried)
             for profile, filled in found:
                 if filled.missing:
@@ -141,6 +148,11 @@ class _Chooser:
                 else:
                     _add(wishes, Wish(profile, filled.args), ask, several=len(found) > 1)
         return Plan(tuple(wishes), lacking)
+
+    def _told_before(self, ask: Ask) -> str:
+        """What the message says before a question that leans on it: "the printer is dark, what now?"."""
+        before = (one.text for one in self.asks[: self.asks.index(ask)]) if ask in self.asks else ()
+        return " ".join(before)
 
     def forced(self, profile: Profile) -> Plan:
         ask = next((ask for ask in self.asks if ask.kind is not Kind.STATEMENT), self.asks[0])

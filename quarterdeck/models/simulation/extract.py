@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from quarterdeck.core.text import has_cjk, sentences
+from quarterdeck.core.text import has_cjk, sentences, without_measures
 from quarterdeck.models.simulation.language import concepts, stem
 from quarterdeck.models.simulation.results import Source
 
 __all__ = ["Picked", "pick", "plain_sentences"]
 
-_PASSAGE_ENOUGH = 0.5  # share of the question, by rarity, that the best passage must speak of
-_SENTENCE_ENOUGH = 0.3  # and the best sentence together with its heading
+_PASSAGE_ENOUGH = 0.4  # share of the question, by rarity, that the best passage must speak of
+_SENTENCE_ENOUGH = 0.4  # and the best sentence together with its heading
 _HEADING_COUNTS = 0.7  # what a term in the heading is worth beside one in the sentence itself
 _NEXT = 0.72  # how near to the best sentence a further one must come
 _STEPS = 5  # sentences of a numbered list that are said, since half an instruction helps nobody
@@ -48,10 +48,8 @@ _WANTS_TIME = re.compile(
     r"多长时间|哪年|哪一年|几年|日期",
     re.IGNORECASE,
 )
-# "How high is the bonus?" asks for a number; no answer says "high".
-_MEASURE = re.compile(
-    r"\bhow (?:high|large|big|long|old|wide|heavy|fast|quickly|soon|often|far|early|late|many|much)\b", re.IGNORECASE
-)
+# "This is the class of ..." says nothing without the sentence before it.
+_LEANS = re.compile(r"\W*(?:(?:this|that|these|those|it|they|both|otherwise)\b|这|那|该|此|它)", re.IGNORECASE)
 _WANTS_STEPS = re.compile(
     r"\bhow (?:do|can|should|to|would|could)\b|\bsteps?\b|\bprocess\b|怎么|如何|怎样|步骤|流程", re.IGNORECASE
 )
@@ -77,7 +75,9 @@ class _Sentence:
 
 def _weights_of(question: str, carried: str = "") -> dict[str, float]:
     """The terms a sentence is measured by: those of the question, and with half the weight those it leans on."""
-    weights = dict.fromkeys(concepts(_MEASURE.sub(" ", question), translate=False), 1.0)
+    weights = dict.fromkeys(
+        concepts(without_measures(question), translate=False) or concepts(question, translate=False), 1.0
+    )
     for term in concepts(carried, translate=False) if carried else ():
         weights.setdefault(term, 0.5)
     return weights
@@ -106,6 +106,7 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3)
             break
         if all(sentence.text != other.text for other in chosen):
             chosen.append(sentence)
+    chosen += [before for one in chosen if (before := _leans_on(one, found)) is not None and before not in chosen]
     chosen.sort(key=lambda sentence: (sentence.source != best.source, sentence.source, sentence.place))
     return [Picked(sentence.text, sources[sentence.source].id, best_score) for sentence in chosen]
 
@@ -221,6 +222,14 @@ class _Terms:
         found = {root for word in _WORD.findall(lowered) if (root := stem(word)) in self.weights}
         found.update(term for term in self._joined if term in lowered)
         return frozenset(found)
+
+
+def _leans_on(sentence: _Sentence, found: Sequence[_Sentence]) -> _Sentence | None:
+    """The sentence before one that begins with a word for it; None for one that stands by itself, or is the first."""
+    if not _LEANS.match(sentence.text):
+        return None
+    before = (other for other in found if other.source == sentence.source and other.place == sentence.place - 1)
+    return next(before, None)
 
 
 def _steps(best: _Sentence, found: Sequence[_Sentence], count: int) -> list[_Sentence]:

@@ -14,6 +14,7 @@ __all__ = [
     "listed",
     "more",
     "no_sources",
+    "nothing_about",
     "nothing_found",
     "pending",
     "refused",
@@ -23,6 +24,11 @@ __all__ = [
 
 def nothing_found(chinese: bool) -> str:
     return "我没有找到能回答这个问题的内容。" if chinese else "I found nothing that answers this."
+
+
+def nothing_about(chinese: bool, what: str) -> str:
+    what = what.strip(" ,.;?!，。；？！")
+    return f"我没有找到关于“{what}”的内容。" if chinese else f"I found nothing about “{what}”."
 
 
 def blind(chinese: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from quarterdeck.core.text import has_cjk
+from quarterdeck.core.text import has_cjk, without_measures
 from quarterdeck.models.simulation.asks import Ask, Kind
 from quarterdeck.models.simulation.language import concepts, content, rest_of_chinese
 
@@ -74,12 +74,14 @@ def residue(ask: Ask, known: frozenset[str]) -> str:
 
 def query_of(text: str, carried: str = "") -> str:
     """A search query: the content of the question, before it that of the question it leans on."""
-    words = content(_ASKING.sub("", own_words(text)))
+    words = content(_asked(text)) or content(_ASKING.sub("", own_words(text)))
     lowered = {word.lower() for word in words}
-    before = (
-        [word for word in content(_ASKING.sub("", own_words(carried))) if word.lower() not in lowered] if carried else []
-    )
+    before = [word for word in content(_asked(carried)) if word.lower() not in lowered] if carried else []
     return " ".join(before + words)
+
+
+def _asked(text: str) -> str:
+    return without_measures(_ASKING.sub("", own_words(text)))
 
 
 def _is_known(word: str, ask: Ask, known: frozenset[str]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarterdeck.core.text import content_terms, has_cjk, sentences, terms, without_hidden
+from quarterdeck.core.text import content_terms, has_cjk, sentences, terms, without_hidden, without_measures
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,20 @@ def test_sentences_hold_everything_but_white_space(text: str) -> None:
 @pytest.mark.parametrize(("text", "is_cjk"), [("abc", False), ("a中", True), ("カナ", True), ("한글", True), ("ñ", False)])
 def test_chinese_japanese_and_korean_are_recognised(text: str, is_cjk: bool) -> None:
     assert has_cjk(text) is is_cjk
+
+
+@pytest.mark.parametrize(
+    ("question", "rest"),
+    [
+        ("How big is a mailbox?", "is a mailbox?"),
+        ("What is the maximum size of a scan?", "What is the of a scan?"),
+        ("How long does a session last?", "does a session ?"),
+        ("What was said last week?", "What was said last week?"),
+        ("密码输错几次会锁定？", "密码输错 会锁定？"),
+    ],
+)
+def test_words_that_only_ask_for_a_number_are_taken_out_of_a_question(question: str, rest: str) -> None:
+    assert " ".join(without_measures(question).split()) == rest
 
 
 def test_what_nobody_sees_is_taken_out_and_the_rest_stays() -> None:

@@ -102,6 +102,37 @@ async def test_two_questions_are_both_answered() -> None:
     assert "Unused days expire on 31 March. [leave-1]" in completion.text
 
 
+@pytest.mark.row("K9", part="parts")
+@pytest.mark.parametrize(
+    ("question", "told", "admitted"),
+    [
+        ("How much may a hotel cost, and is the sauna paid?", "160 EUR a night. [travel-4]", "about “is the sauna paid”"),
+        ("未休的年假可以结转几天？健身房在哪里？", "最多可以结转 5 天。 [nianjia-1]", "关于“健身房在哪里”"),
+    ],
+)
+async def test_a_part_of_the_question_that_nothing_answers_is_admitted(question: str, told: str, admitted: str) -> None:
+    completion = await answer(question, LEAVE, TRAVEL, LEAVE_ZH)
+
+    assert told in completion.text
+    assert admitted in completion.text
+
+
+async def test_a_sentence_that_leans_on_the_one_before_is_not_said_without_it() -> None:
+    classes = {"id": "classes-1", "title": "Classes", "content": "Internal is for staff. This is the class without a mark."}
+
+    completion = await answer("Which class has a document without a mark?", classes, TRAVEL)
+
+    assert completion.text == "Internal is for staff. [classes-1] This is the class without a mark. [classes-1]"
+
+
+async def test_words_that_only_ask_for_a_number_need_not_stand_in_the_answer() -> None:
+    scans = {"id": "scans-1", "title": "Scans", "content": "A scan may be up to 20 MB. It goes to your own address."}
+
+    completion = await answer("What is the maximum size of a scan?", scans, TRAVEL)
+
+    assert completion.text.startswith("A scan may be up to 20 MB. [scans-1]")
+
+
 async def test_a_brief_agent_says_less() -> None:
     found = called("search_handbook", [LEAVE, TRAVEL], query="q")
     question = user("How many days of annual leave do staff and interns have?")

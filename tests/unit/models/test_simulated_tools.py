@@ -489,3 +489,13 @@ async def test_the_right_act_on_another_thing_is_no_reason_to_call() -> None:
     completion = await ask(user("Please buy a pizza"), tools=SERVERS[1:])
 
     assert completion.tool_calls == ()
+
+
+async def test_a_question_that_leans_on_what_the_message_told_searches_for_that() -> None:
+    search = tool("search_handbook", "Search the handbook.", "query", query={"type": "string"})
+
+    completion = await ask(user("The printer says badge unknown, what now?"), tools=[search])
+
+    [(name, args)] = calls_of(completion)
+    assert name == "search_handbook"
+    assert {"printer", "badge", "unknown"} <= set(args["query"].split())
