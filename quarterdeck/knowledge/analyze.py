@@ -88,8 +88,8 @@ def topic_terms(text: str) -> list[str]:
 
 
 def question_terms(question: str) -> list[str]:
-    """What a question is about: its topic without the words that ask for a number; all its words if nothing else is left."""
-    return topic_terms(without_measures(question)) or topic_terms(question) or list(map(stem, content_terms(question)))
+    """What a question is about: its topic, without the words that ask for a number unless nothing else is left."""
+    return topic_terms(without_measures(question)) or topic_terms(question)
 
 
 class Vocabulary:
