@@ -34,6 +34,7 @@ __all__ = [
     "PATIENCE",
     "PostgresConnection",
     "PostgresDatabase",
+    "administer",
     "check_postgres",
     "migrate_postgres",
     "together",
@@ -215,6 +216,21 @@ async def migrate_postgres(url: str, target: int | None = None) -> None:
 async def check_postgres(url: str) -> None:
     """Make sure that the schema is the one of this program. Raises as `migrate_postgres` does."""
     await to_thread.run_sync(_with_connection, _target(url), _check)
+
+
+async def administer(url: str, work: Callable[[Connection], None]) -> None:
+    """Have something done with the rights of the login itself, on a connection in autocommit mode, in a thread.
+
+    Raises:
+        Misconfigured: The URL is none of a Postgres database.
+        StoreUnavailable: The database cannot be reached.
+    """
+    await to_thread.run_sync(_as_login, _target(url), work)
+
+
+def _as_login(target: dict[str, Any], work: Callable[[Connection], None]) -> None:
+    with _translated(), psycopg.connect(**target, autocommit=True) as opened:
+        work(cast(Connection, opened))  # it takes any statement, but says so only of constants
 
 
 def _with_connection(target: dict[str, Any], work: Callable[[Connection], None]) -> None:

@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from quarterdeck.knowledge.base import Chunk, Document, KnowledgeIndex, Lookup, Space, Vector
+from quarterdeck.knowledge.indexes.postgres import PostgresIndex
+from quarterdeck.knowledge.indexes.qdrant import QdrantIndex
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
 
 EVERYONE = frozenset({"everyone"})
@@ -24,8 +26,26 @@ async def _sqlite(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     yield lambda space: SqliteIndex.open(path, space)
 
 
+@asynccontextmanager
+async def _qdrant(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    # The client's engine within the process; it locks its folder, so it is closed before it is opened again.
+    url = f"qdrant+local://{request.getfixturevalue('tmp_path')}/qdrant"
+    yield lambda space: QdrantIndex.open(url, space)
+
+
+@asynccontextmanager
+async def _postgres(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    url = request.getfixturevalue("postgres_url")
+    # A machine shared by several test processes may take its time.
+    yield lambda space: PostgresIndex.open(url, space, wait_s=20, answer_s=20)
+
+
 # Each gives what opens one and the same index, again and again, though perhaps only once at a time.
-INDEXES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Open]]] = {"sqlite": _sqlite}
+INDEXES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Open]]] = {
+    "qdrant": _qdrant,
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+}
 
 
 def document(
