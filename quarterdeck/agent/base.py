@@ -9,10 +9,11 @@ from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.events import Delta
 from quarterdeck.core.runs import AgentSpec
+from quarterdeck.knowledge.remembered import Asked, Given
 from quarterdeck.models.base import Model
 from quarterdeck.store.base import Entry
 
-__all__ = ["Audience", "Directory", "Models", "Retriever", "Silence", "Specs"]
+__all__ = ["Audience", "Directory", "Models", "Remembered", "Retriever", "Silence", "Specs"]
 
 
 class Models(Protocol):
@@ -36,6 +37,18 @@ class Retriever(Protocol):
 
     async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]:
         """Passages, best first, and the mode of the search (``keyword``, ``vector``, ``hybrid``)."""
+        ...
+
+
+class Remembered(Protocol):
+    """Knows what was answered before."""
+
+    async def recall(self, asked: Asked) -> Given | None:
+        """What may be given again to this asker: everything it was made from is the same, and theirs to read."""
+        ...
+
+    async def keep(self, asked: Asked, given: Given) -> None:
+        """Remember an answer that may be given again."""
         ...
 
 

@@ -7,91 +7,40 @@ decisions and results of reads, which a crash may cost once more, wait at most 5
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import anyio
 
-from quarterdeck.agent.acting import Acting
-from quarterdeck.agent.answer import ReadOutput, partial, settle
-from quarterdeck.agent.asking import ask, request_for
-from quarterdeck.agent.base import Audience, Directory, Models, Retriever, Specs
-from quarterdeck.agent.conversation import compact
-from quarterdeck.agent.deciding import Deciding, typed_by
+from quarterdeck.agent.answer import ReadOutput
+from quarterdeck.agent.base import Audience, Directory, Models, Remembered, Retriever, Specs
 from quarterdeck.agent.doubts import closed as doubts_closed
 from quarterdeck.agent.drafts import closed
-from quarterdeck.agent.ledger import Commit, Ledger
-from quarterdeck.agent.next_step import (
-    Ask,
-    Cancel,
-    Close,
-    Compact,
-    Decide,
-    End,
-    Expire,
-    GiveUp,
-    RaiseDoubt,
-    Refuse,
-    Retrieve,
-    RunTools,
-    Settle,
-    SettleDoubt,
-    Step,
-    Wait,
-    next_step,
-)
-from quarterdeck.agent.operations import Operations
-from quarterdeck.agent.preparing import found_out
-from quarterdeck.agent.state import CallState, RunState
-from quarterdeck.core.answers import Answer
-from quarterdeck.core.context import Context, Principal
+from quarterdeck.agent.driving import Driving
+from quarterdeck.agent.ledger import Ledger
+from quarterdeck.agent.state import RunState
 from quarterdeck.core.decisions import DraftStatus
 from quarterdeck.core.errors import (
-    BudgetExceeded,
-    ContextTooLarge,
-    DeadlineExceeded,
     Fenced,
-    Filtered,
     QuarterdeckError,
     StoreUnavailable,
-    Truncated,
 )
 from quarterdeck.core.events import (
-    AnswerRejected,
-    ApprovalDecided,
-    ContextCompacted,
-    FinalAnswer,
-    GuardrailFired,
-    RunCancelled,
     RunFailed,
-    RunStarted,
     StateFolded,
 )
-from quarterdeck.core.labels import Label
-from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
-from quarterdeck.core.tools import Tool
-from quarterdeck.models.base import ToolSpec
+from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.policy.base import Decider
 from quarterdeck.store.base import Claim, Journal, Put, Records
 from quarterdeck.store.codec import to_json
 from quarterdeck.tools.base import Toolbox
-from quarterdeck.tools.executor import Executor
 
 __all__ = ["Loop"]
 
 _LETTING_GO_S = 1.0
 _FOLD_AFTER = 400  # events; when a claim had to fold more, the next one shall begin with what it gave
 _POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
-_STOPS: Mapping[type[Exception], StopReason] = {  # what ends a run with a partial answer instead of a failure
-    BudgetExceeded: StopReason.COST_LIMIT,
-    DeadlineExceeded: StopReason.TIME_LIMIT,
-    Filtered: StopReason.FILTERED,
-    Truncated: StopReason.TRUNCATED,
-    ContextTooLarge: StopReason.CONTEXT_TOO_LARGE,
-}
 
 
 class Loop:
@@ -109,6 +58,7 @@ class Loop:
         directory: Directory,
         audience: Audience,
         retriever: Retriever | None = None,
+        remembered: Remembered | None = None,
         read_output: ReadOutput | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         doubt_grace_s: float = 5.0,
@@ -118,6 +68,7 @@ class Loop:
 
         Args:
             toolbox: Every tool there is; a run is offered those its agent names.
+            remembered: What agents with an answer cache were asked before.
             read_output: Reads typed answers, None where agents answer in words.
             now: Gives aware UTC.
             doubt_grace_s: Seconds beyond a tool's timeout before anybody may say what a started write did.
@@ -132,6 +83,7 @@ class Loop:
         self.directory = directory
         self.audience = audience
         self.retriever = retriever
+        self.remembered = remembered
         self.read_output = read_output
         self.now = now
         self.doubt_grace_s = doubt_grace_s
@@ -209,7 +161,7 @@ class Loop:
         for scope in self.writing:
             scope.shield = False
 
-    async def _begin(self, ledger: Ledger, claim: Claim) -> _Advance | None:
+    async def _begin(self, ledger: Ledger, claim: Claim) -> Driving | None:
         started = ledger.state.started
         if started is None:
             await self._fail(ledger, "internal", "the run has no first event")
@@ -227,7 +179,7 @@ class Loop:
         spec = await self.specs.get(ledger.tenant, started.config_hash)
         if len(claim.entries) > _FOLD_AFTER:
             ledger.stage(StateFolded(upto=claim.head, state=to_json(ledger.state)))
-        return _Advance(self, ledger, started, spec, principal)
+        return Driving(self, ledger, started, spec, principal)
 
     async def _fail(self, ledger: Ledger, code: str, error: str, *, poison: bool = False) -> None:
         reason = StopReason.MODEL_FAILED if code.startswith(("model_", "upstream_")) else StopReason.FAILED
@@ -245,228 +197,3 @@ class Loop:
             *await closed(self.records, ledger.tenant, drafts, DraftStatus.WITHDRAWN, self.now()),
             *await doubts_closed(self.records, ledger.tenant, ledger.run_id, doubts),
         ]
-
-
-class _Offered:
-    """The tools an agent names, out of all there are."""
-
-    def __init__(self, toolbox: Toolbox, names: Sequence[str]) -> None:
-        self._toolbox = toolbox
-        self._names = tuple(names)
-
-    def get(self, name: str) -> Tool | None:
-        return self._toolbox.get(name) if name in self._names else None
-
-    def names(self) -> Sequence[str]:
-        return self._names
-
-
-class _Advance:
-    """One claim of one run: step after step, until the run ends or waits."""
-
-    def __init__(self, loop: Loop, ledger: Ledger, started: RunStarted, spec: AgentSpec, principal: Principal) -> None:
-        self.loop = loop
-        self.ledger = ledger
-        self.spec = spec
-        self.principal = principal
-        self._typed = typed_by(principal)
-        self._context_label = self._seen_label = self._typed  # of which context, and that joined with the user's words
-        self.tools = _Offered(loop.toolbox, spec.tools)
-        self.executor = Executor(self.tools)
-        tools = [tool for name in spec.tools if (tool := loop.toolbox.get(name)) is not None]
-        self.tool_specs = tuple(
-            ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema, risk=tool.risk)
-            for tool in tools
-        )
-        self._resolvers = frozenset(tool.name for tool in tools if loop.policy.resolves(tool))
-        self.context = Context(
-            principal=principal,
-            run_id=ledger.run_id,
-            deadline=self._deadline(started),
-            agent=spec.name,
-            trace_id=started.trace_id,
-            tags=started.tags,
-        )
-        self.acting = Acting(
-            ledger=ledger,
-            toolbox=self.tools,
-            executor=self.executor,
-            operations=Operations(loop.records, self.context, now=loop.now, grace_s=loop.doubt_grace_s),
-            policy=loop.policy,
-            context=self.context,
-            audience=loop.audience,
-            agent=spec.name,
-            parallel=spec.limits.parallel_tool_calls,
-            doubt_grace_s=loop.doubt_grace_s,
-            writing=loop.writing,
-        )
-
-    @property
-    def _seen(self) -> Label:
-        """The label of what the model writes: the join of everything it was shown, the user's words included."""
-        if self._context_label is not self.ledger.state.label:
-            self._context_label = self.ledger.state.label
-            self._seen_label = self._context_label.join(self._typed)
-        return self._seen_label
-
-    def _deadline(self, started: RunStarted) -> float:
-        left = self.spec.limits.max_total_time - self.ledger.state.worked_s
-        if started.deadline is not None and not self.ledger.state.waited:
-            left = min(left, (started.deadline - self.loop.now()).total_seconds())
-        return time.monotonic() + left
-
-    async def drive(self) -> None:
-        """Take steps. Calls that another worker left undone are decided again first: rights may have changed since."""
-        left = [c for c in self.ledger.state.calls if c.result is None and c.decision is not None and not _waiting(c)]
-        if left:
-            self._decide(left)
-        while True:
-            step = next_step(self.ledger.state, self.spec, self.loop.now())
-            match step:
-                case End():
-                    return
-                case Wait(wake_at):
-                    status = RunStatus.PAUSED if self.ledger.state.paused else RunStatus.WAITING
-                    if await self.ledger.commit(status=status, wake_at=wake_at) is Commit.ALONE:
-                        return
-                case _ if self.loop.draining:
-                    if await self.ledger.commit(status=RunStatus.READY) is not Commit.DROPPED:
-                        return
-                case _:
-                    await self._perform(step)
-
-    async def _perform(self, step: Step) -> None:
-        match step:
-            case Ask():
-                await self._ask()
-            case RunTools(calls):
-                await self.acting.run(calls, self._seen)
-            case Retrieve():
-                await self._retrieve()
-            case Decide(calls):
-                self._decide(calls)
-            case Settle():
-                await self._settle()
-            case GiveUp(reason):
-                await self._finish(partial(self.ledger.state, reason), reason)
-            case Close(reason):
-                self.ledger.stage(GuardrailFired(layer="limits", verdict="stop", rule=reason, action="close"))
-            case Compact():
-                await self._compact()
-            case Expire(calls):
-                await self._expire(calls)
-            case Refuse(calls):
-                self.ledger.stage(*(self.acting.rejected(call, self._seen) for call in calls))
-            case RaiseDoubt(calls):
-                self.acting.raise_doubts(calls)
-            case SettleDoubt(calls):
-                await self.acting.settle_doubts(calls, self._seen)
-            case Cancel():
-                await self._cancel()
-
-    async def _ask(self) -> None:
-        model = self.loop.models.get(self.spec.model)
-        if await self.loop.audience.watched(self.ledger.tenant, self.ledger.run_id):
-            await self.ledger.commit()  # who watches hears of what was before the pieces of what comes
-        state = self.ledger.state
-        early = self.ledger.commit_in_time()
-        dropped = False
-        try:
-            reply = await ask(
-                model, state, self.spec, self.tool_specs, self.context, self.loop.audience, self._seen, self.ledger.durable
-            )
-        except tuple(_STOPS) as error:
-            reason = _STOPS[type(error)]
-            await self._finish(partial(state, reason), reason)
-            return
-        finally:
-            dropped = await early.over() is Commit.DROPPED
-        if not dropped:  # else the reply answers what the journal does not hold
-            self.ledger.stage(reply)
-
-    def _decide(self, calls: Sequence[CallState]) -> None:
-        deciding = Deciding(
-            run_id=self.ledger.run_id,
-            state=self.ledger.state,
-            toolbox=self.tools,
-            executor=self.executor,
-            policy=self.loop.policy,
-            principal=self.principal,
-            label=self._seen,
-            now=self.loop.now(),
-            max_calls=self.spec.limits.max_calls_per_turn,
-            resolvers=self._resolvers,
-        )
-        deciding.decide(calls)
-        self.ledger.stage(*deciding.events, beside=deciding.beside)
-
-    async def _retrieve(self) -> None:
-        if await self.ledger.commit() is not Commit.ALONE:
-            return
-        state, loop = self.ledger.state, self.loop
-        model, request = loop.models.get(self.spec.model), request_for(state, self.spec, self.tool_specs)
-        found = await found_out(
-            model, loop.retriever, request, self.context, turn=state.turn, timeout_s=loop.search_timeout_s
-        )
-        self.ledger.stage(*found)
-
-    async def _compact(self) -> None:
-        limits = self.spec.limits
-        state = self.ledger.state
-        compaction = compact(state.messages, int(limits.compact_at * limits.context_window), frozenset(state.words))
-        if compaction is None:
-            await self._finish(partial(self.ledger.state, StopReason.CONTEXT_TOO_LARGE), StopReason.CONTEXT_TOO_LARGE)
-            return
-        event = ContextCompacted(
-            turn=self.ledger.state.turn,
-            dropped=compaction.dropped,
-            replaced=compaction.replaced,
-            strategy=compaction.strategy,
-        )
-        self.ledger.stage(event)
-
-    async def _settle(self) -> None:
-        state = self.ledger.state
-        settled = settle(state, self.spec, self.loop.read_output)
-        if settled.problems and state.rejections < self.spec.limits.repairs and state.closing is None:
-            self.ledger.stage(AnswerRejected(turn=state.turn, reasons=settled.problems))
-            return
-        reason = state.closing or StopReason.COMPLETED
-        if settled.fatal:
-            reason = state.closing or StopReason.INVALID_ANSWER
-            await self._finish(partial(state, reason), reason)
-            return
-        answer = settled.answer
-        if state.closing is not None:
-            note = f"The run stopped early: {reason.value.replace('_', ' ')}."
-            answer = replace(answer, needs_human_review=True, notes=(*answer.notes, note))
-        await self._finish(answer, reason, settled.output)
-
-    async def _finish(self, answer: Answer, reason: StopReason, output: object = None) -> None:
-        final = FinalAnswer(answer=answer, stop_reason=reason, label=self._seen, output=output)
-        self.ledger.stage(final)
-        await self.ledger.commit(status=RunStatus.DONE)
-
-    async def _expire(self, calls: Sequence[CallState]) -> None:
-        events = [
-            ApprovalDecided(id=c.call.id, approved=False, by="timeout", args_hash=c.approval.args_hash)
-            for c in calls
-            if c.approval is not None
-        ]
-        ids = [c.approval.draft for c in calls if c.approval is not None]
-        await self.ledger.commit()  # a draft that is still staged has no row yet
-        beside = await closed(self.loop.records, self.ledger.tenant, ids, DraftStatus.EXPIRED, self.loop.now())
-        self.ledger.stage(*events, beside=beside)
-        await self.ledger.commit()
-
-    async def _cancel(self) -> None:
-        asked = self.ledger.state.cancel
-        assert asked is not None  # next_step cancels only when asked
-        beside = await self.loop.withdrawn(self.ledger)
-        self.ledger.stage(RunCancelled(by=asked.by, reason=asked.reason), beside=beside)
-        await self.ledger.commit(status=RunStatus.CANCELLED)
-
-
-def _waiting(call: CallState) -> bool:
-    """True for a call that is with a person, or comes from one: its turn to be decided again is later."""
-    return call.waits_for_decision or call.doubt is not None or (call.approved is not None and not call.redecided)

@@ -89,6 +89,7 @@ class AgentSpec:
         retrieve: `tool` leaves searching to the model, `always` searches before the first model call, `never` does not.
         output_schema: JSON Schema the answer must satisfy, None for plain text.
         options: Passed to the provider as they are.
+        answer_cache: Whether a sure answer is given again to who asks the same and may read all it was made from.
     """
 
     name: str
@@ -102,3 +103,4 @@ class AgentSpec:
     temperature: float = 0.0
     max_output_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    answer_cache: bool = False

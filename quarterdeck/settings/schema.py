@@ -326,6 +326,9 @@ class AgentFile(Section):
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
     max_output_tokens: int | None = Field(None, ge=1, description="Tokens of one reply.")
     options: dict[str, Any] = Field(default_factory=dict, description="Passed to the provider as they are.")
+    answer_cache: bool = Field(
+        False, description="Whether sure answers from searches alone are given again, to who may read all their sources."
+    )
 
     def spec(self, model: str) -> AgentSpec:
         """The agent as the runtime knows it; `model` stands in where the file names none."""

@@ -107,6 +107,7 @@ class Scene:
         spec: AgentSpec | None = None,
         read_output: Callable[[str], Any] | None = None,
         retriever: Any = None,
+        remembered: Any = None,
         store: Any = None,
         clock: Any = None,
     ) -> None:
@@ -122,6 +123,7 @@ class Scene:
         self.policy = Policy.default(self.registry.tools)
         self.read_output = read_output
         self.retriever = retriever
+        self.remembered = remembered
         self.loop = self.new_loop()
         self.approvals = Approvals(
             journal=self.store.journal,
@@ -146,6 +148,7 @@ class Scene:
             directory=self.staff,
             audience=Silence(),
             retriever=self.retriever,
+            remembered=self.remembered,
             read_output=self.read_output,
             now=self.clock,
         )
