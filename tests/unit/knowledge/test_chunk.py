@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from quarterdeck.knowledge.base import Chunk
 from quarterdeck.knowledge.chunk import split
 from quarterdeck.knowledge.parsers import markdown, text
+from quarterdeck.models.tokens import count_tokens
 
 ARTICLE = """# Travel
 
@@ -127,3 +130,26 @@ def test_markdown_chunks_are_their_spans_too(source: str, size: int, overlap: in
 
     assert all(parsed.text[chunk.start : chunk.end] == chunk.text for chunk in made)
     assert all(chunk.text.strip() and len(chunk.text) <= size for chunk in made)
+
+
+@pytest.mark.row("K2", part="tokens")
+@given(st.text(max_size=3_000), st.integers(4, 80), st.integers(0, 20))
+def test_no_chunk_has_more_tokens_than_it_may_and_each_is_its_span(source: str, size: int, overlap: int) -> None:
+    parsed = text.parse(source.replace("\0", "").encode("utf-8", "ignore"))
+
+    made = split(parsed.text, parsed.blocks, size=size, overlap=overlap, measure=count_tokens)
+
+    assert all(count_tokens(chunk.text) <= size or len(chunk.text) == 1 for chunk in made)
+    assert all(parsed.text[chunk.start : chunk.end] == chunk.text for chunk in made)
+
+
+@pytest.mark.row("K2", part="tokens")
+def test_chunks_of_tokens_repeat_whole_sentences_of_the_one_before() -> None:
+    source = " ".join(f"Sentence number {number} says one small thing." for number in range(30))
+    parsed = text.parse(source.encode())
+
+    made = split(parsed.text, parsed.blocks, size=40, overlap=12, measure=count_tokens)
+
+    assert len(made) > 3
+    assert all(before.end > after.start for before, after in pairwise(made))
+    assert all(chunk.text.startswith("Sentence number") and chunk.text.endswith(".") for chunk in made)
