@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from quarterdeck.core.answers import Passage
+from quarterdeck.core.answers import Asked, Given, Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.events import Delta
 from quarterdeck.core.runs import AgentSpec
-from quarterdeck.knowledge.remembered import Asked, Given
 from quarterdeck.models.base import Model
 from quarterdeck.store.base import Entry
 

@@ -8,7 +8,7 @@ import anyio
 
 from quarterdeck.agent.base import Remembered
 from quarterdeck.agent.state import RunState
-from quarterdeck.core.answers import Answer, Confidence
+from quarterdeck.core.answers import Answer, Asked, Confidence, Given
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.events import FinalAnswer, ModelReply, Retrieved
@@ -16,7 +16,6 @@ from quarterdeck.core.labels import Integrity, Label
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, StopReason
 from quarterdeck.core.usage import Usage
-from quarterdeck.knowledge.remembered import Asked, Given
 
 __all__ = ["ROUTE", "found_again", "keep", "recall", "said_again"]
 

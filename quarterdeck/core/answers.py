@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from quarterdeck.core.context import Principal
 from quarterdeck.core.labels import Label
 
-__all__ = ["Answer", "Citation", "Confidence", "Passage", "render_passages"]
+__all__ = ["Answer", "Asked", "Citation", "Confidence", "Given", "Passage", "render_passages"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,3 +93,35 @@ class Answer:
     notes: tuple[str, ...] = ()
     confidence_score: float | None = None
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question on its own, and all else its answer depends on.
+
+    Attributes:
+        principal: Who asks, with present rights.
+        agent: Hash of the whole declaration of the agent.
+        policy: Version of the policy.
+    """
+
+    question: str
+    principal: Principal
+    agent: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a model said to it.
+
+    Attributes:
+        text: In the model's own words, with the ids of the passages it cites.
+        passages: Everything it had been given, cited or not.
+        label: Of all of that.
+    """
+
+    text: str
+    model: str
+    passages: tuple[Passage, ...]
+    label: Label

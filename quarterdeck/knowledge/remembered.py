@@ -5,56 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import unicodedata
-from dataclasses import dataclass
 
-from quarterdeck.core.answers import Passage
+from quarterdeck.core.answers import Asked, Given
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import SchemaMismatch
 from quarterdeck.core.ids import content_hash
-from quarterdeck.core.labels import Label
 from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.knowledge.present import still_there
 from quarterdeck.store.cache import Shelf
 from quarterdeck.store.codec import from_json, json_text, to_json
 
-__all__ = ["Asked", "Given", "RememberedAnswers", "normalised"]
+__all__ = ["RememberedAnswers", "normalised"]
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 1  # of an entry
 _ENDS = " ?!.。？！…"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A question on its own, and all else its answer depends on.
-
-    Attributes:
-        principal: Who asks, with present rights.
-        agent: Hash of the whole declaration of the agent.
-        policy: Version of the policy.
-    """
-
-    question: str
-    principal: Principal
-    agent: str
-    policy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What a model said to it.
-
-    Attributes:
-        text: In the model's own words, with the ids of the passages it cites.
-        passages: Everything it had been given, cited or not.
-        label: Of all of that.
-    """
-
-    text: str
-    model: str
-    passages: tuple[Passage, ...]
-    label: Label
 
 
 class RememberedAnswers:

@@ -12,7 +12,7 @@ import pytest
 
 from quarterdeck.agent.base import Remembered
 from quarterdeck.agent.state import RunState
-from quarterdeck.core.answers import Confidence
+from quarterdeck.core.answers import Asked, Confidence, Given
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import StoreUnavailable
 from quarterdeck.core.events import CancelRequested, FinalAnswer, ModelReply, Retrieved, RunCancelled, Steer
@@ -24,7 +24,7 @@ from quarterdeck.knowledge.base import Document
 from quarterdeck.knowledge.chunk import split
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
 from quarterdeck.knowledge.parsers import markdown
-from quarterdeck.knowledge.remembered import Asked, Given, RememberedAnswers, normalised
+from quarterdeck.knowledge.remembered import RememberedAnswers, normalised
 from quarterdeck.knowledge.search import Searcher
 from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.store.cache import MemoryCache, Shelf
