@@ -65,6 +65,11 @@ class Recalled:
         self._configuration = configuration
         self._flights: Flights[Finding] = Flights()
 
+    @property
+    def shared(self) -> int:
+        """How often somebody was served by a search that was under way for another."""
+        return self._flights.shared
+
     async def search(
         self, query: str, ctx: Context, k: int = 6, *, where: Where = _ANYWHERE
     ) -> tuple[Sequence[Passage], str]:
