@@ -58,7 +58,7 @@ def settle(state: RunState, spec: AgentSpec, read_output: ReadOutput | None = No
     if spec.output_schema is not None and read_output is not None:
         return _typed(state, text, read_output)
     text, claimed = without_claim(text)
-    cited = resolve(text, state.passages)
+    cited = _resolved(text, state)
     problems = _problems(cited, state)
     if not text:
         problems = ("The answer was empty.",)
@@ -90,6 +90,10 @@ def _typed(state: RunState, text: str, read_output: ReadOutput) -> Settled:
         text=text, confidence=judged.level, tool_calls=made, confidence_score=judged.score, reasons=judged.reasons
     )
     return Settled(answer=answer, output=output)
+
+
+def _resolved(text: str, state: RunState) -> Cited:
+    return resolve(text, state.passages, state.checked.verdicts if state.checked else None)
 
 
 def _problems(cited: Cited, state: RunState) -> tuple[str, ...]:
@@ -141,6 +145,7 @@ def _judged(state: RunState, cited: Cited, problems: Sequence[str], claimed: flo
         told=any(result.text not in _NOTHING and not result.passages for result in state.results),
         claimed=claimed,
         search_failed=state.search_failed,
+        unchecked=state.checked is not None and bool(state.checked.problem),
         broken=bool(problems),
     )
     return judge(evidence)
@@ -149,7 +154,7 @@ def _judged(state: RunState, cited: Cited, problems: Sequence[str], claimed: flo
 def partial(state: RunState, reason: StopReason) -> Answer:
     """The best answer there is when a run has to stop: its last words, or what its tools gave; always for review."""
     words = next((m.text.strip() for m in reversed(state.messages) if m.role is Role.ASSISTANT and m.text.strip()), "")
-    cited = resolve(words, state.passages)
+    cited = _resolved(words, state)
     text = without(cited, cited.unsupported)
     note = f"The run stopped early: {reason.value.replace('_', ' ')}."
     if not text:

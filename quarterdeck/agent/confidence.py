@@ -23,7 +23,8 @@ HIGH, MEDIUM = 0.75, 0.5  # least scores of the levels
 _TOLD, _NOTHING, _BROKEN = 0.6, 0.2, 0.3  # by tools alone; by nothing; whatever says so, but a rule was broken
 _TOO_SURE = 0.95  # words in common prove no truth
 _SAME = 0.75  # share of a sentence's topic from which another passage speaks of the same
-_OTHERWISE, _AGREED, _SEARCH_FAILED = 0.6, 0.2, 0.85
+_OTHERWISE, _AGREED, _SEARCH_FAILED, _UNCHECKED = 0.6, 0.2, 0.85, 0.95
+_CONFIRMED = 0.9  # support of a sentence that a model confirms, however few words it shares with its passages
 _CLAIMS: Mapping[str, float] = {"low": 0.2, "medium": 0.6, "high": 0.9, "低": 0.2, "中": 0.6, "高": 0.9}
 _CLAIM = re.compile(
     r"\s*^[^\w\n]{0,4}(?:my )?(?:confidence|置信度|把握)\W{0,4}[:：]\W{0,4}"
@@ -47,6 +48,7 @@ class Evidence:
         told: Tools that are no search gave something.
         claimed: What the model claims of itself, 0 to 1; None if it does not.
         search_failed: The search before the first model call came too late or failed.
+        unchecked: A model should have checked the citations and did not, so that words decided.
         broken: A rule of answers was broken, or the run had to stop.
     """
 
@@ -60,6 +62,7 @@ class Evidence:
     told: bool = False
     claimed: float | None = None
     search_failed: bool = False
+    unchecked: bool = False
     broken: bool = False
 
 
@@ -111,6 +114,7 @@ def _factors(evidence: Evidence) -> Iterator[tuple[float, str]]:
         yield 0.8 + 0.2 * evidence.standing, "better passages were found than those that are cited"
     yield _OTHERWISE if evidence.differing else 1.0, "another document says otherwise"
     yield _SEARCH_FAILED if evidence.search_failed else 1.0, "the search came too late or failed"
+    yield _UNCHECKED if evidence.unchecked else 1.0, "no model checked the citations: words in common decided"
 
 
 def _caps(evidence: Evidence) -> Iterator[tuple[float, str]]:
@@ -131,6 +135,7 @@ def evidence_of(
     told: bool = False,
     claimed: float | None = None,
     search_failed: bool = False,
+    unchecked: bool = False,
     broken: bool = False,
 ) -> Evidence:
     """The evidence for an answer whose marks are resolved.
@@ -143,6 +148,7 @@ def evidence_of(
     kept = [citation for citation in cited.citations if citation.sentence not in dropped]
     used = {citation.passage.id: citation.passage for citation in kept}
     supports = {citation.sentence: citation.support for citation in kept}
+    supports |= {name: max(supports[name], _CONFIRMED) for name in cited.confirmed if name in supports}
     agreeing, differing = _echoes(supports, used, passages)
     return Evidence(
         supports=tuple(supports.values()),
@@ -155,6 +161,7 @@ def evidence_of(
         told=told,
         claimed=claimed,
         search_failed=search_failed,
+        unchecked=unchecked,
         broken=broken,
     )
 

@@ -14,6 +14,7 @@ from quarterdeck.agent.acting import Acting
 from quarterdeck.agent.answer import ReadOutput, partial, settle
 from quarterdeck.agent.asking import ask, request_for
 from quarterdeck.agent.base import Audience, Models, Remembered, Retriever
+from quarterdeck.agent.checking import check_citations
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
 from quarterdeck.agent.drafts import closed
@@ -21,6 +22,7 @@ from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.next_step import (
     Ask,
     Cancel,
+    Check,
     Close,
     Compact,
     Decide,
@@ -205,6 +207,8 @@ class Driving:
                 await self._retrieve()
             case Decide(calls):
                 self._decide(calls)
+            case Check():
+                await self._check()
             case Settle():
                 await self._settle()
             case GiveUp(reason):
@@ -294,6 +298,12 @@ class Driving:
             strategy=compaction.strategy,
         )
         self.ledger.stage(event)
+
+    async def _check(self) -> None:
+        if await self.ledger.commit() is not Commit.ALONE:
+            return
+        model = self.loop.models.get(self.spec.citations_model or self.spec.model)
+        self.ledger.stage(await check_citations(model, self.ledger.state, self.context, self._seen))
 
     async def _settle(self) -> None:
         state = self.ledger.state

@@ -15,6 +15,7 @@ from quarterdeck.core.events import (
     ApprovalDecided,
     ApprovalRequested,
     CancelRequested,
+    CitationsChecked,
     ContextCompacted,
     Decided,
     DoubtResolved,
@@ -90,6 +91,12 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
             return _on_attempt(state, event.id, event.started_seq, {"resolution": event})
         case Retrieved():
             return _found(state, event)
+        case CitationsChecked():
+            return {
+                "checked": event,
+                "usage": state.usage + event.usage,
+                "worked_s": state.worked_s + event.usage.seconds,
+            }
         case AnswerRejected():
             return {**_said(state, _rejection(event, state.messages[-1].label)), "rejections": state.rejections + 1}
         case ContextCompacted():
@@ -184,6 +191,7 @@ def _reply(state: RunState, event: ModelReply) -> _Changes:
         "tail": () if calls else state.tail[len(state.tail) - unseen :],
         "turn": event.turn,
         "revisions": 0,
+        "checked": None,
         "calls": calls,
         "usage": state.usage + event.usage,
         "worked_s": state.worked_s + event.usage.seconds,

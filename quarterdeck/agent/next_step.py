@@ -118,6 +118,11 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """Have a model decide whether passages bear out what cites them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """The model has answered in words: check the answer."""
 
@@ -143,6 +148,7 @@ Step = (
     | SettleDoubt
     | RunTools
     | Wait
+    | Check
     | Settle
     | GiveUp
 )
@@ -220,7 +226,8 @@ def _runnable(call: CallState) -> bool:
 def _between_turns(state: RunState, spec: AgentSpec) -> Step:
     answered = bool(state.messages) and state.messages[-1].role is Role.ASSISTANT
     if answered:
-        return Settle()
+        unchecked = spec.citations == "model" and bool(state.passages) and state.checked is None
+        return Check() if unchecked else Settle()
     stop = limit_hit(state, spec.limits)
     if stop is not None and not stop.leaves_room:
         return GiveUp(stop.reason)

@@ -13,6 +13,7 @@ from quarterdeck.core.events import (
     ApprovalDecided,
     ApprovalRequested,
     CancelRequested,
+    CitationsChecked,
     DoubtResolved,
     FinalAnswer,
     InDoubt,
@@ -111,6 +112,7 @@ class RunState(_Folded):
         label: Join of everything the model has seen except those words.
         passages: Everything retrieved in this run, by id: the only citable sources.
         search_failed: The search before the first model call came too late or failed.
+        checked: What a model says of the citations of the newest reply; None before it was asked.
         tokens: Estimated tokens of `messages`, kept up as they are appended.
         worked_s: Seconds spent in model calls and tools; waiting and downtime do not count.
         signatures: Hashes of (tool, arguments, result) of the last turns, newest last, for loop detection.
@@ -136,6 +138,7 @@ class RunState(_Folded):
     passages: Mapping[str, Passage] = field(default_factory=dict)
     retrieved: bool = False
     search_failed: bool = False
+    checked: CitationsChecked | None = None
     revisions: int = 0
     waited: bool = False
     tokens: int = 0

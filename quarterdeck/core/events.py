@@ -28,6 +28,7 @@ __all__ = [
     "CancelRequested",
     "ChildFinished",
     "ChildStarted",
+    "CitationsChecked",
     "ContextCompacted",
     "Decided",
     "Delta",
@@ -290,6 +291,29 @@ class DoubtResolved:
     @property
     def key(self) -> str:
         return f"u:{self.id}:{self.started_seq}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitationsChecked:
+    """What a model says of the cited sentences of an answer.
+
+    Attributes:
+        verdicts: By sentence, whether what it cites bears it out. Of sentences that are missing, words decide.
+        model: That decided, empty if none was asked.
+        problem: Code of the error why there are no verdicts, ``late``, or ``simulated``; empty where there is none.
+    """
+
+    kind: ClassVar[str] = "citations_checked"
+    turn: int
+    verdicts: Mapping[str, bool] = field(default_factory=dict)
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    problem: str = ""
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"k:{self.turn}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -574,6 +598,7 @@ Event = (
     | ApprovalDecided
     | InDoubt
     | DoubtResolved
+    | CitationsChecked
     | AnswerRejected
     | GuardrailFired
     | Steer

@@ -87,6 +87,8 @@ class AgentSpec:
         model: ``provider:name``.
         tools: Names in the tool registry.
         retrieve: `tool` leaves searching to the model, `always` searches before the first model call, `never` does not.
+        citations: Who decides whether passages bear out what cites them: `lexical` is words in common, `model` a model.
+        citations_model: That model, ``provider:name``; empty for the agent's own.
         output_schema: JSON Schema the answer must satisfy, None for plain text.
         options: Passed to the provider as they are.
         answer_cache: Whether a sure answer is given again to who asks the same and may read all it was made from.
@@ -98,6 +100,8 @@ class AgentSpec:
     description: str = ""
     tools: tuple[str, ...] = ()
     retrieve: Literal["tool", "always", "never"] = "tool"
+    citations: Literal["lexical", "model"] = "lexical"
+    citations_model: str = ""
     limits: Limits = field(default_factory=Limits)
     output_schema: Mapping[str, Any] | None = None
     temperature: float = 0.0

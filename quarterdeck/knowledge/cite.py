@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from quarterdeck.core.answers import Citation, Passage
 from quarterdeck.knowledge.analyze import statements, topic_terms
-from quarterdeck.knowledge.entail import ENOUGH, contradicts, support
+from quarterdeck.knowledge.entail import ENOUGH, contradicts, differs, support
 
 __all__ = ["Cited", "Statement", "nothing_found", "resolve", "without", "words_of"]
 
@@ -97,6 +97,7 @@ class Cited:
         sources: Ids of the cited passages, in order of first citation.
         unknown: Marks that name no retrieved passage.
         unsupported: Cited sentences that their passages do not bear out.
+        confirmed: Cited sentences of which a model says that their passages bear them out.
         uncited: Sentences that claim something and cite nothing.
     """
 
@@ -106,16 +107,19 @@ class Cited:
     sources: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
     uncited: tuple[str, ...] = ()
 
 
-def resolve(text: str, passages: Mapping[str, Passage]) -> Cited:
+def resolve(text: str, passages: Mapping[str, Passage], verdicts: Mapping[str, bool] | None = None) -> Cited:
     """Read the marks of `text` and check each sentence against the passages it cites.
 
     Args:
         passages: What this run retrieved, by id. Nothing else can be cited.
+        verdicts: By sentence, whether a model says that it is borne out. Of the others words decide.
     """
     unknown: dict[str, None] = {}
+    judged = verdicts or {}
     read = tuple(_statements(text, passages, unknown))
     sources = tuple(dict.fromkeys(one for statement in read for one in statement.passages))
     cited = [(statement.sentence, [passages[one] for one in statement.passages]) for statement in read if statement.passages]
@@ -129,7 +133,8 @@ def resolve(text: str, passages: Mapping[str, Passage]) -> Cited:
         ),
         sources=sources,
         unknown=tuple(unknown),
-        unsupported=_once(sentence for sentence, those in cited if not _borne_out(sentence, those)),
+        unsupported=_once(sentence for sentence, those in cited if not _borne_out(sentence, those, judged.get(sentence))),
+        confirmed=_once(sentence for sentence, _ in cited if judged.get(sentence)),
         uncited=_once(s.sentence for s in read if not s.passages and _claims(s.sentence)),
     )
 
@@ -158,8 +163,10 @@ def words_of(passage: Passage) -> str:
     return "\n".join((passage.title, *passage.heading_path, passage.text))
 
 
-def _borne_out(sentence: str, passages: Collection[Passage]) -> bool:
+def _borne_out(sentence: str, passages: Collection[Passage], verdict: bool | None) -> bool:
     texts = [words_of(passage) for passage in passages]
+    if verdict is not None:
+        return verdict and not differs(sentence, texts)  # nobody may read another number into a passage
     return support(sentence, texts) >= ENOUGH and not contradicts(sentence, texts)
 
 
