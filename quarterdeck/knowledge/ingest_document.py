@@ -17,12 +17,14 @@ from quarterdeck.knowledge.analyze import ANALYZER
 from quarterdeck.knowledge.base import Chunk, Document, Vector
 from quarterdeck.knowledge.chunk import SPLITTER, split
 from quarterdeck.knowledge.embedders.language import embeddable
+from quarterdeck.knowledge.embedders.wording import WORDING, worded
 from quarterdeck.knowledge.ingest_source import Given, Origin, check_groups
+from quarterdeck.knowledge.parsers.base import Block
 from quarterdeck.knowledge.parsers.read import READER, DocumentReader
 from quarterdeck.models.embeddings import Embedder
 from quarterdeck.models.tokens import count_tokens
 
-__all__ = ["Prepared", "Recipe", "made_from", "prepare", "vectors_of"]
+__all__ = ["Prepared", "Recipe", "cut", "made_from", "prepare", "vectors_of"]
 
 _SCHEME = re.compile(r"([^/?#:]*):")
 _OWN_KEYS = frozenset({"title", "groups", "uri"})
@@ -44,6 +46,11 @@ class Recipe:
     unit: Literal["characters", "tokens"] = "characters"
     embedder: str = "none"
 
+    @property
+    def name(self) -> str:
+        """A hash of all of it, and of how this version cuts."""
+        return content_hash([ANALYZER, SPLITTER, self.size, self.overlap, self.unit, self.embedder])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
@@ -64,13 +71,9 @@ def made_from(given: Given, origin: Origin, recipe: Recipe) -> str:
             given.uri,
             sorted(origin.groups),
             origin.trusted,
-            ANALYZER,
             READER,
-            SPLITTER,
-            recipe.size,
-            recipe.overlap,
-            recipe.unit,
-            recipe.embedder,
+            recipe.name,
+            WORDING,
         ]
     )
 
@@ -94,9 +97,6 @@ def prepare(
     meta = {
         key: value if isinstance(value, str) else ", ".join(value) for key, value in front.items() if key not in _OWN_KEYS
     }
-    chunks = split(parsed.text, parsed.blocks, size=recipe.size, overlap=recipe.overlap, measure=_MEASURES[recipe.unit])
-    if not chunks:
-        raise InvalidInput("there is no text in it")
     document = Document(
         id=doc_id,
         tenant=tenant,
@@ -107,10 +107,19 @@ def prepare(
         uri=uri or given.uri,
         meta={**meta, "collection": origin.collection, "path": path, "hash": made_from(given, origin, recipe)},
     )
+    chunks = cut(document, parsed.blocks, recipe)
+    if not chunks:
+        raise InvalidInput("there is no text in it")
     warnings = list(parsed.warnings)
     if not document.groups:
         warnings.append("nobody may read it: name groups in its front matter or for the folder")
     return Prepared(document=document, chunks=chunks, warnings=warnings)
+
+
+def cut(document: Document, blocks: Sequence[Block], recipe: Recipe) -> list[Chunk]:
+    """The chunks of a document with this structure."""
+    measure = _MEASURES[recipe.unit]
+    return split(document.text, blocks, size=recipe.size, overlap=recipe.overlap, measure=measure)
 
 
 async def vectors_of(embedder: Embedder, prepared: Sequence[Prepared], context: Context) -> list[Sequence[Vector | None]]:
@@ -118,11 +127,11 @@ async def vectors_of(embedder: Embedder, prepared: Sequence[Prepared], context: 
 
     Raises as `Embedder.embed` does.
     """
-    texts = [chunk.text for one in prepared for chunk in one.chunks]
-    wanted = [place for place, text in enumerate(texts) if embeddable(text, embedder)]
-    vectors: list[Vector | None] = [None] * len(texts)
+    pieces = [(one.document.title, chunk) for one in prepared for chunk in one.chunks]
+    wanted = [place for place, (_, chunk) in enumerate(pieces) if embeddable(chunk.text, embedder)]
+    vectors: list[Vector | None] = [None] * len(pieces)
     if wanted:
-        embedded = await embedder.embed([texts[place] for place in wanted], context)
+        embedded = await embedder.embed([worded(*pieces[place]) for place in wanted], context)
         for place, vector in zip(wanted, embedded.vectors, strict=True):
             vectors[place] = vector
     following = iter(vectors)
