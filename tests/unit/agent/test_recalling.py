@@ -13,7 +13,7 @@ import pytest
 from quarterdeck.agent.base import Remembered
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.answers import Asked, Confidence, Given
-from quarterdeck.core.context import Principal
+from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import StoreUnavailable
 from quarterdeck.core.events import CancelRequested, FinalAnswer, ModelReply, Retrieved, RunCancelled, Steer
 from quarterdeck.core.labels import Integrity, Label, Readers
@@ -192,6 +192,22 @@ async def test_an_answer_made_from_what_is_open_to_one_person_alone_is_given_to_
     assert MARK in repr(again.ended)
     assert desk.asked_model
     assert MARK not in repr(other)
+
+
+@pytest.mark.row("K7", part="caches")
+@pytest.mark.row("K11", part="permissions")
+async def test_an_answer_is_closed_to_whom_its_label_does_not_admit(desk: Desk) -> None:
+    passages, _ = await Searcher(desk.index).search(QUESTION, Context(principal=ANNA, run_id="r", deadline=1e12))
+    asked = Asked(question=QUESTION, principal=ANNA, agent="a", policy="p")
+    label = Label(readers=Readers.of("user:anna"), sources=("leave-1",))  # it was made from something else beside them
+    given = Given(text="30 days. [leave-1]", model="m", passages=tuple(passages), label=label)
+
+    await desk.remembered.keep(asked, given)
+    own = await desk.remembered.recall(asked)
+    other = await desk.remembered.recall(replace(asked, principal=BEN))
+
+    assert own == given
+    assert other is None
 
 
 @pytest.mark.row("K7", part="caches")

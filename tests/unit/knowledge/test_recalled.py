@@ -132,6 +132,29 @@ async def test_a_change_of_any_document_is_effective_at_once(index: SqliteIndex)
     assert deleted.passages == ()
 
 
+@pytest.mark.row("K11", part="dropped")
+async def test_a_document_that_comes_to_others_is_found_at_once(index: SqliteIndex) -> None:
+    await add(index, "garage", "The garage is below the yard.")
+    search, _ = recalled(index)
+    await search.find(QUESTION, context())
+
+    await add(index, "garages", "A second garage is behind the mill.")
+    found = await search.find(QUESTION, context())
+
+    assert {passage.doc_id for passage in found.passages} == {"garage", "garages"}
+
+
+async def test_who_is_in_more_groups_finds_more(index: SqliteIndex) -> None:
+    await add(index, "garage", "The garage is below the yard.")
+    await add(index, "garages", "The garage of hr is behind the mill.", "hr")
+    search, _ = recalled(index)
+    await search.find(QUESTION, context(replace(ANN, groups=())))
+
+    found = await search.find(QUESTION, context(ANN))
+
+    assert {passage.doc_id for passage in found.passages} == {"garage", "garages"}
+
+
 @pytest.mark.row("K7", part="caches")
 @pytest.mark.row("K11", part="permissions")
 async def test_a_permission_of_a_document_that_is_taken_away_is_effective_at_once(index: SqliteIndex) -> None:
