@@ -10,6 +10,7 @@ from typing import Any
 from quarterdeck.core.errors import Misconfigured
 
 __all__ = [
+    "ARCHIVES",
     "BREAKERS",
     "BUSES",
     "CACHES",
@@ -49,6 +50,8 @@ INDEXES: Mapping[str, str] = {
 EMBEDDERS: Mapping[str, str] = {"minilm": "quarterdeck.knowledge.embedders.minilm:MiniLMEmbedder"}
 _REDIS_CACHE = "quarterdeck.store.cache_redis:RedisCache"
 CACHES: Mapping[str, str] = {"redis": _REDIS_CACHE, "rediss": _REDIS_CACHE, "unix": _REDIS_CACHE}
+# What documents can be copied from into another index.
+ARCHIVES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite_archive:SqliteArchive"}
 _REDIS_STATES = "quarterdeck.store.keyvalue_redis:RedisKeyValue"
 STATES: Mapping[str, str] = {
     "file": "quarterdeck.store.keyvalue:FolderKeyValue",

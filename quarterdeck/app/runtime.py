@@ -14,15 +14,16 @@ import anyio
 from quarterdeck.agent.answer import unfenced
 from quarterdeck.agent.loop import Loop
 from quarterdeck.app.chains import by_role, circuits, prices
+from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import build_tools, ingest
+from quarterdeck.app.knowledge import opened_knowledge
 from quarterdeck.app.models import ModelShelf
-from quarterdeck.app.stores import Store, in_turn, open_index, opened_states, opened_store, shared
+from quarterdeck.app.stores import Store, in_turn, opened_states, opened_store, shared
 from quarterdeck.app.workers import Task, dispatching, relaying, working
 from quarterdeck.core.errors import Misconfigured, Unavailable
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.knowledge.ingest import IngestReport, Progress
-from quarterdeck.knowledge.search import Searcher
 from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.policy.load import load_policy
 from quarterdeck.service.access import Access, Keys
@@ -30,6 +31,7 @@ from quarterdeck.service.advance import Announced
 from quarterdeck.service.budgets import BudgetLimit, Budgets
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
+from quarterdeck.service.documents import Documents
 from quarterdeck.service.export import Exports
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.sessions import Sessions
@@ -65,6 +67,7 @@ class Runtime:
 
     configuration: Configuration
     desk: Desk
+    documents: Documents
     approvals: Approvals
     effects: Effects
     access: Access
@@ -109,14 +112,13 @@ async def opened(
         stack.push_async_callback(models.close)
         # A missing key is a mistake now, not at the first question.
         named = dict(_of_each_agent(configuration, lambda agent: (agent.model, models.get(agent.model).name)))
-        index = await open_index(configuration)
-        stack.push_async_callback(index.close)
+        knowledge = await stack.enter_async_context(opened_knowledge(configuration, models))
+        index = knowledge.index
         keys = Keys(configuration.data)
         async with in_turn(configuration):
-            reports = await ingest(configuration, index, progress)
+            reports = await ingest(configuration, knowledge, progress)
             new_keys = keys.ensure(user.id for user in configuration.users if user.key == "generated")
-        searcher = Searcher(index)
-        tools = (search_tool(searcher), *build_tools(configuration.folder, configuration.data))
+        tools = (search_tool(knowledge.recalled), *build_tools(configuration.folder, configuration.data))
         registry = Registry(tools)
         _of_each_agent(configuration, lambda agent: registry.only(agent.tools))
         access = Access(configuration.users, keys.hashes(), keyless=keyless)
@@ -135,9 +137,18 @@ async def opened(
             policy=load_policy(configuration.policy or "policy: v1", str(configuration.folder / "policy.yaml"), tools),
             directory=access,
             audience=stage,
-            retriever=searcher,
+            retriever=knowledge.recalled,
             read_output=_read_json,
             search_timeout_s=settings.knowledge.search_timeout_s,
+        )
+        intake = Intake(
+            configuration,
+            store,
+            knowledge,
+            web=await stack.enter_async_context(WebClient()),
+            directory=access,
+            audience=stage,
+            dispatcher=dispatcher,
         )
         watch = Watch(store.journal, hub, loop.interrupt, relay)
         stopping = anyio.Event()
@@ -146,13 +157,14 @@ async def opened(
             working(
                 loop,
                 dispatcher,
-                Announced(loop.advance, store.journal, stage) if advances else None,
+                Announced(loop.advance, store.journal, stage, {"ingest": intake.ingestion.advance}) if advances else None,
                 concurrency=settings.worker.concurrency,
                 grace_s=_LAST_TURNS_S if serving else settings.worker.stop_s,
                 budgets=budgets,
                 beside=_beside(configuration, store, watch, advances=advances),
             )
         )
+        stack.callback(intake.ingestion.drain)  # before the workers are told to stop, as the stack is left in reverse
         yield Runtime(
             configuration=configuration,
             desk=Desk(
@@ -173,6 +185,7 @@ async def opened(
                     interrupt=watch.interrupt,
                 ),
             ),
+            documents=intake.documents,
             approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=registry),
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,

@@ -58,6 +58,7 @@ async def serve(
             approvals_desk=runtime.approvals,
             effects=runtime.effects,
             access=runtime.access,
+            documents_desk=runtime.documents,
             checks=runtime.checks,
             version=version("quarterdeck"),
             limits=HttpLimits(

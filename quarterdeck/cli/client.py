@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -39,10 +39,22 @@ class Client:
         with self._open("POST", path, body) as reply:
             return json.load(reply)
 
+    def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]]) -> Any:
+        """Send the bytes of a file as they are."""
+        with self._open("POST", f"{path}?{urllib.parse.urlencode(query)}", data) as reply:
+            return json.load(reply)
+
     def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Event names and their data, until the server says that it is done."""
+        yield from self._events("POST", path, body)
+
+    def follow(self, run_id: str) -> Iterator[tuple[str, Any]]:
+        """What happened and happens in a run, until it ends."""
+        yield from self._events("GET", f"/api/v1/runs/{run_id}/events")
+
+    def _events(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
         event = "message"
-        with self._open("POST", path, body) as reply:
+        with self._open(method, path, body) as reply:
             for raw in reply:
                 name, _, value = raw.decode().rstrip("\r\n").partition(": ")
                 if name == "event":
@@ -52,13 +64,15 @@ class Client:
                         return
                     yield event, json.loads(value)
 
-    def _open(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _open(self, method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> Any:
         if not self.url.startswith(("http://", "https://")):
             raise InvalidInput(f"{self.url!r} is no address of a server; it begins with http:// or https://")
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {}
+        if body is not None:
+            headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        data = json.dumps(body).encode() if body is not None else None
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - checked above
         try:
             return urllib.request.urlopen(request, timeout=self.timeout_s)  # noqa: S310 - checked above

@@ -1,4 +1,4 @@
-"""Commands over a configuration folder: serve, worker, ingest, migrate, config."""
+"""Commands over a configuration folder: serve, worker, migrate, config."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from quarterdeck.app.runtime import Runtime
     from quarterdeck.app.server import Ports
 
-__all__ = ["config", "ingest", "migrate", "serve", "served_alone", "worker"]
+__all__ = ["Data", "config", "loaded", "migrate", "serve", "served_alone", "worker"]
 
 Folder = Annotated[Path, typer.Argument(help="A configuration folder: quarterdeck.yaml, agents/, users.yaml, ...")]
 Data = Annotated[Path | None, typer.Option(help="Data folder, in place of store.data.")]
@@ -44,7 +44,7 @@ def serve(
     from quarterdeck.app.server import serve as serve_app
     from quarterdeck.telemetry import configure
 
-    configuration = _load(folder, data=data, host=host, port=port)
+    configuration = loaded(folder, data=data, host=host, port=port)
     configure(configuration.settings.log.level)
     announce = _announce_json if json else _announce
     anyio.run(partial(serve_app, configuration, on_ready=announce), backend_options={"use_uvloop": True})
@@ -58,7 +58,7 @@ def worker(folder: Folder, data: Data = None, json: AsJson = False) -> None:
     from quarterdeck.app.worker import work
     from quarterdeck.telemetry import configure
 
-    configuration = _load(folder, data=data)
+    configuration = loaded(folder, data=data)
     configure(configuration.settings.log.level)
 
     def announce(runtime: Runtime) -> None:
@@ -79,37 +79,6 @@ def _leave_threads() -> None:
         os._exit(0)
 
 
-def ingest(folder: Folder, data: Data = None, json: AsJson = False) -> None:
-    """Bring the folder's documents into the index; only what changed is read."""
-    import anyio
-
-    configuration = _load(folder, data=data)
-    with _progress(quiet=json) as progress:
-        reports = anyio.run(_ingest, configuration, progress)
-    listed = [
-        {
-            "folder": str(path),
-            "added": report.added,
-            "updated": report.updated,
-            "unchanged": report.unchanged,
-            "removed": report.removed,
-            "refused": [{"file": name, "reason": reason} for name, reason in report.refused],
-            "warnings": [{"file": name, "warning": text} for name, text in report.warnings],
-        }
-        for path, report in reports.items()
-    ]
-    if json:
-        as_json(listed)
-        return
-    for row in listed:
-        counts = ", ".join(f"{row[name]} {name}" for name in ("added", "updated", "unchanged", "removed"))
-        console().print(f"{row['folder']}: {counts}", markup=False)
-        for refused in row["refused"]:
-            console().print(f"  refused {plain(refused['file'])}: {plain(refused['reason'])}", style="red", markup=False)
-        for warned in row["warnings"]:
-            console().print(f"  {plain(warned['file'])}: {plain(warned['warning'])}", style="yellow", markup=False)
-
-
 def migrate(
     folder: Folder,
     data: Data = None,
@@ -121,7 +90,7 @@ def migrate(
     """Bring the databases of a folder to this version, or the journal's schema to another one."""
     import anyio
 
-    configuration = _load(folder, data=data)
+    configuration = loaded(folder, data=data)
     anyio.run(_migrate, configuration, to)
     status = "current" if to is None else f"version {to}"
     if json:
@@ -142,7 +111,7 @@ def config(
 
         print(page(), end="")
         return
-    configuration = _load(folder, data=data)
+    configuration = loaded(folder, data=data)
     shown = {
         "folder": str(configuration.folder),
         "data": str(configuration.data),
@@ -195,22 +164,14 @@ def served_alone(folder: Path) -> Iterator[str]:
             process.communicate()
 
 
-def _load(folder: Path, *, data: Path | None = None, **server: Any) -> Configuration:
+def loaded(folder: Path, *, data: Path | None = None, **server: Any) -> Configuration:
+    """The configuration of a folder, with what flags say in place of its files."""
     flags: dict[str, Any] = {}
     if any(value is not None for value in server.values()):
         flags["server"] = {name: value for name, value in server.items() if value is not None}
     if data is not None:
         flags["store"] = {"data": str(data.resolve())}
     return load(folder, os.environ, flags)
-
-
-async def _ingest(configuration: Configuration, progress: Any) -> Any:
-    from quarterdeck.app.folder import ingest as bring_in
-    from quarterdeck.app.knowledge import opened_knowledge
-    from quarterdeck.app.models import shelf
-
-    async with shelf(configuration) as models, opened_knowledge(configuration, models) as knowledge:
-        return await bring_in(configuration, knowledge, progress)
 
 
 async def _migrate(configuration: Configuration, to: int | None) -> None:
@@ -227,18 +188,6 @@ async def _migrate(configuration: Configuration, to: int | None) -> None:
             shelf(configuration) as models,
         ):
             await (await open_index(configuration, models)).close()  # the queue's tables are there by now, too
-
-
-@contextlib.contextmanager
-def _progress(*, quiet: bool) -> Iterator[Any]:
-    if quiet:
-        yield None
-        return
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("reading documents", total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=plain(name)[:40])
 
 
 def _announce_json(runtime: Runtime, ports: Ports) -> None:

@@ -10,7 +10,8 @@ import typer
 from quarterdeck.cli import approvals, runs
 from quarterdeck.cli.chat import chat
 from quarterdeck.cli.evaluate import evaluate
-from quarterdeck.cli.folder import config, ingest, migrate, serve, worker
+from quarterdeck.cli.folder import config, migrate, serve, worker
+from quarterdeck.cli.ingest import ingest
 from quarterdeck.cli.simulate import simulate
 from quarterdeck.core.errors import QuarterdeckError
 

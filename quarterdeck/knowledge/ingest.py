@@ -92,9 +92,12 @@ class Ingester:
     """Fills an index for one tenant.
 
     Attributes:
+        recipe: How documents are cut and embedded.
+        embedder: Makes the vectors; None for an index of words.
+
+    Args:
         size, overlap: Of chunks, in `unit`.
         limits: What reading one file may take, of those that are read in a process of their own.
-        embedder: Makes the vectors; None for an index of words.
         embed_timeout_s: For the vectors of one batch of documents.
     """
 
@@ -110,12 +113,12 @@ class Ingester:
         embedder: Embedder | None = None,
         embed_timeout_s: float = 300.0,
     ) -> None:
+        self.recipe = Recipe(size=size, overlap=overlap, unit=unit, embedder=embedder.id if embedder else "none")
+        self.embedder = embedder
         self._index = index
         self._tenant = tenant
         self._limits = limits
-        self._embedder = embedder
         self._embed_timeout_s = embed_timeout_s
-        self._recipe = Recipe(size=size, overlap=overlap, unit=unit, embedder=embedder.id if embedder else "none")
 
     async def ingest_folder(
         self,
@@ -158,11 +161,11 @@ class Ingester:
             one_pass = _Pass(
                 index=self._index,
                 tenant=self._tenant,
-                recipe=self._recipe,
+                recipe=self.recipe,
                 origin=source.origin,
                 catalogue=catalogue,
                 reader=reader,
-                embedder=self._embedder,
+                embedder=self.embedder,
                 embed_timeout_s=self._embed_timeout_s,
                 context=context or _nobody(self._tenant),
                 register=register,

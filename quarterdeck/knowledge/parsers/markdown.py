@@ -9,7 +9,7 @@ from quarterdeck.knowledge.parsers.base import Block, Parsed
 from quarterdeck.knowledge.parsers.front_matter import split_front_matter
 from quarterdeck.knowledge.parsers.text import decode, line_spans
 
-__all__ = ["parse"]
+__all__ = ["blocks_of", "parse"]
 
 _HEADING = re.compile(r" {0,3}(#{1,6})(?=[ \t]|\Z)")
 _MAX_HEADING = 200  # characters of a heading that are kept in paths
@@ -26,6 +26,17 @@ def parse(data: bytes) -> Parsed:
     A level-one heading that opens the text is the title, and no part of any heading path.
     """
     front, text = split_front_matter(decode(data))
+    title, blocks = _structure(text)
+    return Parsed(text=text, blocks=tuple(blocks), title=title, front=front)
+
+
+def blocks_of(text: str) -> list[Block]:
+    """The structure of Markdown that was read before and stands without its front matter."""
+    return _structure(text)[1]
+
+
+def _structure(text: str) -> tuple[str, list[Block]]:
+    """Title and blocks."""
     title = ""
     path: list[tuple[int, str]] = []
     blocks: list[Block] = []
@@ -39,7 +50,7 @@ def parse(data: bytes) -> Parsed:
             continue
         path = [(above, other) for above, other in path if above < level]
         path += [(level, name)] if name else []
-    return Parsed(text=text, blocks=tuple(blocks), title=title, front=front)
+    return title, blocks
 
 
 def _heading_text(source: str) -> str:
