@@ -22,6 +22,7 @@ SCOPES: Mapping[str, str] = {
     "operate": "see, steer and stop every run of the tenant, resolve writes in doubt",
     "documents.read": "list the documents one may read, and their editions",
     "documents.write": "bring documents in, open them to other groups, remove them: among those one may read",
+    "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
     "history.write": "answer for the earlier messages a client sends along, and send some in an application's name",
 }
 

@@ -20,7 +20,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock"
 # Each costs more CPU than `import quarterdeck` may in all, or belongs to one adapter only.
 HEAVY = frozenset(
     "aiohttp fastapi starlette uvicorn structlog typer rich psycopg redis mcp yaml orjson "
-    "numpy onnxruntime tokenizers".split()
+    "numpy onnxruntime tokenizers qdrant_client prometheus_client".split()
 )
 
 

@@ -15,9 +15,11 @@ from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.access import Access
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
+from quarterdeck.service.standing import Standing
 from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, KnownNames
 from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
-from quarterdeck.transports.http.routes import approvals, batch, chat, documents, health, runs, sessions
+from quarterdeck.transports.http.measured import Measured
+from quarterdeck.transports.http.routes import approvals, batch, chat, documents, health, metrics, runs, sessions
 from quarterdeck.transports.http.routes.health import Check
 from quarterdeck.transports.openai_compat import routes as openai
 from quarterdeck.workflow.approvals import Approvals
@@ -56,8 +58,13 @@ def http_app(
     checks: Mapping[str, Check],
     version: str,
     limits: HttpLimits | None = None,
+    standing: Standing | None = None,
 ) -> FastAPI:
-    """An ASGI application over a desk; opening and closing what it serves is its maker's affair."""
+    """An ASGI application over a desk; opening and closing what it serves is its maker's affair.
+
+    Args:
+        standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
+    """
     limits = limits or HttpLimits()
     app = FastAPI(
         title="Quarterdeck",
@@ -65,6 +72,7 @@ def http_app(
         openapi_url=None,  # served by a route of ours, which declares who may see it
         redirect_slashes=False,  # a redirect names scheme and host as this process sees them, which behind a proxy is wrong
         middleware=[
+            *([Middleware(Measured, metrics=standing.metrics)] if standing else ()),
             Middleware(Envelope),
             Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
             *_cors(limits.origins),
@@ -89,6 +97,7 @@ def http_app(
     app.state.documents = documents_desk
     app.state.access = access
     app.state.checks = checks
+    app.state.standing = standing
     app.state.answer_timeout_s = limits.answer_timeout_s
     app.state.heartbeat_s = limits.heartbeat_s
     for router in (
@@ -100,6 +109,7 @@ def http_app(
         documents.router,
         health.router,
         openai.router,
+        *([metrics.router] if standing else ()),
     ):
         app.include_router(router)
     return app

@@ -21,6 +21,7 @@ __all__ = [
     "DocumentOpener",
     "DocumentReader",
     "DocumentWriter",
+    "MetricsReader",
     "Needs",
     "Operator",
     "Public",
@@ -84,5 +85,6 @@ Commander = Annotated[Principal, Depends(Needs("chat", "operate", "documents.wri
 DocumentReader = Annotated[Principal, Depends(Needs("documents.read"))]
 DocumentOpener = Annotated[Principal, Depends(Needs("documents.read", "chat"))]
 DocumentWriter = Annotated[Principal, Depends(Needs("documents.write"))]
+MetricsReader = Annotated[Principal, Depends(Needs("metrics.read"))]
 Operator = Annotated[Principal, Depends(Needs("operate"))]
 Public = Depends(open_to_all)

@@ -1,0 +1,164 @@
+"""What is stored is counted: a journal around another, whose events become metrics once they are durable."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from quarterdeck.agent.drafts import KIND, from_record
+from quarterdeck.core.decisions import DraftStatus
+from quarterdeck.core.events import (
+    AnswerRejected,
+    ApprovalRequested,
+    Decided,
+    DocumentIngested,
+    Event,
+    FinalAnswer,
+    GuardrailFired,
+    ModelReply,
+    RunCancelled,
+    RunFailed,
+    RunStarted,
+    StateFolded,
+    ToolReturned,
+)
+from quarterdeck.core.runs import RunStatus
+from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal, Put, RunRow
+
+if TYPE_CHECKING:  # its package is one of the server's
+    from quarterdeck.telemetry.metrics import Metrics
+
+__all__ = ["MeasuredJournal"]
+
+
+class MeasuredJournal:
+    """`Journal` around another. Each event is counted by the process that stored it, once."""
+
+    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+        self._journal = journal
+        self._metrics = metrics
+
+    async def create(
+        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+    ) -> bool:
+        # What follows in a fork was counted where it happened.
+        created = await self._journal.create(tenant, run_id, started, then=then, beside=beside)
+        if created:
+            self._tell(started.event, _agent((started,)))
+        return created
+
+    async def claim(self, tenant: str, run_id: str) -> Claim | None:
+        return await self._journal.claim(tenant, run_id)
+
+    async def append(
+        self,
+        claim: Claim,
+        entries: Sequence[Entry],
+        *,
+        folded: int,
+        status: RunStatus | None = None,
+        wake_at: datetime | None = None,
+        beside: Sequence[Beside] = (),
+    ) -> Appended:
+        appended = await self._journal.append(claim, entries, folded=folded, status=status, wake_at=wake_at, beside=beside)
+        for entry in appended.entries:
+            self._tell(entry.event, _agent(claim.entries))
+        self._tell_of_drafts(beside)
+        return appended
+
+    async def post(self, tenant: str, run_id: str, entry: Entry, *, beside: Sequence[Beside] = ()) -> bool:
+        posted = await self._journal.post(tenant, run_id, entry, beside=beside)
+        if posted:
+            self._tell(entry.event, "")
+            self._tell_of_drafts(beside)
+        return posted
+
+    def read(self, tenant: str, run_id: str, after: int = 0) -> AsyncIterator[Entry]:
+        return self._journal.read(tenant, run_id, after)
+
+    async def find(self, tenant: str, run_id: str) -> RunRow | None:
+        return await self._journal.find(tenant, run_id)
+
+    async def runs(
+        self,
+        tenant: str,
+        *,
+        status: RunStatus | None = None,
+        user: str | None = None,
+        session_id: str | None = None,
+        code: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[RunRow]:
+        return await self._journal.runs(
+            tenant, status=status, user=user, session_id=session_id, code=code, before=before, limit=limit
+        )
+
+    async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
+        return await self._journal.due(limit, stalled_s=stalled_s)
+
+    async def heads(self, runs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, RunStatus]]:
+        return await self._journal.heads(runs)
+
+    async def put_blob(self, tenant: str, data: bytes) -> str:
+        return await self._journal.put_blob(tenant, data)
+
+    async def get_blob(self, tenant: str, sha256: str) -> bytes:
+        return await self._journal.get_blob(tenant, sha256)
+
+    async def purge(self, before: datetime) -> int:
+        return await self._journal.purge(before)
+
+    async def probe(self) -> None:
+        await self._journal.probe()
+
+    async def close(self) -> None:
+        await self._journal.close()
+
+    def _tell(self, event: Event, agent: str) -> None:
+        metrics = self._metrics
+        match event:
+            case RunStarted():
+                metrics.run_started(event.agent)
+            case ModelReply():
+                metrics.reply(event.model, event.finish_reason, event.usage, event.attempts)
+            case Decided():
+                for decision in event.decisions:
+                    metrics.decision(decision.verdict)
+            case ToolReturned(result=result):
+                metrics.tool(result.name, result.status, result.error, result.duration_ms / 1000)
+            case ApprovalRequested():
+                metrics.approval_requested()
+            case AnswerRejected():
+                metrics.answer_rejected()
+            case GuardrailFired():
+                metrics.guard(event.layer, event.verdict)
+            case DocumentIngested():
+                metrics.document(event.outcome)
+            case FinalAnswer(answer=answer):
+                supports = [citation.support for citation in answer.citations]
+                metrics.answer(agent, answer.confidence, supports, review=answer.needs_human_review)
+                metrics.run_ended("done", event.stop_reason)
+            case RunFailed():
+                metrics.run_ended("failed", event.code)
+            case RunCancelled():
+                metrics.run_ended("cancelled", "cancelled")
+
+    def _tell_of_drafts(self, beside: Iterable[Beside]) -> None:
+        for row in beside:
+            if isinstance(row, Put) and row.record.kind == KIND and row.record.status != DraftStatus.WAITING:
+                draft = from_record(row.record)
+                if draft.decided_at is not None:
+                    waited = draft.decided_at - draft.created_at
+                    self._metrics.approval_decided(draft.status, waited.total_seconds())
+
+
+def _agent(entries: Sequence[Entry]) -> str:
+    """The agent of a run, from its beginning or from the state a long run was folded to."""
+    match entries[0].event if entries else None:
+        case RunStarted(agent=agent):
+            return agent
+        case StateFolded(state={"started": {"agent": str(agent)}}):
+            return agent
+    return ""

@@ -1,0 +1,242 @@
+"""Every metric by name, in one place; who measures calls a method and knows nothing of Prometheus.
+
+Times are seconds, sizes are counts. A label's values come from a bounded set: whatever a client, a model or a tool could
+make up becomes `other` once a label has as many values as it may. No label names a person or a tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from quarterdeck.core.usage import Usage
+from quarterdeck.telemetry.logs import bound_ids
+
+__all__ = ["Counted", "Metrics"]
+
+MOST = 200  # values of one label
+OTHER = "other"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_SLOW = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+_WAITS = (10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
+_FEW = (0, 1, 2, 3, 5, 8, 13, 21)
+_SHARES = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Counted(Protocol):
+    """A cache that counts since it was made."""
+
+    @property
+    def hits(self) -> int: ...
+
+    @property
+    def misses(self) -> int: ...
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self, *, most: int = MOST) -> None:
+        """
+        Args:
+            most: Values a label may have before others are counted together.
+        """
+        self._registry = registry = CollectorRegistry()
+        self._most = most
+        self._values: dict[str, set[str]] = {}
+        self._caches = _Caches()
+        registry.register(self._caches)
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"quarterdeck_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(f"quarterdeck_{name}", text, labels, buckets=buckets, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            made = Gauge(f"quarterdeck_{name}", text, registry=registry)
+            made.set(float("nan"))  # nobody looked yet
+            return made
+
+        self._requests = counter("http_requests", "Requests answered", "method", "route", "status")
+        self._request_s = histogram("http_request_seconds", "Until an answer began", _QUICK, "method", "route")
+        self._runs = counter("runs_started", "Runs begun", "agent")
+        self._ended = counter("runs_ended", "Runs ended", "outcome", "reason")
+        self._replies = counter("model_replies", "Replies of models", "model", "finish")
+        self._attempts = counter("model_attempts", "HTTP attempts the replies took", "model")
+        self._reply_s = histogram("model_reply_seconds", "Until a reply was whole", _SLOW, "model")
+        self._tokens = counter("model_tokens", "Tokens of prompts and replies", "model", "kind")
+        self._cost = counter("cost_usd", "Money spent, where the price is known", "spent_on", "model")
+        self._unpriced = counter("model_replies_unpriced", "Replies of models without a known price", "model")
+        self._tools = counter("tool_calls", "Calls of tools that ended", "tool", "status", "error")
+        self._tool_s = histogram("tool_seconds", "Execution of a call", _QUICK, "tool")
+        self._decisions = counter("policy_decisions", "Calls decided by policy", "verdict")
+        self._guards = counter("guardrails_fired", "Guards that had something to say", "layer", "verdict")
+        self._searches = counter("retrieval_searches", "Searches", "mode", "outcome")
+        self._search_s = histogram("retrieval_seconds", "A search, caches included", _QUICK, "mode")
+        self._found = histogram("retrieval_passages", "Passages a search found", _FEW, "mode")
+        self._answers = counter("answers", "Settled answers", "agent", "confidence", "cited")
+        self._reviews = counter("answers_to_review", "Answers a person should look at", "agent")
+        self._rejected = counter("answers_rejected", "Answers sent back to the model")
+        self._citations = counter("citations", "Sentences that name a passage")
+        self._support = histogram("citation_support", "Share of a sentence its passage supports", _SHARES)
+        self._requested = counter("approvals_requested", "Drafts that wait for a person")
+        self._decided = counter("approvals_decided", "Drafts decided", "outcome")
+        self._decide_s = histogram("approval_wait_seconds", "From draft to decision", _WAITS)
+        self._documents = counter("documents_ingested", "Documents brought in", "outcome")
+        self._pending = gauge("approvals_pending", "Drafts that wait now")
+        self._oldest_s = gauge("approvals_oldest_seconds", "Age of the draft that waits longest")
+        self._queued = gauge("runs_queued", "Runs that want a worker now")
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered.
+
+        Args:
+            route: The route's template, never the path that was asked for.
+            seconds: Until the first byte of the answer.
+        """
+        method, route = method if method in _METHODS else OTHER, self._bounded("route", route)
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_s.labels(method, route).observe(seconds, _exemplar())
+
+    def run_started(self, agent: str) -> None:
+        """A run was begun."""
+        self._runs.labels(self._bounded("agent", agent)).inc()
+
+    def run_ended(self, outcome: str, reason: str) -> None:
+        """A run ended: `done`, `failed` or `cancelled`; `reason` is its stop reason or error code."""
+        self._ended.labels(outcome, self._bounded("reason", reason)).inc()
+
+    def reply(self, model: str, finish: str, usage: Usage, attempts: int) -> None:
+        """A model replied, after `attempts` requests."""
+        model = self._bounded("model", model)
+        self._replies.labels(model, self._bounded("finish", finish)).inc()
+        self._attempts.labels(model).inc(max(0, attempts))
+        self._reply_s.labels(model).observe(max(0.0, usage.seconds), _exemplar())
+        counts = {
+            "prompt": usage.prompt_tokens,
+            "completion": usage.completion_tokens,
+            "cached": usage.cached_tokens,
+            "reasoning": usage.reasoning_tokens,
+        }
+        for kind, count in counts.items():
+            self._tokens.labels(model, kind).inc(max(0, count))
+        if usage.cost_usd is None:
+            self._unpriced.labels(model).inc()
+        else:
+            self._cost.labels("answers", model).inc(max(0.0, usage.cost_usd))
+
+    def tool(self, name: str, status: str, error: str | None, seconds: float) -> None:
+        """A call ended. A name that no tool has was made up by the model and is not told apart."""
+        name = OTHER if error == "unknown_tool" else self._bounded("tool", name)
+        self._tools.labels(name, status, self._bounded("error", error or "none")).inc()
+        if seconds > 0:
+            self._tool_s.labels(name).observe(seconds, _exemplar())
+
+    def decision(self, verdict: str) -> None:
+        """Policy decided a call."""
+        self._decisions.labels(verdict).inc()
+
+    def guard(self, layer: str, verdict: str) -> None:
+        """A guard fired."""
+        self._guards.labels(self._bounded("layer", layer), self._bounded("verdict", verdict)).inc()
+
+    def search(self, mode: str, found: int, seconds: float, usage: Usage | None = None) -> None:
+        """A search ended; `mode` is what it could really do, or ``failed``."""
+        mode = self._bounded("mode", mode)
+        outcome = "failed" if mode == "failed" else "found" if found else "empty"
+        self._searches.labels(mode, outcome).inc()
+        self._search_s.labels(mode).observe(seconds, _exemplar())
+        if outcome != "failed":
+            self._found.labels(mode).observe(found)
+        if usage is not None and usage.cost_usd:
+            self._cost.labels("retrieval", "").inc(usage.cost_usd)
+
+    def answer(self, agent: str, confidence: str, supports: Sequence[float], *, review: bool) -> None:
+        """An answer was settled, with the support of each of its citations."""
+        agent = self._bounded("agent", agent)
+        self._answers.labels(agent, confidence, "yes" if supports else "no").inc()
+        self._reviews.labels(agent).inc(review)
+        self._citations.inc(len(supports))
+        for support in supports:
+            self._support.observe(support)
+
+    def answer_rejected(self) -> None:
+        """An answer broke a rule and went back to the model."""
+        self._rejected.inc()
+
+    def approval_requested(self) -> None:
+        """A draft waits for a person."""
+        self._requested.inc()
+
+    def approval_decided(self, outcome: str, waited_s: float) -> None:
+        """A draft was approved or rejected, expired, or was withdrawn with its run."""
+        self._decided.labels(outcome).inc()
+        self._decide_s.observe(max(0.0, waited_s))
+
+    def document(self, outcome: str) -> None:
+        """A document was brought in, or not."""
+        self._documents.labels(outcome).inc()
+
+    def standing(self, *, pending: int, oldest_s: float, queued: int) -> None:
+        """How things stand now: drafts that wait, the age of the oldest, runs that want a worker."""
+        self._pending.set(pending)
+        self._oldest_s.set(oldest_s)
+        self._queued.set(queued)
+
+    def unknown_standing(self) -> None:
+        """Nobody could find out how things stand."""
+        for one in (self._pending, self._oldest_s, self._queued):
+            one.set(float("nan"))
+
+    def watch_cache(self, name: str, cache: Counted) -> None:
+        """Show how often a cache gave what it was asked for."""
+        self._caches.add(name, cache)
+
+    def rendered(self, accept: str = "") -> tuple[bytes, str]:
+        """All of it and its media type: OpenMetrics, with trace ids beside the times, for who accepts that."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
+
+    def _bounded(self, label: str, value: str) -> str:
+        known = self._values.setdefault(label, set())
+        if value not in known:
+            if len(known) >= self._most:
+                return OTHER
+            known.add(value)
+        return value
+
+
+class _Caches(Collector):
+    """Counts that caches keep themselves, read when somebody asks."""
+
+    def __init__(self) -> None:
+        self._caches: dict[str, Counted] = {}
+        self._told: dict[tuple[str, str], int] = {}
+
+    def add(self, name: str, cache: Counted) -> None:
+        self._caches[name] = cache
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "quarterdeck_cache_lookups", "Keys that a cache was asked for", labels=["cache", "result"]
+        )
+        for name, cache in self._caches.items():
+            for result, count in (("hit", cache.hits), ("miss", cache.misses)):
+                # A hit that turns out to be stale is taken back, and a counter that falls would pass for a restart.
+                told = self._told[name, result] = max(count, self._told.get((name, result), 0))
+                family.add_metric([name, result], told)
+        yield family
+
+
+def _exemplar() -> dict[str, str] | None:
+    trace_id = bound_ids().get("trace_id")
+    return {"trace_id": trace_id} if trace_id else None

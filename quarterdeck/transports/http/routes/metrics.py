@@ -1,0 +1,20 @@
+"""What is counted, for Prometheus to fetch."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from quarterdeck.service.standing import Standing
+from quarterdeck.transports.http.callers import MetricsReader
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["metrics"])
+
+
+@router.get("/metrics")
+async def metrics(request: Request, principal: MetricsReader) -> Response:
+    """All metrics of this process, as Prometheus or OpenMetrics text."""
+    standing: Standing = request.app.state.standing
+    body, media_type = await standing.rendered(request.headers.get("accept", ""))
+    return Response(body, media_type=media_type)

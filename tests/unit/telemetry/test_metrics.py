@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from quarterdeck.core.usage import Usage
+from quarterdeck.telemetry import bound
+from quarterdeck.telemetry.metrics import Metrics
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
+
+
+def lines(metrics: Metrics, start: str, accept: str = "") -> list[str]:
+    return [line for line in metrics.rendered(accept)[0].decode().splitlines() if line.startswith(start)]
+
+
+@dataclass
+class Cache:
+    hits: int = 0
+    misses: int = 0
+
+
+@pytest.mark.row("O2", part="bounded")
+def test_values_that_anybody_can_make_up_are_counted_together_from_some_number_on() -> None:
+    metrics = Metrics(most=3)
+
+    for number in range(10):
+        metrics.request("GET", f"/made/up/{number}", 404, 0.1)
+        metrics.request(f"VERB{number}", "/made/up/0", 405, 0.1)
+
+    counted = lines(metrics, "quarterdeck_http_requests_total")
+    assert len(counted) == 5
+    assert 'quarterdeck_http_requests_total{method="GET",route="other",status="404"} 7.0' in counted
+    assert 'quarterdeck_http_requests_total{method="other",route="/made/up/0",status="405"} 10.0' in counted
+
+
+@pytest.mark.row("O2", part="bounded")
+def test_a_tool_that_a_model_made_up_is_not_named() -> None:
+    metrics = Metrics()
+
+    metrics.tool("drop_everything", "error", "unknown_tool", 0.0)
+    metrics.tool("find_ticket", "ok", None, 0.2)
+
+    assert lines(metrics, "quarterdeck_tool_calls_total") == [
+        'quarterdeck_tool_calls_total{error="unknown_tool",status="error",tool="other"} 1.0',
+        'quarterdeck_tool_calls_total{error="none",status="ok",tool="find_ticket"} 1.0',
+    ]
+
+
+@pytest.mark.row("O2", part="model")
+def test_a_reply_counts_its_tokens_its_money_and_its_time() -> None:
+    metrics = Metrics()
+
+    metrics.reply("openai:one", "stop", Usage(prompt_tokens=7, completion_tokens=3, cost_usd=0.5, seconds=1.5), 2)
+    metrics.reply("ollama:two", "stop", Usage(prompt_tokens=1, cost_usd=None), 1)
+
+    assert lines(metrics, "quarterdeck_cost_usd_total") == [
+        'quarterdeck_cost_usd_total{model="openai:one",spent_on="answers"} 0.5'
+    ]
+    assert lines(metrics, "quarterdeck_model_replies_unpriced_total") == [
+        'quarterdeck_model_replies_unpriced_total{model="ollama:two"} 1.0'
+    ]
+    assert 'quarterdeck_model_tokens_total{kind="prompt",model="openai:one"} 7.0' in lines(
+        metrics, "quarterdeck_model_tokens"
+    )
+    assert 'quarterdeck_model_reply_seconds_sum{model="openai:one"} 1.5' in lines(metrics, "quarterdeck_model_reply_seconds")
+    assert 'quarterdeck_model_attempts_total{model="openai:one"} 2.0' in lines(metrics, "quarterdeck_model_attempts")
+
+
+@pytest.mark.row("O2", part="caches")
+def test_hits_and_misses_of_a_cache_are_shown_and_never_fall() -> None:
+    metrics, cache = Metrics(), Cache(hits=3, misses=2)
+    metrics.watch_cache("retrieval", cache)
+    before = lines(metrics, "quarterdeck_cache_lookups_total")
+
+    cache.hits, cache.misses = 2, 3  # a hit that turned out to be stale
+
+    assert before == [
+        'quarterdeck_cache_lookups_total{cache="retrieval",result="hit"} 3.0',
+        'quarterdeck_cache_lookups_total{cache="retrieval",result="miss"} 2.0',
+    ]
+    assert lines(metrics, "quarterdeck_cache_lookups_total") == [
+        'quarterdeck_cache_lookups_total{cache="retrieval",result="hit"} 3.0',
+        'quarterdeck_cache_lookups_total{cache="retrieval",result="miss"} 3.0',
+    ]
+
+
+@pytest.mark.row("O2", part="exemplars")
+def test_a_time_carries_the_id_of_its_trace_for_who_understands_that() -> None:
+    metrics = Metrics()
+    with bound(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"):
+        metrics.search("hybrid", 4, 0.02)
+
+    plain = lines(metrics, "quarterdeck_retrieval_seconds_bucket")
+    said = lines(metrics, "quarterdeck_retrieval_seconds_bucket", "application/openmetrics-text; version=1.0.0")
+
+    assert not any("trace_id" in line for line in plain)
+    assert sum('# {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.02' in line for line in said) == 1
+
+
+def test_what_nobody_looked_at_yet_is_no_number() -> None:
+    metrics = Metrics()
+
+    assert lines(metrics, "quarterdeck_approvals_pending") == ["quarterdeck_approvals_pending NaN"]
+
+    metrics.standing(pending=2, oldest_s=60.0, queued=0)
+
+    assert lines(metrics, "quarterdeck_approvals_pending") == ["quarterdeck_approvals_pending 2.0"]
+
+
+def test_the_reference_names_every_metric_and_no_other() -> None:
+    shown = {
+        line.split()[2].removesuffix("_total")
+        for line in lines(Metrics(), "# TYPE quarterdeck_")
+        if not line.split()[2].endswith("_created")
+    }
+
+    written = set(re.findall(r"^\| `(quarterdeck_\w+?)(?:_total)?`", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert written == shown

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from quarterdeck.service.access import Access, User
+from quarterdeck.service.standing import Standing
+from quarterdeck.telemetry.metrics import Metrics
+from quarterdeck.transports.http.app import HttpLimits, http_app
+
+from .conftest import KEYS, USERS, Served
+
+SCRAPER = "qd_" + "e" * 64
+
+
+@pytest.fixture
+def measured(served: Served) -> Served:
+    """The same server, with metrics and somebody who may read them."""
+    scraper = User(
+        id="scraper", tenant="acme", scopes=("metrics.read",), key=f"sha256:{hashlib.sha256(SCRAPER.encode()).hexdigest()}"
+    )
+    app = http_app(
+        desk=served.app.state.desk,
+        approvals_desk=served.app.state.approvals,
+        effects=served.app.state.effects,
+        access=Access((*USERS, scraper), {}, keyless=True),
+        documents_desk=served.app.state.documents,
+        checks={},
+        version="0",
+        limits=HttpLimits(hosts=("127.0.0.1", "localhost")),
+        standing=Standing(Metrics(), served.store.journal, served.store.records, ("acme", "globex")),
+    )
+    return Served(app=app, store=served.store, worker=served.worker)
+
+
+async def scrape(measured: Served) -> list[str]:
+    reply = await measured.send("GET", "/metrics", key=SCRAPER)
+    assert reply.status == 200
+    return reply.body.decode().splitlines()
+
+
+@pytest.mark.row("O2", part="requests")
+async def test_requests_are_counted_by_the_template_of_their_route(measured: Served) -> None:
+    await measured.send("GET", "/api/v1/runs/one")
+    await measured.send("GET", "/api/v1/runs/two")
+    await measured.send("GET", "/nowhere/at/all")
+    await measured.send("POST", "/chat", {"message": "hi"})
+
+    lines = await scrape(measured)
+
+    assert 'quarterdeck_http_requests_total{method="GET",route="/api/v1/runs/{run_id}",status="404"} 2.0' in lines
+    assert 'quarterdeck_http_requests_total{method="GET",route="none",status="404"} 1.0' in lines
+    assert 'quarterdeck_http_requests_total{method="POST",route="/chat",status="200"} 1.0' in lines
+    assert 'quarterdeck_http_request_seconds_count{method="POST",route="/chat"} 1.0' in lines
+    assert not any("nowhere" in line for line in lines)
+
+
+@pytest.mark.row("O2", part="access")
+async def test_metrics_are_read_by_who_has_the_scope_and_nobody_else(measured: Served, served: Served) -> None:
+    replies = [await measured.send("GET", "/metrics", key=key) for key in (None, KEYS["emma"], KEYS["omar"], "qd_wrong")]
+
+    assert [reply.status for reply in replies] == [403, 403, 403, 401]
+    assert (await served.send("GET", "/metrics")).status == 404
+
+
+@pytest.mark.row("O2", part="access")
+async def test_metrics_name_neither_people_nor_tenants_nor_what_was_said(measured: Served) -> None:
+    await measured.send("POST", "/chat", {"message": "my secret word is xylophone"}, key=KEYS["emma"])
+
+    text = "\n".join(await scrape(measured))
+
+    assert not any(word in text for word in ("emma", "acme", "globex", "scraper", "xylophone"))
