@@ -13,8 +13,8 @@ from bench.measure import Measure
 
 ROOT = Path(__file__).parents[1]
 MEASURES = (
-    "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "retrieval", "simulator",
-    "model_client", "tokens", "durable",
+    "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "simulator", "model_client", "tokens",
+    "durable", "retrieval", "retrieval_qdrant", "retrieval_postgres",
 )  # fmt: skip
 ON_REQUEST = ("fleet",)  # takes minutes and every processor
 TIME_LIMIT_S = 600
@@ -46,7 +46,10 @@ def main() -> int:
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(json.dumps([asdict(measure) for measure in measured], indent=1) + "\n", encoding="utf-8")
     missed = [measure.name for measure in measured if measure.holds is False]
-    print(f"\n{len(measured)} figures, {len(missed)} over budget{''.join(f': {name}' for name in missed)}")
+    absent = [measure.name for measure in measured if measure.value is None]
+    print(f"\n{len(measured) - len(absent)} figures, {len(missed)} over budget{''.join(f': {name}' for name in missed)}")
+    if absent:
+        print(f"{len(absent)} not measured: {'; '.join(absent)}")
     return 1 if missed or broken else 0
 
 
@@ -71,9 +74,14 @@ def _row(measure: Measure) -> str:
     budget = "" if measure.budget is None else f"{sign} {measure.budget:g}{' x' if measure.ratio is not None else ''}"
     ratio = "" if measure.ratio is None else f"{measure.ratio:.2f} x"
     reference = "" if measure.reference is None else f"{measure.reference:.3g}"
-    line = _line(measure.name, f"{measure.value:.3g}" if measure.value < 1000 else f"{measure.value:.0f}", measure.unit,
-                 reference, ratio, budget, verdict)  # fmt: skip
+    line = _line(measure.name, _figure(measure.value), measure.unit, reference, ratio, budget, verdict)
     return f"{line}\n{'':4}{measure.note}" if measure.note else line
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _line(name: str, value: str, unit: str, reference: str, ratio: str, budget: str, verdict: str) -> str:

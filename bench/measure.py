@@ -16,6 +16,7 @@ class Measure:
     """One figure.
 
     Attributes:
+        value: None if it could not be measured here; the note says what is missing.
         reference: The same work done in the plainest way, in the same run and unit; None where there is none.
         ratio: value / reference.
         budget: Bound of the ratio where there is a reference, else of the value; None when it is only told.
@@ -25,7 +26,7 @@ class Measure:
     """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     reference: float | None = None
     ratio: float | None = None
@@ -56,6 +57,11 @@ def relative(
     return Measure(
         name=name, value=value, unit=unit, reference=reference, ratio=ratio, budget=budget, holds=holds, note=note
     )
+
+
+def missing(name: str, what: str) -> Measure:
+    """A figure that is not there, by name, with what it would need."""
+    return Measure(name=name, value=None, unit="", note=f"not measured: {what}")
 
 
 async def cpu_ms(work: Work) -> float:

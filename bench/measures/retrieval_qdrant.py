@@ -1,0 +1,18 @@
+"""Retrieval quality of the index in Qdrant, by the client's own engine: the same order, without a server."""
+
+from __future__ import annotations
+
+from bench.engines import qdrant
+from bench.judging import Candidate, judged
+from bench.measure import Measure
+
+CANDIDATE = Candidate(
+    name="Qdrant local",
+    open=qdrant,
+    floors={("cranfield", "keyword"): 0.517, ("cranfield", "hybrid"): 0.555, ("cmrc2018-dev", "hybrid"): 0.984},
+    questions=400,  # a tenth of a second each: it compares a question with every passage, in Python
+)
+
+
+async def measure() -> list[Measure]:
+    return await judged(CANDIDATE)
