@@ -14,10 +14,10 @@ from bench.measure import Measure
 ROOT = Path(__file__).parents[1]
 MEASURES = (
     "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "simulator", "model_client", "tokens",
-    "durable", "retrieval", "retrieval_qdrant", "retrieval_postgres",
+    "durable", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
 )  # fmt: skip
-ON_REQUEST = ("fleet",)  # takes minutes and every processor
-TIME_LIMIT_S = 600
+ON_REQUEST = ("fleet", "retrieval_100k", "retrieval_100k_postgres")  # take minutes, the first of them every processor
+TIME_LIMIT_S = 1200
 _CHOICE = f"of {', '.join(MEASURES)}; all of them when none is named. Only when named: {', '.join(ON_REQUEST)}"
 
 
