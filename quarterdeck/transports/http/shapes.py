@@ -110,7 +110,10 @@ class CitationBody(BaseModel):
     title: str
     content: str
     score: float
-    uri: str
+    uri: str = Field(description="Where a person can open it: the document's own address, or `place`.")
+    document: str
+    span: tuple[int, int] = Field(description="Characters of the document's text, from and to.")
+    place: str = Field(description="The document at this span, on this server.")
 
 
 class ChatAnswer(BaseModel):
@@ -220,7 +223,7 @@ def chat_answer(run: RunView) -> dict[str, Any]:
         **_judgement(run),
         "sources": list(_answer(run).sources),
         "citations": [
-            {"id": p.id, "title": p.title, "content": p.text, "score": p.score, "uri": _uri(p)} for p in _cited(run)
+            {"id": p.id, "title": p.title, "content": p.text, "score": p.score, **_whereabouts(p)} for p in _cited(run)
         ],
         "run_id": run.run_id,
     }
@@ -235,9 +238,8 @@ def agent_answer(run: RunView) -> dict[str, Any]:
             "score": passage.score,
             "metadata": {
                 "title": passage.title,
-                "document": passage.doc_id,
                 "heading_path": list(passage.heading_path),
-                "uri": _uri(passage),
+                **_whereabouts(passage),
             },
         }
         for passage in _cited(run)
@@ -294,8 +296,14 @@ def _cited(run: RunView) -> list[Passage]:
     return [by_id[source] for source in _answer(run).sources if source in by_id]
 
 
-def _uri(passage: Passage) -> str:
-    return passage.uri or f"/api/v1/documents/{passage.doc_id}?at={passage.start}-{passage.end}"
+def _whereabouts(passage: Passage) -> dict[str, Any]:
+    place = f"/api/v1/documents/{passage.doc_id}?at={passage.start}-{passage.end}"
+    return {
+        "uri": passage.uri or place,
+        "document": passage.doc_id,
+        "span": [passage.start, passage.end],
+        "place": place,
+    }
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

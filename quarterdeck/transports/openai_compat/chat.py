@@ -13,6 +13,7 @@ from quarterdeck.service.views import RunView
 from quarterdeck.store.base import Entry
 from quarterdeck.transports.http.shapes import chat_answer
 from quarterdeck.transports.http.wire import dump
+from quarterdeck.transports.openai_compat.citing import marks
 from quarterdeck.transports.openai_compat.errors import error_body
 from quarterdeck.transports.openai_compat.words import Words, text_of
 
@@ -54,7 +55,9 @@ def cut_short(run: RunView) -> Literal["max_output_tokens", "content_filter"] | 
 
 def completion(run: RunView, served: Served) -> dict[str, Any]:
     """A run that rests, as ``chat.completion``; all that OpenAI has no field for stands under ``quarterdeck``."""
-    message: dict[str, Any] = {"role": "assistant", "content": text_of(run), "refusal": None, "annotations": []}
+    text = text_of(run)
+    cited = [{"type": "url_citation", "url_citation": mark.fields()} for mark in marks(run, text)]
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": cited}
     return {
         **_head(run, served, "chat.completion"),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(run)}],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from quarterdeck.core.runs import RunStatus
@@ -14,6 +14,7 @@ from quarterdeck.transports.http.shapes import chat_answer
 from quarterdeck.transports.http.sse import frame
 from quarterdeck.transports.http.wire import dump
 from quarterdeck.transports.openai_compat.chat import Served, cut_short
+from quarterdeck.transports.openai_compat.citing import marks
 from quarterdeck.transports.openai_compat.errors import error_body
 from quarterdeck.transports.openai_compat.words import Words, text_of
 
@@ -106,7 +107,7 @@ class ResponseEvents:
         if text:
             item = _item(run, text, _item_status(whole["status"]))
             yield self._event("output_text.done", {**self._place, "text": text, "logprobs": []})
-            yield self._event("content_part.done", {**self._place, "part": _part(text)})
+            yield self._event("content_part.done", {**self._place, "part": _part(text, _annotations(run, text))})
             yield self._event("output_item.done", {"output_index": 0, "item": item})
         # There is no event of a cancelled response: to who reads its stream it is not the whole one.
         yield self._event("incomplete" if whole["status"] == "cancelled" else whole["status"], {"response": whole})
@@ -140,11 +141,16 @@ def _error(run: RunView) -> dict[str, Any] | None:
 
 
 def _item(run: RunView, text: str, status: str) -> dict[str, Any]:
-    return {"id": f"msg_{run.run_id}", "type": "message", "status": status, "role": "assistant", "content": [_part(text)]}
+    part = _part(text, _annotations(run, text))
+    return {"id": f"msg_{run.run_id}", "type": "message", "status": status, "role": "assistant", "content": [part]}
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+def _annotations(run: RunView, text: str) -> list[dict[str, Any]]:
+    return [{"type": "url_citation", **mark.fields()} for mark in marks(run, text)]
+
+
+def _part(text: str, annotations: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    return {"type": "output_text", "annotations": list(annotations), "logprobs": [], "text": text}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -278,3 +278,17 @@ async def test_errors_have_openais_shape_and_say_whether_to_repeat(served: Serve
 def test_every_error_code_has_its_place_in_openais_table() -> None:
     assert set(KINDS) - set(STATUS) == {"model_not_found", "unsupported_parameter"}
     assert set(STATUS) - set(KINDS) == set()
+
+
+@pytest.mark.row("S8", part="openai citations")
+async def test_marks_in_an_answer_are_annotations_that_lead_to_the_place(served: Served) -> None:
+    chat = await ask(served, {"role": "user", "content": "Is it so [1], or [2]?"})
+    response = await served.send("POST", "/v1/responses", {"model": "support", "input": "Is it so [1]?"})
+
+    mark = {"title": "VPN", "url": "/api/v1/documents/vpn?at=0-25"}
+    message = chat.json["choices"][0]["message"]
+    [cited] = message["annotations"]
+    assert cited == {"type": "url_citation", "url_citation": {**mark, "start_index": 20, "end_index": 23}}
+    assert message["content"][20:23] == "[1]"
+    [part] = response.json["output"][0]["content"]
+    assert part["annotations"] == [{"type": "url_citation", **mark, "start_index": 20, "end_index": 23}]

@@ -27,13 +27,16 @@ async def test_chat_answers_with_sources_usage_and_ids(served: Served) -> None:
             "content": "A session lasts 12 hours.",
             "score": 0.9,
             "uri": "/api/v1/documents/vpn?at=0-25",
+            "document": "vpn",
+            "span": [0, 25],
+            "place": "/api/v1/documents/vpn?at=0-25",
         }
     ]
     assert body["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "cost_usd": 0.0}
     assert (body["confidence"], body["model"], body["stop_reason"]) == ("high", "simulated", "completed")
     assert set(body) == set(
-        "answer confidence confidence_score sources citations tool_calls needs_human_review drafts run_id session_id model usage latency_ms "
-        "stop_reason".split()
+        "answer confidence confidence_score sources citations tool_calls needs_human_review drafts run_id session_id model "
+        "usage latency_ms stop_reason".split()
     )
 
 
@@ -47,6 +50,7 @@ async def test_query_and_its_alias_answer_with_the_text_of_sources(served: Serve
     assert source["id"] == "vpn-1"
     assert source["content"] == "A session lasts 12 hours."
     assert source["metadata"]["title"] == "VPN"
+    assert source["metadata"]["place"] == "/api/v1/documents/vpn?at=0-25"
     assert reply.json["confidence"] == "high"
 
 
