@@ -20,7 +20,7 @@ SCOPES: Mapping[str, str] = {
     "chat": "ask questions, keep sessions, see, steer and stop own runs, open documents",
     "approvals": "see and decide drafts that wait for one of the caller's roles",
     "operate": "see, steer and stop every run of the tenant, resolve writes in doubt",
-    "documents.read": "list the documents one may read, and their editions",
+    "documents.read": "list the documents one may read and their editions, and search them without a model",
     "documents.write": "bring documents in, open them to other groups, remove them: among those one may read",
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
     "history.write": "answer for the earlier messages a client sends along, and send some in an application's name",

@@ -15,11 +15,12 @@ from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.access import Access
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
+from quarterdeck.service.search import Search
 from quarterdeck.service.standing import Standing
 from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, KnownNames
 from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
 from quarterdeck.transports.http.measured import Measured
-from quarterdeck.transports.http.routes import approvals, batch, chat, documents, health, metrics, runs, sessions
+from quarterdeck.transports.http.routes import approvals, batch, chat, documents, health, metrics, runs, search, sessions
 from quarterdeck.transports.http.routes.health import Check
 from quarterdeck.transports.openai_compat import routes as openai
 from quarterdeck.workflow.approvals import Approvals
@@ -58,11 +59,13 @@ def http_app(
     checks: Mapping[str, Check],
     version: str,
     limits: HttpLimits | None = None,
+    search_desk: Search | None = None,
     standing: Standing | None = None,
 ) -> FastAPI:
     """An ASGI application over a desk; opening and closing what it serves is its maker's affair.
 
     Args:
+        search_desk: Searches without a model; None for a server without `POST /api/v1/search`.
         standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
     """
     limits = limits or HttpLimits()
@@ -95,6 +98,7 @@ def http_app(
     app.state.approvals = approvals_desk
     app.state.effects = effects
     app.state.documents = documents_desk
+    app.state.search = search_desk
     app.state.access = access
     app.state.checks = checks
     app.state.standing = standing
@@ -109,6 +113,7 @@ def http_app(
         documents.router,
         health.router,
         openai.router,
+        *([search.router] if search_desk else ()),
         *([metrics.router] if standing else ()),
     ):
         app.include_router(router)

@@ -21,12 +21,14 @@ from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Document, Lookup
+from quarterdeck.knowledge.search import Searcher
 from quarterdeck.service.access import Access, User
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.export import Exports
 from quarterdeck.service.ingestion_sources import OrderSources
+from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.streams import Hub
@@ -252,6 +254,7 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
             dispatcher=worker,  # type: ignore[arg-type]
             sources=OrderSources(),
         ),
+        search_desk=Search(Searcher(OneDocument())),  # type: ignore[arg-type]
         checks={"journal": check},
         version="0",
         limits=HttpLimits(hosts=("127.0.0.1", "localhost"), answer_timeout_s=5.0),
