@@ -212,6 +212,20 @@ def migrated_postgres_url(_migrated: str) -> str:
     return _migrated
 
 
+@pytest.fixture(scope="session")
+def _for_indexes(_shared_postgres: PostgresServer) -> str:
+    return _shared_postgres.new_database()
+
+
+@pytest.fixture
+def postgres_url_without_index(_for_indexes: str) -> str:
+    """Of a database that has no knowledge index yet: always the same one, which takes less time than a new one."""
+    with psycopg.connect(_for_indexes, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+        connection.execute("DROP SCHEMA IF EXISTS quarterdeck_knowledge CASCADE")
+    return _for_indexes
+
+
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
     """A Postgres to be maltreated."""

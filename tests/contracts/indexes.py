@@ -35,7 +35,7 @@ async def _qdrant(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
 
 @asynccontextmanager
 async def _postgres(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
-    url = request.getfixturevalue("postgres_url")
+    url = request.getfixturevalue("postgres_url_without_index")
     # A machine shared by several test processes may take its time.
     yield lambda space: PostgresIndex.open(url, space, wait_s=20, answer_s=20)
 

@@ -41,7 +41,7 @@ __all__ = ["PostgresIndex"]
 
 T = TypeVar("T")
 
-FEW = 5_000  # visible passages that are compared one by one; from there on the HNSW index is exact enough, and faster
+FEW = 2_000  # visible passages that are compared one by one; from there on the HNSW index is exact enough, and faster
 COMMON_SHARE, COMMON_FROM = 0.3, 5_000  # as in the embedded index: a term that more of the passages hold says little
 EFFORT = 100  # the least number of candidates the HNSW index looks at
 _PER_PATIENCE = 250  # chunks that are written in the usual time
