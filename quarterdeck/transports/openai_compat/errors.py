@@ -1,68 +1,29 @@
-"""Errors as OpenAI's clients know them: one table from our codes, one shape of body, and a route that speaks it."""
+"""Errors as OpenAI's clients know them: one shape of body, and a route that speaks it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.transports.errors import ERRORS, Kind
 from quarterdeck.transports.http.errors import Refused
 from quarterdeck.transports.http.wire import Json, StrictRoute
 
-__all__ = ["KINDS", "CompatRoute", "Kind", "Unserved", "error_body"]
+__all__ = ["KINDS", "CompatRoute", "Unserved", "error_body"]
 
 log = logging.getLogger(__name__)
 
 
-class Kind(NamedTuple):
-    """How an error is told: the status picks the client's exception, its code is what OpenAI calls it."""
-
-    status: int
-    type: str
-    code: str
-
-
-_REQUEST, _SERVER = "invalid_request_error", "server_error"
-
-# Every code of transports/http/errors.py, and what only this interface refuses. A test compares them.
-KINDS: Mapping[str, Kind] = {
-    "bad_request": Kind(400, _REQUEST, "bad_request"),
-    "malformed_json": Kind(400, _REQUEST, "malformed_json"),
-    "duplicate_key": Kind(400, _REQUEST, "duplicate_key"),
-    "unknown_host": Kind(400, _REQUEST, "unknown_host"),
-    "unauthenticated": Kind(401, _REQUEST, "invalid_api_key"),
-    "budget_exceeded": Kind(429, "insufficient_quota", "insufficient_quota"),
-    "forbidden": Kind(403, _REQUEST, "forbidden"),
-    "foreign_origin": Kind(403, _REQUEST, "foreign_origin"),
-    "not_found": Kind(404, _REQUEST, "not_found"),
-    "model_not_found": Kind(404, _REQUEST, "model_not_found"),
-    "method_not_allowed": Kind(405, _REQUEST, "method_not_allowed"),
-    "request_timeout": Kind(408, _REQUEST, "request_timeout"),
-    "conflict": Kind(409, _REQUEST, "conflict"),
-    "too_large": Kind(413, _REQUEST, "too_large"),
-    "context_too_large": Kind(400, _REQUEST, "context_length_exceeded"),
-    "unsupported_media_type": Kind(415, _REQUEST, "unsupported_media_type"),
-    "unsupported_parameter": Kind(400, _REQUEST, "unsupported_parameter"),
-    "invalid_input": Kind(400, _REQUEST, "invalid_value"),
-    "invalid_arguments": Kind(400, _REQUEST, "invalid_value"),
-    "headers_too_large": Kind(431, _REQUEST, "headers_too_large"),
-    "internal": Kind(500, _SERVER, "internal"),
-    "misconfigured": Kind(500, _SERVER, "misconfigured"),
-    "schema_mismatch": Kind(500, _SERVER, "schema_mismatch"),
-    "model_refused": Kind(502, _SERVER, "model_refused"),
-    "filtered": Kind(400, _REQUEST, "content_filter"),
-    "upstream_invalid": Kind(502, _SERVER, "upstream_invalid"),
-    "truncated": Kind(502, _SERVER, "truncated"),
-    "unavailable": Kind(503, _SERVER, "unavailable"),
-    "model_unavailable": Kind(503, _SERVER, "model_unavailable"),
-    "store_unavailable": Kind(503, _SERVER, "store_unavailable"),
-    "fenced": Kind(503, _SERVER, "fenced"),
-    "deadline_exceeded": Kind(504, _SERVER, "deadline_exceeded"),
+# After the errors all transports have comes what only this interface refuses.
+KINDS: Mapping[str, Kind] = {code: told.kind(code) for code, told in ERRORS.items()} | {
+    code: Kind(status, "invalid_request_error", code)
+    for code, status in (("model_not_found", 404), ("unsupported_parameter", 400))
 }
 
 

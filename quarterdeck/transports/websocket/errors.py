@@ -1,19 +1,15 @@
-"""The one table of what ends a connection, and with which close code. Every other error is an answer to its message."""
+"""What ends a connection, and with which close code. Every other error is an answer to its message."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from quarterdeck.transports.errors import ERRORS
+
 __all__ = ["CLOSE"]
 
-# Codes of transports/http/errors.py, and after them what only a connection that stays open knows.
-CLOSE: Mapping[str, int] = {
-    "malformed_json": 1007,
-    "duplicate_key": 1007,
-    "unsupported_media_type": 1003,
-    "too_large": 1009,
-    "internal": 1011,
-    "unauthenticated": 4401,
+# After the errors all transports have comes what only a connection that stays open knows.
+CLOSE: Mapping[str, int] = {code: told.close for code, told in ERRORS.items() if told.close is not None} | {
     "fragmented": 1008,
     "dead_peer": 1011,
     "stopping": 1012,
