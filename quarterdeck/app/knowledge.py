@@ -36,7 +36,7 @@ class Knowledge:
     Attributes:
         embedder: None where passages are found by their words alone.
         searcher: Says how it found what it found.
-        recalled: The same search, remembered.
+        search: The same, remembered: what agents search with.
         answers: Where answers are kept.
         shelves: All that is kept, with how often it was asked for.
         ingester: Brings documents of a tenant in.
@@ -45,7 +45,7 @@ class Knowledge:
     index: KnowledgeIndex
     embedder: Embedder | None
     searcher: Searcher
-    recalled: Recalled
+    search: Recalled
     answers: Shelf
     shelves: Sequence[Shelf]
     ingester: Callable[[str], Ingester]
@@ -84,7 +84,7 @@ async def opened_knowledge(configuration: Configuration, models: ModelShelf) -> 
             index=index,
             embedder=embedder,
             searcher=searcher,
-            recalled=Recalled(searcher, index, findings, configuration=content_hash(how)),
+            search=Recalled(searcher, index, findings, configuration=content_hash(how)),
             answers=answers,
             shelves=(vectors, findings, answers),
             ingester=partial(Ingester, index, embedder=embedder, size=settings.chunk_size, overlap=settings.chunk_overlap),

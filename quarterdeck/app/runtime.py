@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
-from quarterdeck.agent.answer import unfenced
-from quarterdeck.agent.loop import Loop
+from quarterdeck.app.agents import assembled
 from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.documents import Intake, WebClient
-from quarterdeck.app.folder import build_tools, ingest
+from quarterdeck.app.folder import ingest
 from quarterdeck.app.knowledge import opened_knowledge
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.app.stores import Store, in_turn, opened_states, opened_store, shared
 from quarterdeck.app.workers import Task, dispatching, relaying, working
-from quarterdeck.core.errors import Misconfigured, Unavailable
-from quarterdeck.core.runs import AgentSpec
+from quarterdeck.core.errors import Unavailable
 from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.knowledge.ingest import IngestReport, Progress
-from quarterdeck.knowledge.tool import search_tool
-from quarterdeck.policy.load import load_policy
 from quarterdeck.service.access import Access, Keys
 from quarterdeck.service.advance import Announced
 from quarterdeck.service.budgets import BudgetLimit, Budgets
@@ -34,15 +29,14 @@ from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.export import Exports
 from quarterdeck.service.retention import Retention
+from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
-from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
 from quarterdeck.service.watch import Watch
 from quarterdeck.settings import Configuration, Settings
 from quarterdeck.store.base import Records
 from quarterdeck.store.snapshots import Snapshots
-from quarterdeck.tools.registry import Registry
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
 
@@ -68,6 +62,7 @@ class Runtime:
     configuration: Configuration
     desk: Desk
     documents: Documents
+    search: Search
     approvals: Approvals
     effects: Effects
     access: Access
@@ -110,37 +105,19 @@ async def opened(
         breakers = await stack.enter_async_context(circuits(settings))
         models = ModelShelf(settings, folder=configuration.folder, budget=budgets, breakers=breakers)
         stack.push_async_callback(models.close)
-        # A missing key is a mistake now, not at the first question.
-        named = dict(_of_each_agent(configuration, lambda agent: (agent.model, models.get(agent.model).name)))
         knowledge = await stack.enter_async_context(opened_knowledge(configuration, models))
-        index = knowledge.index
         keys = Keys(configuration.data)
         async with in_turn(configuration):
-            reports = await ingest(configuration, knowledge, progress)
             new_keys = keys.ensure(user.id for user in configuration.users if user.key == "generated")
-        tools = (search_tool(knowledge.recalled), *build_tools(configuration.folder, configuration.data))
-        registry = Registry(tools)
-        _of_each_agent(configuration, lambda agent: registry.only(agent.tools))
         access = Access(configuration.users, keys.hashes(), keyless=keyless)
         queue = await stack.enter_async_context(dispatching(configuration, store))
         dispatcher = queue.dispatcher
         hub = Hub()
         relay = await stack.enter_async_context(relaying(configuration, hub))
         stage = relay or hub
-        specs = BlobSpecs(store.journal)
-        loop = Loop(
-            journal=store.journal,
-            records=store.records,
-            specs=specs,
-            models=models,
-            toolbox=registry,
-            policy=load_policy(configuration.policy or "policy: v1", str(configuration.folder / "policy.yaml"), tools),
-            directory=access,
-            audience=stage,
-            retriever=knowledge.recalled,
-            read_output=_read_json,
-            search_timeout_s=settings.knowledge.search_timeout_s,
-        )
+        agents = assembled(configuration, store, models, knowledge, directory=access, audience=stage)
+        async with in_turn(configuration):
+            reports = await ingest(configuration, knowledge, progress)
         intake = Intake(
             configuration,
             store,
@@ -150,14 +127,15 @@ async def opened(
             audience=stage,
             dispatcher=dispatcher,
         )
-        watch = Watch(store.journal, hub, loop.interrupt, relay)
-        stopping = anyio.Event()
         advances = not serving or settings.worker.in_server
+        advance = Announced(agents.loop.advance, store.journal, stage, {"ingest": intake.ingestion.advance})
+        watch = Watch(store.journal, hub, agents.loop.interrupt, relay)
+        stopping = anyio.Event()
         await stack.enter_async_context(
             working(
-                loop,
+                agents.loop,
                 dispatcher,
-                Announced(loop.advance, store.journal, stage, {"ingest": intake.ingestion.advance}) if advances else None,
+                advance if advances else None,
                 concurrency=settings.worker.concurrency,
                 grace_s=_LAST_TURNS_S if serving else settings.worker.stop_s,
                 budgets=budgets,
@@ -170,50 +148,37 @@ async def opened(
             desk=Desk(
                 journal=store.journal,
                 sessions=Sessions(store.journal, store.records),
-                specs=specs,
+                specs=agents.specs,
                 hub=hub,
                 dispatcher=dispatcher,
                 agents=configuration.agents,
                 default_agent=configuration.default_agent,
-                index=index,
+                index=knowledge.index,
                 exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(states)),
                 controls=Controls(
                     journal=store.journal,
                     records=store.records,
-                    specs=specs,
+                    specs=agents.specs,
                     dispatcher=dispatcher,
                     interrupt=watch.interrupt,
                 ),
             ),
             documents=intake.documents,
-            approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=registry),
+            search=Search(knowledge.searcher, timeout_s=settings.knowledge.search_timeout_s),
+            approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=agents.tools),
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
             stream_tokens=StreamTokens(store.records, access),
             hub=hub,
             budgets=budgets,
-            checks=_checks(store, index, stopping, queue.alive),
-            models=named,
+            checks=_checks(store, knowledge.index, stopping, queue.alive),
+            models=agents.models,
             keys=keys,
             new_keys=new_keys,
             ingested=reports,
             warnings=(*models.warnings, *_warnings(reports)),
             _stopping=stopping,
         )
-
-
-def _of_each_agent(configuration: Configuration, look: Callable[[AgentSpec], _T]) -> list[_T]:
-    """What `look` finds for each agent. Raises Misconfigured with a line for each agent of which it did."""
-    found: list[_T] = []
-    problems: list[str] = []
-    for agent in configuration.agents.values():
-        try:
-            found.append(look(agent))
-        except Misconfigured as error:
-            problems.append(f"{configuration.folder / 'agents' / agent.name}.yaml: {error}")
-    if problems:
-        raise Misconfigured("\n".join(problems))
-    return found
 
 
 def open_budgets(settings: Settings, records: Records) -> Budgets:
@@ -260,8 +225,3 @@ def _warnings(reports: Mapping[Path, IngestReport]) -> list[str]:
     return [
         f"{path}: {name}: {text}" for path, report in reports.items() for name, text in (*report.refused, *report.warnings)
     ]
-
-
-def _read_json(text: str) -> Any:
-    """The value of a typed answer. Raises ValueError if the text is no JSON."""
-    return json.loads(unfenced(text))

@@ -59,6 +59,7 @@ async def serve(
             effects=runtime.effects,
             access=runtime.access,
             documents_desk=runtime.documents,
+            search_desk=runtime.search,
             checks=runtime.checks,
             version=version("quarterdeck"),
             limits=HttpLimits(

@@ -1,0 +1,104 @@
+"""What agents run on, put together: their models, tools, policy and the loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from quarterdeck.agent.answer import unfenced
+from quarterdeck.agent.base import Audience, Directory
+from quarterdeck.agent.loop import Loop
+from quarterdeck.app.folder import build_tools
+from quarterdeck.app.knowledge import Knowledge
+from quarterdeck.app.models import ModelShelf
+from quarterdeck.app.stores import Store
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.runs import AgentSpec
+from quarterdeck.knowledge.remembered import RememberedAnswers
+from quarterdeck.knowledge.tool import search_tool
+from quarterdeck.policy.load import load_policy
+from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.settings import Configuration
+from quarterdeck.tools.registry import Registry
+
+__all__ = ["Agents", "assembled"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agents:
+    """The agents of a folder, able to run.
+
+    Attributes:
+        tools: All there are.
+        models: Name of the model that really answers, by the name agents give.
+    """
+
+    loop: Loop
+    specs: BlobSpecs
+    tools: Registry
+    models: Mapping[str, str]
+
+
+def assembled(
+    configuration: Configuration,
+    store: Store,
+    models: ModelShelf,
+    knowledge: Knowledge,
+    *,
+    directory: Directory,
+    audience: Audience,
+) -> Agents:
+    """The loop of a folder's agents over its store.
+
+    Args:
+        directory: Says what people may do now.
+        audience: Whoever watches runs.
+
+    Raises:
+        Misconfigured: An agent's model or tools cannot be had, or the policy is wrong; all that is wrong, with its file.
+    """
+    folder = configuration.folder
+    # A missing key is a mistake now, not at the first question.
+    named = dict(_of_each_agent(configuration, lambda agent: (agent.model, models.get(agent.model).name)))
+    tools = (search_tool(knowledge.search), *build_tools(folder, configuration.data))
+    registry = Registry(tools)
+    _of_each_agent(configuration, lambda agent: registry.only(agent.tools))
+    specs = BlobSpecs(store.journal)
+    loop = Loop(
+        journal=store.journal,
+        records=store.records,
+        specs=specs,
+        models=models,
+        toolbox=registry,
+        policy=load_policy(configuration.policy or "policy: v1", str(folder / "policy.yaml"), tools),
+        directory=directory,
+        audience=audience,
+        retriever=knowledge.search,
+        remembered=RememberedAnswers(knowledge.index, knowledge.answers),
+        read_output=_read_json,
+        search_timeout_s=configuration.settings.knowledge.search_timeout_s,
+    )
+    return Agents(loop=loop, specs=specs, tools=registry, models=named)
+
+
+def _of_each_agent(configuration: Configuration, look: Callable[[AgentSpec], _T]) -> list[_T]:
+    """What `look` finds for each agent. Raises Misconfigured with a line for each agent of which it did."""
+    found: list[_T] = []
+    problems: list[str] = []
+    for agent in configuration.agents.values():
+        try:
+            found.append(look(agent))
+        except Misconfigured as error:
+            problems.append(f"{configuration.folder / 'agents' / agent.name}.yaml: {error}")
+    if problems:
+        raise Misconfigured("\n".join(problems))
+    return found
+
+
+def _read_json(text: str) -> Any:
+    """The value of a typed answer. Raises ValueError if the text is no JSON."""
+    return json.loads(unfenced(text))
