@@ -60,18 +60,25 @@ async def copy_tenant(
     """
     book = Book(progress)
     ids = await archive.ids(tenant)
+    present = await index.catalogue(tenant)
     for number, doc_id in enumerate(ids):
         book.begins(number, len(ids), doc_id)
         found = await archive.read(tenant, doc_id)
         if found is not None:
-            outcome = await _copy(index, *found, recipe=recipe, embedder=embedder)
+            outcome = await _copy(index, *found, recipe=recipe, embedder=embedder, known=doc_id in present)
             await book.record([outcome], len(ids))
     book.begins(len(ids), len(ids), "")
     return book.report
 
 
 async def _copy(
-    index: KnowledgeIndex, document: Document, chunks: Sequence[Chunk], *, recipe: Recipe, embedder: Embedder | None
+    index: KnowledgeIndex,
+    document: Document,
+    chunks: Sequence[Chunk],
+    *,
+    recipe: Recipe,
+    embedder: Embedder | None,
+    known: bool,
 ) -> Outcome:
     # By its groups it is found there, if it is there as it is here; without any nobody finds it, and it is written again.
     there = await index.document(document.tenant, document.id, document.groups)
@@ -90,7 +97,7 @@ async def _copy(
         await index.upsert(wanted, prepared.chunks, vectors)
     return Outcome(
         item=document.id,
-        outcome="added" if there is None else "updated",
+        outcome="updated" if known else "added",
         doc_id=document.id,
         chunks=len(prepared.chunks),
     )
