@@ -249,6 +249,8 @@ class QdrantIndex:
             return [edition_of(origin) for origin in await self._records.origins(head.key)] if head else []
 
     async def catalogue(self, tenant: str) -> Mapping[str, Mapping[str, str]]:
+        if not storable(tenant):
+            return {}
         with reaching("read"):
             latest: dict[str, Record] = {}
             for one in sorted(await self._records.among(tenant, None), key=lambda one: one.number):
@@ -260,6 +262,8 @@ class QdrantIndex:
 
         The generation is the number of records: each change adds one, in the very write that makes it, and none goes away.
         """
+        if not storable(tenant):
+            return IndexStats(documents=0, passages=0, generation=0, analyzer=ANALYZER, space=self._space)
         with reaching("read"):
             passages = await self._client.count(
                 self._names.passages, models.Filter(must=[*equals(tenant=tenant)]), exact=True

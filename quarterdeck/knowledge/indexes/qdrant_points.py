@@ -58,7 +58,9 @@ CONTENT = (
 _NAMES = uuid.UUID("5b5ce0b2-7a0b-5d0c-9d8e-5f0e6a1c9b11")
 _SATURATION = 1.2  # k1 of BM25
 _LENGTH = 0.75  # b of BM25
-_AVERAGE = 150  # terms of a passage; a fixed one, since the weights of a passage are not written again when others come
+# Terms of a passage; fixed, since the weights of a passage are not written again when others come. On Cranfield nDCG@10 is
+# 0.545 with 100, 0.537 with 150, 0.536 with 200; on 250 questions of CMRC 0.985 with 100, 0.983 with 150.
+_AVERAGE = 100
 _TITLE = 2  # a word of the title or a heading counts as often in the text
 
 
@@ -267,5 +269,6 @@ def _weights(headings: Sequence[str], text: str) -> models.SparseVector:
 
 
 def _place(term: str) -> int:
+    # Stems, since on Cranfield nDCG@10 is 0.521 with whole words and 0.537 with stems, other things equal.
     # 32 bits: among 100,000 terms about one pair shares a place.
     return zlib.crc32(stem(term).encode())

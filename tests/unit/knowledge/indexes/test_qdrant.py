@@ -15,7 +15,9 @@ from qdrant_client.http.models import VersionInfo
 from quarterdeck.core.errors import Misconfigured, StoreUnavailable
 from quarterdeck.knowledge.base import Lookup
 from quarterdeck.knowledge.indexes.qdrant import QdrantIndex
-from tests.contracts.indexes import EVERYONE, document, found, lookup, put
+from tests.contracts.indexes import EVERYONE, PLANE, document, found, lookup, near, put, vector
+
+from .qdrant_wire import Wire
 
 CHANGING = frozenset({"upsert", "delete", "set_payload", "delete_payload"})
 OLD = document("one", "alpha old\n\nbeta old\n\nalpha and beta old")
@@ -319,3 +321,31 @@ async def test_a_server_that_ignores_conditions_is_refused(client: AsyncQdrantCl
 async def test_what_is_no_address_of_an_index_is_refused(url: str) -> None:
     with pytest.raises(Misconfigured):
         await QdrantIndex.open(url)
+
+
+async def test_what_is_asked_of_a_server_has_the_form_it_takes(client: AsyncQdrantClient) -> None:
+    remote = AsyncQdrantClient(url="http://127.0.0.1:6333", check_compatibility=False, transport=Wire(client))
+    index = QdrantIndex(remote, space=PLANE)
+    await index.start()
+    given = document("one", "alpha stands here\n\nbeta stands there", meta={"language": "en"})
+    await put(index, given, vector(1, 0), vector(0, 1))
+    await put(index, document("two", "gamma", groups={"hr"}))
+
+    await index.set_groups("acme", "one", frozenset({"staff"}))
+    await put(index, document("one", "alpha again", groups={"staff"}, meta={"language": "en"}), vector(1, 0))
+    deleted = await index.delete("acme", ["two"])
+
+    staff = frozenset({"staff"})
+    assert deleted == 1
+    assert await found(index, "alpha", staff) == ["one-3"]
+    assert await near(index, (1, 0), staff, where={"language": frozenset({"en", "zh"})}) == ["one-3"]
+    assert await near(index, (1, 0), staff, where={"language": "zh"}) == []
+    assert [edition.number for edition in await index.editions("acme", "one", staff)] == [2, 1]
+    former = await index.document("acme", "one", staff, edition=1)
+    assert former is not None
+    assert former.text == given.text
+    assert [one.id for one in await index.documents("acme", staff)] == ["one"]
+    assert await index.catalogue("acme") == {"one": {"language": "en"}}
+    stats = await index.stats("acme")
+    assert (stats.documents, stats.passages, stats.generation) == (1, 1, 5)
+    await index.close()
