@@ -321,6 +321,10 @@ class AgentFile(Section):
     description: str = Field("", description="One line for people and for other agents.")
     tools: tuple[str, ...] = Field((), description="Names of tools it may call.")
     retrieve: Literal["tool", "always", "never"] = Field("tool", description="Who searches: the model, every run, nobody.")
+    citations: Literal["lexical", "model"] = Field(
+        "lexical", description="Who decides whether passages bear out what cites them: words in common, or a model."
+    )
+    citations_model: str = Field("", description="That model, provider:name or a role; empty for the agent's own.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="What one run may spend.")
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema of the answer; None for text.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
