@@ -1,7 +1,8 @@
 """Exact nearest passages: the vectors of an index file in memory, one copy for each process that has searched by them.
 
-100,000 vectors of 384 numbers are 154 MB, read in about 0.7 s at the first search. While they are moved to a larger place
-there are two copies for a moment. Rows of passages that are gone stay until then: no permission names them.
+100,000 vectors of 384 numbers are 154 MB, read in about a second at the first search; while they are moved to a larger place
+there are two copies for a moment. A search among them takes 7 ms of CPU, the first of a reader after a change 80 ms more, to
+learn what may be read now. Rows of passages that are gone stay until the next move: no permission names them.
 """
 
 from __future__ import annotations
