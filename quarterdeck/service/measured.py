@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from quarterdeck.agent.drafts import KIND, from_record
 from quarterdeck.core.decisions import DraftStatus
+from quarterdeck.core.errors import SchemaMismatch
 from quarterdeck.core.events import (
     AnswerRejected,
     ApprovalRequested,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:  # its package is one of the server's
     from quarterdeck.telemetry.metrics import Metrics
 
 __all__ = ["MeasuredJournal"]
+
+log = logging.getLogger(__name__)
 
 
 class MeasuredJournal:
@@ -147,11 +151,16 @@ class MeasuredJournal:
 
     def _tell_of_drafts(self, beside: Iterable[Beside]) -> None:
         for row in beside:
-            if isinstance(row, Put) and row.record.kind == KIND and row.record.status != DraftStatus.WAITING:
+            if not isinstance(row, Put) or row.record.kind != KIND or row.record.status == DraftStatus.WAITING:
+                continue
+            try:
                 draft = from_record(row.record)
-                if draft.decided_at is not None:
-                    waited = draft.decided_at - draft.created_at
-                    self._metrics.approval_decided(draft.status, waited.total_seconds())
+            except (SchemaMismatch, ValueError):  # it is stored, and whoever stored it must not hear otherwise
+                log.exception("a draft that was stored cannot be counted")
+                continue
+            if draft.decided_at is not None:
+                waited = draft.decided_at - draft.created_at
+                self._metrics.approval_decided(draft.status, waited.total_seconds())
 
 
 def _agent(entries: Sequence[Entry]) -> str:
