@@ -29,6 +29,7 @@ EXIT_CODES: Mapping[str, int] = {
     "model_unavailable": 6,
     "store_unavailable": 6,
     "deadline_exceeded": 6,
+    "rate_limited": 6,
     "invalid_input": 7,
     "invalid_arguments": 7,
     "too_large": 7,

@@ -18,6 +18,7 @@
     │   └── Filtered                the provider's content policy stopped the answer
     ├── ModelInvalid                the model answered with something that is no answer
     │   └── Truncated               the reply ended inside a tool call
+    ├── RateLimited                 more was asked than may be now: by a rule, or because there is no room
     ├── DeadlineExceeded            the caller's time is over
     ├── BudgetExceeded              tokens or money allowed for this are spent
     └── Fenced                      another worker claimed the run: stop, write nothing more
@@ -48,6 +49,7 @@ __all__ = [
     "ModelUnavailable",
     "NotFound",
     "QuarterdeckError",
+    "RateLimited",
     "SchemaMismatch",
     "StoreUnavailable",
     "TooLarge",
@@ -197,6 +199,21 @@ class Truncated(ModelInvalid):
     """The reply ended inside a tool call (finish reason "length"); a partial call is never executed."""
 
     code = "truncated"
+
+
+class RateLimited(QuarterdeckError):
+    """More was asked than may be asked now: a rate limit is reached, or there is no room for another run.
+
+    Attributes:
+        retry_after_s: Seconds until it is worth asking again.
+    """
+
+    code = "rate_limited"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(QuarterdeckError):

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from quarterdeck.core.errors import QuarterdeckError
-from quarterdeck.transports.http.errors import STATUS, Refused
+from quarterdeck.transports.http.errors import STATUS, Refused, retry_after
 from quarterdeck.transports.http.wire import Json
 
 __all__ = ["on_http_exception", "on_invalid", "on_quarterdeck_error", "problem"]
@@ -42,7 +42,7 @@ async def on_quarterdeck_error(request: HTTPConnection, error: Exception) -> Res
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="quarterdeck"'
     if error.retryable:
-        headers["Retry-After"] = str(round(getattr(error, "retry_after_s", None) or 1))
+        headers["Retry-After"] = retry_after(error)
     return problem(error.code, message, request.state.request_id, headers)
 
 

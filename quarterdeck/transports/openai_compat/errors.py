@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.transports.errors import ERRORS, Kind
-from quarterdeck.transports.http.errors import Refused
+from quarterdeck.transports.http.errors import Refused, retry_after
 from quarterdeck.transports.http.wire import Json, StrictRoute
 
 __all__ = ["KINDS", "CompatRoute", "Unserved", "error_body"]
@@ -83,7 +83,7 @@ def _of_ours(error: QuarterdeckError) -> Response:
     if error.code == "unauthenticated":
         headers["WWW-Authenticate"] = 'Bearer realm="quarterdeck"'
     if error.retryable:
-        headers["Retry-After"] = str(round(getattr(error, "retry_after_s", None) or 1))
+        headers["Retry-After"] = retry_after(error)
         headers["X-Should-Retry"] = "true"
     return _problem(error.code, str(error), None, headers)
 

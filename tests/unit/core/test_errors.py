@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from quarterdeck.core import errors
-from quarterdeck.core.errors import QuarterdeckError, Unavailable, error_of
+from quarterdeck.core.errors import QuarterdeckError, RateLimited, Unavailable, error_of
 
 
 def tree(kind: type[QuarterdeckError]) -> Iterator[type[QuarterdeckError]]:
@@ -42,4 +42,4 @@ def test_an_unknown_code_becomes_the_root() -> None:
 
 
 def test_only_what_may_pass_is_retryable() -> None:
-    assert {kind for kind in KINDS if kind.retryable} == set(tree(Unavailable))
+    assert {kind for kind in KINDS if kind.retryable} == {*tree(Unavailable), RateLimited}
