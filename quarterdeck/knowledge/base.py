@@ -116,7 +116,14 @@ class KnowledgeIndex(Protocol):
     others is refused with Misconfigured, since its terms and vectors could not be compared.
     """
 
-    async def upsert(self, document: Document, chunks: Sequence[Chunk], vectors: Sequence[Vector | None] = ()) -> None:
+    async def upsert(
+        self,
+        document: Document,
+        chunks: Sequence[Chunk],
+        vectors: Sequence[Vector | None] = (),
+        *,
+        generation: int | None = None,
+    ) -> None:
         """Replace all passages of the document at once; readers see the old or the new, never half.
 
         A chunk whose text stood there before keeps its passage id; a number once given is never given to other text. Another
@@ -124,14 +131,16 @@ class KnowledgeIndex(Protocol):
 
         Args:
             vectors: One for each chunk, None for a chunk that is found by its words alone; empty for all of them.
+            generation: Only while this is the tenant's: whoever may have been overtaken by others undoes nothing then.
 
         Raises:
             InvalidInput: A chunk is not its span of the text, or a vector is not of the index's space.
+            Conflict: Something of the tenant changed since that generation; this changed nothing.
         """
         ...
 
-    async def delete(self, tenant: str, doc_ids: Sequence[str]) -> int:
-        """Forget documents with all their editions; returns how many there were."""
+    async def delete(self, tenant: str, doc_ids: Sequence[str], *, generation: int | None = None) -> int:
+        """Forget documents with all their editions; returns how many there were. `generation` as in `upsert`."""
         ...
 
     async def set_groups(self, tenant: str, doc_id: str, groups: frozenset[str]) -> None:

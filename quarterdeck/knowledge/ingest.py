@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from anyio import to_thread
 
 from quarterdeck.core.context import Context, Principal
-from quarterdeck.core.errors import Forbidden, InvalidInput, StoreUnavailable, Unavailable
+from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable, Unavailable
 from quarterdeck.knowledge.base import Document, KnowledgeIndex
 from quarterdeck.knowledge.ingest_document import Prepared, Recipe, made_from, prepare, vectors_of
 from quarterdeck.knowledge.ingest_folder import FolderSource
@@ -73,7 +74,14 @@ class IngestReport:
 
 
 class Register(Protocol):
-    """Who keeps the book of a pass, and says whether it goes on."""
+    """Who keeps the book of a pass, and says whether it goes on.
+
+    Attributes:
+        shared: Somebody else may take the pass over. Then nothing is changed after a check that was made before the change
+            of another: whoever slept in between undoes nothing.
+    """
+
+    shared: bool
 
     def begins(self, done: int, total: int, path: str) -> None:
         """A document is about to be looked at."""
@@ -181,6 +189,8 @@ class Book:
     Attributes:
         report: What was taken down so far.
     """
+
+    shared = False
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
@@ -333,11 +343,8 @@ class _Pass:
         vectors = await vectors_of(embedder, [one for _, one in ready], context) if embedder is not None and ready else None
         outcomes: list[Outcome] = []
         for place, (item, one) in enumerate(ready):
-            await self.register.check()
-            if vectors is None:
-                await self.index.upsert(one.document, one.chunks)
-            else:
-                await self.index.upsert(one.document, one.chunks, vectors[place])
+            change = partial(self.index.upsert, one.document, one.chunks, vectors[place] if vectors is not None else ())
+            await self._changed(change)
             doc_id = one.document.id
             outcomes.append(
                 Outcome(
@@ -351,14 +358,25 @@ class _Pass:
             self.catalogue[doc_id] = one.document.meta
         return outcomes
 
+    async def _changed(self, change: Callable[..., Awaitable[object]]) -> None:
+        """Make a change, if the pass is still ours while it is made."""
+        while self.register.shared:
+            generation = (await self.index.stats(self.tenant)).generation
+            await self.register.check()
+            try:
+                await change(generation=generation)
+            except Conflict:
+                continue  # others changed something meanwhile, or took the pass: looked at again
+            return
+        await change()
+
     async def _forget(self) -> bool:
         """Remove the documents of the collection that the source has no more, or that were refused."""
         current = set(self.done.values())
         gone = sorted((doc, path) for path, doc in self.ids.items() if doc not in current)
         if not gone:
             return True
-        await self.register.check()
-        await self.index.delete(self.tenant, [doc for doc, _ in gone])
+        await self._changed(partial(self.index.delete, self.tenant, [doc for doc, _ in gone]))
         outcomes = [Outcome(item=path, outcome="removed", doc_id=doc) for doc, path in gone]
         return await self.register.record(outcomes, self.total)
 

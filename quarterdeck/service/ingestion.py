@@ -167,6 +167,8 @@ class _Book:
         seen: What became of each document.
     """
 
+    shared = True
+
     def __init__(self, journal: Journal, claim: Claim, ledger: Ledger, stopping: Callable[[], bool]) -> None:
         self.done: dict[str, str] = {}
         self.seen: list[DocumentIngested] = []

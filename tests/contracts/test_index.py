@@ -9,7 +9,7 @@ from hashlib import sha256
 import anyio
 import pytest
 
-from quarterdeck.core.errors import InvalidInput, Misconfigured, NotFound
+from quarterdeck.core.errors import Conflict, InvalidInput, Misconfigured, NotFound
 from quarterdeck.core.labels import Integrity
 from quarterdeck.knowledge.analyze import ANALYZER
 from quarterdeck.knowledge.base import KEYWORDS, Chunk, Document, KnowledgeIndex, Space
@@ -535,3 +535,21 @@ async def test_an_index_of_another_space_is_refused_and_left_alone(open_index: O
         await open_index(opened)
 
     assert await found(await open_index(written), "alpha") == ["one-1"]
+
+
+@pytest.mark.row("K8", part="index")
+async def test_a_change_meant_for_an_older_generation_is_refused_and_changes_nothing(index: KnowledgeIndex) -> None:
+    one, other = document("one", "alpha"), document("other", "beta")
+    await index.upsert(one, whole(one), generation=0)
+    seen = (await index.stats("acme")).generation
+    await index.set_groups("acme", "one", frozenset({"hr"}))
+
+    with pytest.raises(Conflict):
+        await index.upsert(one, whole(one), generation=seen)
+    with pytest.raises(Conflict):
+        await index.delete("acme", ["one"], generation=seen)
+
+    assert await index.document("acme", "one", frozenset({"everyone"})) is None
+    assert await index.document("acme", "one", frozenset({"hr"})) is not None
+    await index.upsert(other, whole(other), generation=(await index.stats("acme")).generation)
+    assert await index.delete("acme", ["one", "other"], generation=(await index.stats("acme")).generation) == 2

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from quarterdeck.core.errors import InvalidInput
+from quarterdeck.core.errors import Conflict, InvalidInput
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.knowledge.base import Chunk, Document, Lookup, Space, Vector
 
@@ -23,6 +23,7 @@ __all__ = [
     "is_edition",
     "label_of",
     "number_of",
+    "overtaken",
     "page",
     "readable",
     "storable",
@@ -142,3 +143,8 @@ class Numbers:
             return self._kept[text].pop()
         self.next += 1
         return self.next - 1
+
+
+def overtaken(generation: int) -> Conflict:
+    """Why a change that was meant for one generation was not made."""
+    return Conflict(f"the index has changed since generation {generation}: look again at what is to be done")

@@ -82,20 +82,31 @@ class PostgresIndex:
         await database.open()
         return cls(database, space=space, clock=clock)
 
-    async def upsert(self, document: Document, chunks: Sequence[Chunk], vectors: Sequence[Vector | None] = ()) -> None:
+    async def upsert(
+        self,
+        document: Document,
+        chunks: Sequence[Chunk],
+        vectors: Sequence[Vector | None] = (),
+        *,
+        generation: int | None = None,
+    ) -> None:
         """Replace all passages of the document, in one transaction."""
         check_document(document, chunks, vectors, self._space)
         at = self._clock()
         await self._change(
-            document.tenant, lambda db: writes.replace(db, document, chunks, vectors, self._space, at), len(chunks)
+            document.tenant,
+            lambda db: writes.replace(db, document, chunks, vectors, self._space, at, generation),
+            len(chunks),
         )
 
-    async def delete(self, tenant: str, doc_ids: Sequence[str]) -> int:
+    async def delete(self, tenant: str, doc_ids: Sequence[str], *, generation: int | None = None) -> int:
         """Forget documents of the tenant; returns how many there were."""
         known = [doc_id for doc_id in doc_ids if storable(doc_id)]
         if not known or not storable(tenant):
             return 0
-        return await self._change(tenant, lambda db: writes.delete(db, tenant, known, self._space), 10 * len(known))
+        return await self._change(
+            tenant, lambda db: writes.delete(db, tenant, known, self._space, generation), 10 * len(known)
+        )
 
     async def set_groups(self, tenant: str, doc_id: str, groups: frozenset[str]) -> None:
         """Change who may read a document, without indexing it again. Raises NotFound."""

@@ -92,7 +92,8 @@ STATS = f"SELECT documents, passages, generation FROM quarterdeck_knowledge.tena
 
 # Every change begins with this, so changes of a tenant happen one after the other.
 CHANGE = """INSERT INTO quarterdeck_knowledge.tenant AS t (tenant, documents, passages, terms, generation)
-VALUES (%(tenant)s, 0, 0, 0, 1) ON CONFLICT (tenant) DO UPDATE SET generation = t.generation + 1"""
+VALUES (%(tenant)s, 0, 0, 0, 1) ON CONFLICT (tenant) DO UPDATE SET generation = t.generation + 1
+RETURNING generation"""
 COUNT = f"""UPDATE quarterdeck_knowledge.tenant SET documents = documents + %(documents)s,
   passages = passages + %(passages)s, terms = terms + %(terms)s WHERE {_TENANT}"""
 

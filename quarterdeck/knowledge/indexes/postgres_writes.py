@@ -14,7 +14,7 @@ from quarterdeck.core.errors import NotFound
 from quarterdeck.core.text import terms
 from quarterdeck.knowledge.base import Chunk, Document, Space, Vector
 from quarterdeck.knowledge.indexes import postgres_statements as sql
-from quarterdeck.knowledge.indexes.passages import Numbers, digest
+from quarterdeck.knowledge.indexes.passages import Numbers, digest, overtaken
 from quarterdeck.store.postgres import PostgresConnection, together
 
 __all__ = ["ask", "delete", "replace", "set_groups", "words", "written"]
@@ -37,15 +37,17 @@ async def replace(
     vectors: Sequence[Vector | None],
     space: Space,
     at: datetime,
+    generation: int | None = None,
 ) -> None:
     """Put a document with its passages in the place of what stood there.
 
     Args:
         at: The present instant.
+        generation: What the tenant's must be, None for any. Raises Conflict.
     """
     key = {"tenant": document.tenant, "doc": document.id, "docs": [document.id], "groups": sorted(document.groups)}
     async with together(connection):
-        await ask(connection, sql.CHANGE, key)
+        await _begin(connection, key, generation)
         standing = await (await ask(connection, sql.STANDING, key)).fetchone()
         old = await (await ask(connection, sql.OLD_PASSAGES, key)).fetchall()
         following, edition, former = standing or (1, 0, None)
@@ -78,12 +80,14 @@ async def replace(
         await ask(connection, sql.COUNT, {**values, **more})
 
 
-async def delete(connection: PostgresConnection, tenant: str, doc_ids: Sequence[str], space: Space) -> int:
-    """Forget documents with all their editions; returns how many there were."""
+async def delete(
+    connection: PostgresConnection, tenant: str, doc_ids: Sequence[str], space: Space, generation: int | None = None
+) -> int:
+    """Forget documents with all their editions; returns how many there were. `generation` as in `replace`."""
     key = {"tenant": tenant, "docs": list(doc_ids)}
     documents = 0
     async with together(connection):
-        await ask(connection, sql.CHANGE, key)
+        await _begin(connection, key, generation)
         passages, length = await _clear(connection, key, space)
         await ask(connection, sql.DELETE_EDITIONS, key)
         documents = len(await (await ask(connection, sql.DELETE_DOCUMENTS, key)).fetchall())
@@ -116,6 +120,14 @@ def words(found: Iterable[str]) -> list[str]:
 def written(vector: Vector) -> str:
     """A vector as pgvector reads it, exact to the bit."""
     return "[" + ",".join(f"{number:.9g}" for number in vector) + "]"
+
+
+async def _begin(connection: PostgresConnection, key: Mapping[str, Any], generation: int | None) -> None:
+    """Begin a change of the tenant: others wait for its end."""
+    row = await (await ask(connection, sql.CHANGE, key)).fetchone()
+    assert row is not None  # it returns what it wrote
+    if generation is not None and row[0] != generation + 1:
+        raise overtaken(generation)
 
 
 async def _clear(connection: PostgresConnection, key: Mapping[str, Any], space: Space) -> tuple[int, int]:

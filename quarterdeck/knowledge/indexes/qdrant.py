@@ -27,6 +27,7 @@ from quarterdeck.knowledge.indexes.passages import (
     check_vector,
     digest,
     number_of,
+    overtaken,
     readable,
     storable,
 )
@@ -112,12 +113,21 @@ class QdrantIndex:
             for record in await self._records.untidy():
                 await self._records.tidy(record)
 
-    async def upsert(self, document: Document, chunks: Sequence[Chunk], vectors: Sequence[Vector | None] = ()) -> None:
+    async def upsert(
+        self,
+        document: Document,
+        chunks: Sequence[Chunk],
+        vectors: Sequence[Vector | None] = (),
+        *,
+        generation: int | None = None,
+    ) -> None:
         check_document(document, chunks, vectors, self._space)
         sha256 = digest(document.text)
         key = key_of(document.tenant, document.id)
 
         async def change(head: Record | None) -> tuple[Record, Sequence[Piece]]:
+            # Behind the look at the head: what changes it from now on makes this change begin again.
+            await self._check_generation(document.tenant, generation)
             living = None if head is None or head.gone else head
             old = await self._pieces(living) if living else []
             numbers = Numbers.after([(piece.n, piece.text) for piece in old], head.next if head else 1)
@@ -150,8 +160,11 @@ class QdrantIndex:
         with reaching("written"):
             await self._change(key, change)
 
-    async def delete(self, tenant: str, doc_ids: Sequence[str]) -> int:
+    async def delete(self, tenant: str, doc_ids: Sequence[str], *, generation: int | None = None) -> int:
+        done = 0
+
         async def change(head: Record | None) -> tuple[Record, Sequence[Piece]] | None:
+            await self._check_generation(tenant, None if generation is None else generation + done)
             if head is None or head.gone:
                 return None
             gone = Record(
@@ -160,8 +173,9 @@ class QdrantIndex:
             return gone, ()
 
         with reaching("written"):
-            done = [await self._change(key_of(tenant, doc_id), change) for doc_id in dict.fromkeys(doc_ids)]
-        return sum(done)
+            for doc_id in dict.fromkeys(doc_ids):
+                done += await self._change(key_of(tenant, doc_id), change)
+        return done
 
     async def set_groups(self, tenant: str, doc_id: str, groups: frozenset[str]) -> None:
         """Change who may read a document; its passages are written again as they are, vectors too. Raises NotFound."""
@@ -256,6 +270,10 @@ class QdrantIndex:
             for one in sorted(await self._records.among(tenant, None), key=lambda one: one.number):
                 latest[one.doc] = one
         return {doc: dict(latest[doc].meta) for doc in sorted(latest)}
+
+    async def _check_generation(self, tenant: str, generation: int | None) -> None:
+        if generation is not None and await self._records.count(tenant=tenant) != generation:
+            raise overtaken(generation)
 
     async def stats(self, tenant: str) -> IndexStats:
         """Counts over all documents of the tenant; while a document is being written its passages may count twice.

@@ -171,16 +171,23 @@ class SqliteIndex:
             raise
         return cls(connections[0], connections[1:], space=space, matrix=matrix, clock=clock)
 
-    async def upsert(self, document: Document, chunks: Sequence[Chunk], vectors: Sequence[Vector | None] = ()) -> None:
+    async def upsert(
+        self,
+        document: Document,
+        chunks: Sequence[Chunk],
+        vectors: Sequence[Vector | None] = (),
+        *,
+        generation: int | None = None,
+    ) -> None:
         """Replace all passages of the document, in one transaction."""
         check_document(document, chunks, vectors, self._space)
         at = to_micros(self._clock())
-        await self._write(lambda db: writes.replace(db, document, chunks, vectors, at))
+        await self._write(lambda db: writes.replace(db, document, chunks, vectors, at, generation))
 
-    async def delete(self, tenant: str, doc_ids: Sequence[str]) -> int:
+    async def delete(self, tenant: str, doc_ids: Sequence[str], *, generation: int | None = None) -> int:
         """Forget documents of the tenant; returns how many there were."""
         known = [doc_id for doc_id in doc_ids if storable(tenant, doc_id)]
-        return await self._write(lambda db: writes.delete(db, tenant, known)) if known else 0
+        return await self._write(lambda db: writes.delete(db, tenant, known, generation)) if known else 0
 
     async def set_groups(self, tenant: str, doc_id: str, groups: frozenset[str]) -> None:
         """Change who may read a document, without indexing it again. Raises NotFound."""

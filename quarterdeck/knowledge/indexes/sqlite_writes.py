@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from quarterdeck.core.errors import NotFound
 from quarterdeck.knowledge.analyze import presplit
 from quarterdeck.knowledge.base import Chunk, Document, Vector
-from quarterdeck.knowledge.indexes.passages import Numbers, digest
+from quarterdeck.knowledge.indexes.passages import Numbers, digest, overtaken
 
 __all__ = ["delete", "replace", "set_groups", "to_json"]
 
@@ -54,6 +54,7 @@ SELECT :tenant, allowed.value, passage.id FROM passage JOIN json_each(:groups) A
 WHERE passage.tenant = :tenant AND passage.doc = :doc
 """
 _SET_GROUPS = "UPDATE document SET groups = :groups WHERE tenant = :tenant AND id = :doc"
+_GENERATION = "SELECT generation FROM tenant WHERE tenant = :tenant"
 _CHANGED = """
 INSERT INTO tenant(tenant, documents, passages, generation) VALUES(:tenant, :documents, :passages, 1)
 ON CONFLICT(tenant) DO UPDATE SET documents = documents + :documents, passages = passages + :passages,
@@ -67,13 +68,20 @@ def to_json(groups: Collection[str]) -> str:
 
 
 def replace(
-    db: sqlite3.Connection, document: Document, chunks: Sequence[Chunk], vectors: Sequence[Vector | None], at: int
+    db: sqlite3.Connection,
+    document: Document,
+    chunks: Sequence[Chunk],
+    vectors: Sequence[Vector | None],
+    at: int,
+    generation: int | None = None,
 ) -> None:
     """Put a document with its passages in the place of what stood there.
 
     Args:
         at: The present instant, microseconds since 1970.
+        generation: What the tenant's must be, None for any. Raises Conflict.
     """
+    _check_generation(db, document.tenant, generation)
     key = {"tenant": document.tenant, "doc": document.id}
     sha256 = digest(document.text)
     standing = db.execute(_STANDING, key).fetchone()
@@ -104,8 +112,9 @@ def replace(
     _count(db, document.tenant, documents=0 if standing else 1, passages=len(chunks) - len(old))
 
 
-def delete(db: sqlite3.Connection, tenant: str, doc_ids: Sequence[str]) -> int:
-    """Forget documents with all their editions; returns how many there were."""
+def delete(db: sqlite3.Connection, tenant: str, doc_ids: Sequence[str], generation: int | None = None) -> int:
+    """Forget documents with all their editions; returns how many there were. `generation` as in `replace`."""
+    _check_generation(db, tenant, generation)
     documents = passages = 0
     for doc_id in doc_ids:
         key = {"tenant": tenant, "doc": doc_id}
@@ -125,6 +134,14 @@ def set_groups(db: sqlite3.Connection, tenant: str, doc_id: str, groups: frozens
     db.execute(_DELETE_ACL, {"tenant": tenant, "doc": doc_id})
     db.execute(_INSERT_ACL, values)
     _count(db, tenant, documents=0, passages=0)
+
+
+def _check_generation(db: sqlite3.Connection, tenant: str, generation: int | None) -> None:
+    if generation is None:
+        return
+    row = db.execute(_GENERATION, {"tenant": tenant}).fetchone()
+    if (row[0] if row else 0) != generation:
+        raise overtaken(generation)
 
 
 def _clear(db: sqlite3.Connection, key: Mapping[str, str]) -> int:

@@ -139,7 +139,7 @@ class Broken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def upsert(self, document: Any, chunks: Any, *vectors: Any) -> None:
+    async def upsert(self, *given: Any, **more: Any) -> None:
         self.upserts += 1
         await self._before(self.upserts)
-        await self._inner.upsert(document, chunks, *vectors)
+        await self._inner.upsert(*given, **more)

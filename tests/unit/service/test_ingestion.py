@@ -94,7 +94,7 @@ async def test_a_worker_that_lost_its_run_changes_nothing_any_more(intake: Intak
             frozen.set()
             await thawed.wait()
 
-    zombie = Broken(intake.index, sleeps)
+    zombie = Broken(intake.index, sleeps)  # it sleeps between its last look at its claim and the change itself
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.worker(index=zombie).advance, "acme", begun.run_id)
@@ -102,9 +102,13 @@ async def test_a_worker_that_lost_its_run_changes_nothing_any_more(intake: Intak
             await frozen.wait()
         await intake.ingestion.advance("acme", begun.run_id)
         events = await intake.events(begun.run_id)
+        await intake.index.set_groups("acme", "004", frozenset({"hr"}))
+        await intake.index.delete("acme", ["003"])
         thawed.set()
 
     assert zombie.upserts == 5
+    assert await intake.index.document("acme", "004", frozenset({"everyone"})) is None
+    assert await intake.index.document("acme", "003", frozenset({"everyone"})) is None
     assert await intake.events(begun.run_id) == events
     assert isinstance(events[-1], FinalAnswer)
 
