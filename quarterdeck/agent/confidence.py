@@ -27,7 +27,7 @@ _OTHERWISE, _AGREED, _SEARCH_FAILED, _UNCHECKED = 0.6, 0.2, 0.85, 0.95
 _CONFIRMED = 0.9  # support of a sentence that a model confirms, however few words it shares with its passages
 _CLAIMS: Mapping[str, float] = {"low": 0.2, "medium": 0.6, "high": 0.9, "低": 0.2, "中": 0.6, "高": 0.9}
 _CLAIM = re.compile(
-    r"\s*^[^\w\n]{0,4}(?:my )?(?:confidence|置信度|把握)\W{0,4}[:：]\W{0,4}"
+    r"^[^\w\n]{0,4}(?:my )?(?:confidence|置信度|把握)\W{0,4}[:：]\W{0,4}"
     r"(?P<said>low|medium|high|[低中高]|[01](?:\.\d{1,4})?|0?\.\d{1,4}|\d{1,3}\s?%)[^\w\n]{0,4}\Z",
     re.IGNORECASE | re.MULTILINE,
 )

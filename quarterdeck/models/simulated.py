@@ -25,6 +25,7 @@ from quarterdeck.models.simulation.describe import tool_label
 from quarterdeck.models.simulation.dialogue import Dialogue, read_dialogue
 from quarterdeck.models.simulation.language import label_of
 from quarterdeck.models.simulation.profiles import Parameter, Profile
+from quarterdeck.models.simulation.rephrase import rephrased
 from quarterdeck.models.simulation.results import Status
 from quarterdeck.models.simulation.structured import Facts, structured
 from quarterdeck.models.tokens import count_tokens, part_tokens
@@ -137,7 +138,7 @@ def _mended_call(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Wi
 
 
 def _second_search(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Wish]:
-    """One more search with fewer terms, when the only one so far gave nothing that answers."""
+    """One more search in other words or with fewer, when the only one so far gave nothing that answers."""
     searches = [step for step in dialogue.steps if step.call.name in profiles and profiles[step.call.name].query is not None]
     if len(searches) != 1 or dialogue.rejections:
         return []
@@ -145,8 +146,9 @@ def _second_search(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[
     profile = profiles[step.call.name]
     if profile.query is None or step.outcome is None or step.outcome.status not in (Status.PASSAGES, Status.EMPTY):
         return []
-    shorter = fewer_terms(str(step.call.args.get(profile.query.name, "")), dialogue)
-    return [Wish(profile, {**step.call.args, profile.query.name: shorter})] if shorter else []
+    query = str(step.call.args.get(profile.query.name, ""))
+    other = rephrased(query) if rephrased(query) != query else fewer_terms(query, dialogue)
+    return [Wish(profile, {**step.call.args, profile.query.name: other})] if other else []
 
 
 def _numbered(wishes: Sequence[Wish], dialogue: Dialogue) -> list[ToolCall]:

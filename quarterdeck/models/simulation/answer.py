@@ -11,9 +11,10 @@ from quarterdeck.models.simulation.asks import Kind, is_follow_up, read_asks, sm
 from quarterdeck.models.simulation.choose import carried_text
 from quarterdeck.models.simulation.describe import describe_call, describe_value, noun_label, tool_label
 from quarterdeck.models.simulation.dialogue import Dialogue, Step
-from quarterdeck.models.simulation.extract import pick
+from quarterdeck.models.simulation.extract import Picked, pick
 from quarterdeck.models.simulation.language import concepts
 from quarterdeck.models.simulation.profiles import Effect, Profile
+from quarterdeck.models.simulation.rephrase import rephrased
 from quarterdeck.models.simulation.results import Outcome, Source, Status, sources_in
 
 __all__ = ["Said", "compose", "render"]
@@ -89,17 +90,23 @@ def _from_passages(dialogue: Dialogue, outcomes: Sequence[tuple[Step, Outcome]])
     asked = [ask.text for ask in read_asks(dialogue.question) if ask.kind in (Kind.QUESTION, Kind.HOW_TO)]
     left: list[str] = []
     if len(asked) < 2:
-        picked = pick(dialogue.question, carried, sources, limit)
+        picked = _picked(dialogue.question, carried, sources, limit)
     else:
         picked = []
         for index, text in enumerate(asked):
             lean = asked[index - 1] if index and is_follow_up(text) else carried
-            found_here = pick(text, lean, sources, max(_ONE, limit - 1))
+            found_here = _picked(text, lean, sources, max(_ONE, limit - 1))
             picked += found_here
             if not found_here:
                 left.append(text)
     said = list(dict.fromkeys(Said(one.text, one.source) for one in picked))
     return [*said, *(Said(phrases.nothing_about(dialogue.chinese, text)) for text in left)] if said else []
+
+
+def _picked(question: str, carried: str, sources: Sequence[Source], limit: int) -> list[Picked]:
+    """The sentences that answer a question, or else the same question in other words."""
+    other = rephrased(question)
+    return pick(question, carried, sources, limit) or (pick(other, carried, sources, limit) if other != question else [])
 
 
 def _unique(sources: Iterable[Source]) -> list[Source]:

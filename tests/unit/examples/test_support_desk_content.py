@@ -199,3 +199,43 @@ def test_cases_that_must_refuse_expect_no_source() -> None:
 
     assert len(refusing) >= 2
     assert all(not row["expected_sources"] and not row["must_cite"] and not row["expected"] for row in refusing)
+
+
+KNOWLEDGE = [json.loads(line) for line in (FOLDER / "evals" / "knowledge.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.row("K9", part="questions")
+def test_questions_of_knowledge_are_of_every_kind_in_both_languages() -> None:
+    kinds = Counter((row["tags"][0], row["tags"][1]) for row in KNOWLEDGE)
+
+    assert len(KNOWLEDGE) >= 64
+    assert set(kinds) == {
+        (kind, tongue) for kind in ("answerable", "unanswerable", "partly", "forbidden") for tongue in ("en", "zh")
+    }
+
+
+@pytest.mark.parametrize("row", KNOWLEDGE, ids=lambda row: row["id"])
+def test_what_a_question_of_knowledge_expects_stands_in_an_article_its_asker_may_read(row: dict[str, Any]) -> None:
+    people = {user["id"]: user for user in yaml.safe_load((FOLDER / "users.yaml").read_text(encoding="utf-8"))["users"]}
+    asker = people[row["user"]]
+    articles = [
+        markdown.parse((FOLDER / "knowledge" / f"{name}.md").read_bytes()) for name in row.get("expected_sources", ())
+    ]
+    text = "\n".join(article.text for article in articles)
+
+    assert all(set(article.front["groups"]) & set(asker["groups"]) for article in articles)
+    assert all(expected.lower() in text.lower() for expected in row.get("expected", ()))
+
+
+@pytest.mark.parametrize("row", [row for row in KNOWLEDGE if "forbidden" in row["tags"]], ids=lambda row: row["id"])
+def test_what_a_question_may_not_be_told_stands_in_no_article_its_asker_may_read(row: dict[str, Any]) -> None:
+    people = {user["id"]: user for user in yaml.safe_load((FOLDER / "users.yaml").read_text(encoding="utf-8"))["users"]}
+    asker = people[row["user"]]
+    closed = [
+        article.text
+        for path in ARTICLES
+        if not set((article := markdown.parse(path.read_bytes())).front["groups"]) & set(asker["groups"])
+        or asker["tenant"] != "acme"
+    ]
+
+    assert any(all(text.lower() in article.lower() for text in row["forbidden"]) for article in closed)

@@ -396,7 +396,7 @@ async def test_a_call_is_mended_once_when_its_error_names_the_argument() -> None
 
 
 async def test_nothing_found_leads_to_one_wider_search_and_no_third() -> None:
-    question = user("Which allowance covers bicycles bought privately in summer?")
+    question = user("Which allowance covers bicycles repaired privately in summer?")
 
     first = await ask(question, tools=PEOPLE)
     query = first.tool_calls[0].args["query"]
@@ -412,6 +412,15 @@ async def test_nothing_found_leads_to_one_wider_search_and_no_third() -> None:
     assert set(wider.split()) < set(query.split())
     assert third.tool_calls == ()
     assert "found nothing" in third.text
+
+
+async def test_nothing_found_for_everyday_words_leads_to_a_search_in_the_words_of_manuals() -> None:
+    question = user("When do I tell my boss that my kid cannot come?")
+
+    first = await ask(question, tools=PEOPLE)
+    second = await ask(question, *called("search_handbook", [], query=first.tool_calls[0].args["query"]), tools=PEOPLE)
+
+    assert {"manager", "child"} <= set(second.tool_calls[0].args["query"].split())
 
 
 async def test_tool_choice_none_answers_without_a_call() -> None:
