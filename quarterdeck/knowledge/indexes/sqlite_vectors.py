@@ -56,7 +56,8 @@ class Vectors:
         asked = np.asarray(vector, dtype=np.float32)
         asked = asked / np.linalg.norm(asked)
         few = len(rows) < FEW * len(self.ids)
-        scores = self.units[rows] @ asked if few else (self.units @ asked)[rows]
+        # Not `@`: its threads wait by spinning, so that on a busy machine 10,000 vectors take 8 ms of CPU and not 0.5.
+        scores = np.vecdot(self.units[rows], asked) if few else np.vecdot(self.units, asked)[rows]
         if k < len(scores):
             best = np.argpartition(scores, -k)[-k:]
             rows, scores = rows[best], scores[best]
