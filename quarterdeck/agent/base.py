@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from quarterdeck.core.answers import Asked, Given, Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.events import Delta
 from quarterdeck.core.runs import AgentSpec
+from quarterdeck.knowledge.base import Finding
 from quarterdeck.models.base import Model
 from quarterdeck.store.base import Entry
 
-__all__ = ["Audience", "Directory", "Models", "Remembered", "Retriever", "Silence", "Specs"]
+__all__ = ["Audience", "Directory", "Finder", "Models", "Remembered", "Retriever", "Silence", "Specs"]
 
 
 class Models(Protocol):
@@ -37,6 +38,13 @@ class Retriever(Protocol):
     async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]:
         """Passages, best first, and the mode of the search (``keyword``, ``vector``, ``hybrid``)."""
         ...
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """A retriever that also says what went wrong on the way and what it took."""
+
+    async def find(self, query: str, ctx: Context, k: int = 6) -> Finding: ...
 
 
 class Remembered(Protocol):

@@ -65,6 +65,7 @@ from quarterdeck.core.events import (
 from quarterdeck.core.labels import Label
 from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
 from quarterdeck.core.tools import Tool
+from quarterdeck.knowledge.rewrite import Rewriter
 from quarterdeck.models.base import ToolSpec
 from quarterdeck.policy.base import Decider
 from quarterdeck.store.base import Put, Records
@@ -91,6 +92,7 @@ class Parts(Protocol):
     policy: Decider
     audience: Audience
     retriever: Retriever | None
+    rewriter: Rewriter | None
     remembered: Remembered | None
     read_output: ReadOutput | None
     now: Callable[[], datetime]
@@ -280,7 +282,13 @@ class Driving:
         state, loop = self.ledger.state, self.loop
         model, request = loop.models.get(self.spec.model), request_for(state, self.spec, self.tool_specs)
         found = await found_out(
-            model, loop.retriever, request, self.context, turn=state.turn, timeout_s=loop.search_timeout_s
+            model,
+            loop.retriever,
+            request,
+            self.context,
+            turn=state.turn,
+            timeout_s=loop.search_timeout_s,
+            rewriter=loop.rewriter,
         )
         self.ledger.stage(*found)
 

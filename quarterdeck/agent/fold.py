@@ -167,6 +167,7 @@ def _found(state: RunState, event: Retrieved) -> _Changes:
         "search_failed": event.mode in ("late", "failed"),
         "passages": {**state.passages, **{passage.id: passage for passage in event.passages}},
         "label": state.label.join(event.label),
+        "usage": state.usage + event.usage,
     }
 
 

@@ -31,6 +31,7 @@ from quarterdeck.core.events import (
     StateFolded,
 )
 from quarterdeck.core.runs import RunStatus, StopReason
+from quarterdeck.knowledge.rewrite import Rewriter
 from quarterdeck.policy.base import Decider
 from quarterdeck.store.base import Claim, Journal, Put, Records
 from quarterdeck.store.codec import to_json
@@ -58,6 +59,7 @@ class Loop:
         directory: Directory,
         audience: Audience,
         retriever: Retriever | None = None,
+        rewriter: Rewriter | None = None,
         remembered: Remembered | None = None,
         read_output: ReadOutput | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -68,6 +70,7 @@ class Loop:
 
         Args:
             toolbox: Every tool there is; a run is offered those its agent names.
+            rewriter: Completes a question that leans on the conversation before it is searched for.
             remembered: What agents with an answer cache were asked before.
             read_output: Reads typed answers, None where agents answer in words.
             now: Gives aware UTC.
@@ -83,6 +86,7 @@ class Loop:
         self.directory = directory
         self.audience = audience
         self.retriever = retriever
+        self.rewriter = rewriter
         self.remembered = remembered
         self.read_output = read_output
         self.now = now

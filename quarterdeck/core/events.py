@@ -98,6 +98,9 @@ class Retrieved:
     Attributes:
         mode: ``keyword``, ``vector`` or ``hybrid``: what the index could really do; ``none`` without one; ``late`` or
             ``failed`` where the run went on without; ``cache`` where an earlier answer to the same question is given again.
+        query: What was searched for: the question, or what it was completed to from the conversation.
+        notes: What went wrong on the way, such as vectors that came too late.
+        usage: Of completing the question, of its vector and of a reranker.
     """
 
     kind: ClassVar[str] = "retrieved"
@@ -106,6 +109,8 @@ class Retrieved:
     passages: tuple[Passage, ...]
     mode: str
     label: Label
+    notes: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
     v: int = 1
 
     @property

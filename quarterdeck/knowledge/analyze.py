@@ -21,6 +21,7 @@ __all__ = [
     "statements",
     "stem",
     "topic_terms",
+    "topic_words",
     "vocabulary",
 ]
 
@@ -46,6 +47,7 @@ _SUFFIXES = (  # tried in order; the number is how many letters must be left
     ("ies", 2, "y"), ("ied", 2, "y"), ("sses", 2, "ss"), ("xes", 2, "x"), ("ches", 2, "ch"), ("shes", 2, "sh"),
     ("ers", 4, ""), ("er", 4, ""), ("eed", 1, "ee"), ("ed", 3, ""), ("ly", 4, ""), ("s", 3, ""),
 )  # fmt: skip
+_WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 _KEEPS_S = ("ss", "us", "is")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|a\.m|p\.m|etc|vs|approx|nr|dr|mr|mrs|ms|fig|max)\.\Z", re.IGNORECASE)
 _ITEM_NUMBER = re.compile(r"\W{0,8}(?:\d{1,3}|[A-Za-z])[.)]\Z")
@@ -85,6 +87,12 @@ def topic_terms(text: str) -> list[str]:
         term for term in terms(plain) if term not in _FRAME and not (len(term) == 1 and term.isascii() and term.isalpha())
     )
     return list(dict.fromkeys(stem(term) for term in kept))
+
+
+def topic_words(text: str) -> list[str]:
+    """`topic_terms` as they are written: whole words, and runs of Chinese instead of bigrams."""
+    plain = _FRAME_CJK.sub(" ", text) if has_cjk(text) else text
+    return list(dict.fromkeys(word for word in _WORD.findall(plain) if topic_terms(word)))
 
 
 def question_terms(question: str) -> list[str]:

@@ -9,8 +9,20 @@ from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from quarterdeck.core.answers import Passage
+from quarterdeck.core.usage import Usage
 
-__all__ = ["KEYWORDS", "Chunk", "Document", "Edition", "IndexStats", "KnowledgeIndex", "Lookup", "Space", "Vector"]
+__all__ = [
+    "KEYWORDS",
+    "Chunk",
+    "Document",
+    "Edition",
+    "Finding",
+    "IndexStats",
+    "KnowledgeIndex",
+    "Lookup",
+    "Space",
+    "Vector",
+]
 
 Vector: TypeAlias = "array[float]"  # 32-bit floats; a string, since 3.11 cannot subscript the class
 
@@ -96,6 +108,23 @@ class Lookup:
     tenant: str
     groups: frozenset[str]
     where: Mapping[str, str | frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a search gives.
+
+    Attributes:
+        passages: Best first, perhaps none. A score is the evidence that the passage is about the question, 0 to 1; it
+            explains, the order is that of the ranking.
+        notes: What went wrong on the way, such as vectors that came too late.
+        usage: Of embedder and reranker.
+    """
+
+    passages: tuple[Passage, ...]
+    mode: str
+    notes: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.usage import Usage
-from quarterdeck.knowledge.base import KnowledgeIndex, Lookup
+from quarterdeck.knowledge.base import Finding, KnowledgeIndex, Lookup
 from quarterdeck.knowledge.distinct import distinct, varied
 from quarterdeck.knowledge.explain import Dropped, Explanation, Term, stage
 from quarterdeck.knowledge.fuse import fuse
@@ -82,23 +82,6 @@ class Ranked:
     """
 
     passages: list[Passage]
-    mode: str
-    notes: tuple[str, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a search gives.
-
-    Attributes:
-        passages: Best first, perhaps none. A score is the evidence that the passage is about the question, 0 to 1; it
-            explains, the order is that of the ranking.
-        notes: What went wrong on the way, such as vectors that came too late.
-        usage: Of embedder and reranker.
-    """
-
-    passages: tuple[Passage, ...]
     mode: str
     notes: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)

@@ -12,8 +12,12 @@ from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import DeadlineExceeded, StoreUnavailable
 from quarterdeck.core.events import Event, GuardrailFired, ModelReply, Retrieved, RunFailed
+from quarterdeck.core.labels import PUBLIC, Integrity, Label
+from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.usage import Usage
+from quarterdeck.knowledge.base import Finding
+from quarterdeck.knowledge.rewrite import CarriedTerms
 from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.router import Classifier, Routing
 from tests.unit.agent.scene import Scene, Scripted, passage, says
@@ -84,6 +88,10 @@ async def events(of: Scene) -> list[Event]:
 def the(kind: type[Any], among: list[Event]) -> Any:
     [found] = [event for event in among if isinstance(event, kind)]
     return found
+
+
+def told(role: Role, text: str) -> Message:
+    return Message(role=role, parts=(Text(text=text, label=Label(integrity=Integrity.TRUSTED, readers=PUBLIC)),))
 
 
 @pytest.mark.row("R4", part="side by side")
@@ -157,6 +165,37 @@ async def test_a_search_that_fails_is_left_out_and_the_record_says_so() -> None:
     told = await events(run)
     assert the(Retrieved, told).mode == "failed"
     assert the(GuardrailFired, told).rule == "store_unavailable"
+
+
+@pytest.mark.row("K4", part="follow-up")
+async def test_a_follow_up_is_searched_for_with_the_topic_it_leans_on_and_the_record_says_so() -> None:
+    run = scene(shelf := Shelf(), Small())
+    run.loop.rewriter = CarriedTerms()
+    history = (told(Role.USER, "How many days of annual leave?"), told(Role.ASSISTANT, "Thirty."))
+
+    await run.ask("And for contractors?", history=history)
+
+    assert shelf.queries == ["days annual leave And for contractors?"]
+    assert the(Retrieved, await events(run)).query == shelf.queries[0]
+
+
+class Careful(Shelf):
+    """Says what went wrong, and what it took."""
+
+    async def find(self, query: str, ctx: Context, k: int = 6) -> Finding:
+        return Finding(passages=(LEAVE,), mode="keyword", notes=("vectors came too late",), usage=Usage(prompt_tokens=5))
+
+
+@pytest.mark.row("O3", part="retrieval")
+async def test_the_record_says_what_was_found_how_and_at_what_cost() -> None:
+    run = scene(Careful(), Small())
+
+    state = await run.ask("How much leave?")
+
+    found = the(Retrieved, await events(run))
+    assert (found.mode, found.notes, found.usage.prompt_tokens) == ("keyword", ("vectors came too late",), 5)
+    assert [(passage.id, passage.score) for passage in found.passages] == [(LEAVE.id, LEAVE.score)]
+    assert state.usage.prompt_tokens == ANSWER.usage.prompt_tokens + 7 + 5
 
 
 async def test_a_search_with_a_mistake_in_it_fails_the_run_in_its_own_words() -> None:
