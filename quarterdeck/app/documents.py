@@ -121,10 +121,16 @@ def named_source(
 
 
 def _only_tenant(configuration: Configuration) -> str:
-    tenants = {user.tenant for user in configuration.users}
+    tenants = _tenants(configuration)
     if len(tenants) != 1:
-        raise InvalidInput(f"say whose documents they are with --tenant: {', '.join(sorted(tenants)) or 'there is no user'}")
-    return tenants.pop()
+        raise InvalidInput(f"say whose documents they are with --tenant: {', '.join(tenants) or 'nobody has any yet'}")
+    return tenants[0]
+
+
+def _tenants(configuration: Configuration) -> list[str]:
+    """Those that have people or documents."""
+    folders = configuration.settings.knowledge.collections
+    return sorted({*(user.tenant for user in configuration.users), *(folder.tenant for folder in folders)})
 
 
 async def copied(
@@ -136,7 +142,11 @@ async def copied(
     """
     scheme = scheme_of(url)
     kind = resolve(ARCHIVES, scheme, "knowledge index to copy from")
-    archive: Archive = await kind.open(path_of(url, configuration.folder) if scheme == "sqlite" else url)
+    archive: Archive
+    if scheme == "sqlite":
+        archive = await kind.open(path_of(url, configuration.folder))
+    else:
+        archive = await kind.open(url, _tenants(configuration))
     try:
         reports: dict[str, IngestReport] = {}
         for tenant in await archive.tenants():

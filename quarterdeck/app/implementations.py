@@ -51,7 +51,12 @@ EMBEDDERS: Mapping[str, str] = {"minilm": "quarterdeck.knowledge.embedders.minil
 _REDIS_CACHE = "quarterdeck.store.cache_redis:RedisCache"
 CACHES: Mapping[str, str] = {"redis": _REDIS_CACHE, "rediss": _REDIS_CACHE, "unix": _REDIS_CACHE}
 # What documents can be copied from into another index.
-ARCHIVES: Mapping[str, str] = {"sqlite": "quarterdeck.knowledge.indexes.sqlite_archive:SqliteArchive"}
+_POSTGRES_ARCHIVE = "quarterdeck.knowledge.indexes.postgres_archive:PostgresArchive"
+ARCHIVES: Mapping[str, str] = {
+    "sqlite": "quarterdeck.knowledge.indexes.sqlite_archive:SqliteArchive",
+    "postgresql": _POSTGRES_ARCHIVE,
+    "postgres": _POSTGRES_ARCHIVE,
+}
 _REDIS_STATES = "quarterdeck.store.keyvalue_redis:RedisKeyValue"
 STATES: Mapping[str, str] = {
     "file": "quarterdeck.store.keyvalue:FolderKeyValue",
