@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from quarterdeck.app.implementations import CACHES, EMBEDDERS, INDEXES, resolve
 from quarterdeck.app.models import ModelShelf
@@ -18,13 +19,17 @@ from quarterdeck.core.ids import content_hash
 from quarterdeck.knowledge.base import KEYWORDS, KnowledgeIndex, Space
 from quarterdeck.knowledge.embedders.cached import CachedEmbedder
 from quarterdeck.knowledge.ingest import Ingester
-from quarterdeck.knowledge.recalled import Recalled
+from quarterdeck.knowledge.measured import MeasuredSearch
+from quarterdeck.knowledge.recalled import Finds, Recalled
 from quarterdeck.knowledge.rerank import HttpReranker, LexicalReranker, ModelReranker, Reranker
 from quarterdeck.knowledge.search import Searcher, Tuning
 from quarterdeck.models.embeddings import Embedder
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.store.cache import Cache, Levels, MemoryCache, Shelf
+
+if TYPE_CHECKING:  # its package is one of the server's
+    from quarterdeck.telemetry.metrics import Metrics
 
 __all__ = ["Knowledge", "open_index", "opened_knowledge"]
 
@@ -45,15 +50,20 @@ class Knowledge:
     index: KnowledgeIndex
     embedder: Embedder | None
     searcher: Searcher
-    search: Recalled
+    search: Finds
     answers: Shelf
     shelves: Sequence[Shelf]
     ingester: Callable[[str], Ingester]
 
 
 @contextlib.asynccontextmanager
-async def opened_knowledge(configuration: Configuration, models: ModelShelf) -> AsyncIterator[Knowledge]:
+async def opened_knowledge(
+    configuration: Configuration, models: ModelShelf, metrics: Metrics | None = None
+) -> AsyncIterator[Knowledge]:
     """Index, embedder and search of a folder while the block lasts.
+
+    Args:
+        metrics: Where searches and caches are counted; None where nobody reads them.
 
     Raises:
         Misconfigured: There is no such engine, a package for it is missing, or the index is of another embedder.
@@ -80,13 +90,19 @@ async def opened_knowledge(configuration: Configuration, models: ModelShelf) -> 
         reranker = await _reranker(settings, models)
         searcher = Searcher(index, embedder=embedder, reranker=reranker, tuning=tuning)
         how = [asdict(tuning), embedder.id if embedder else "", reranker.name if reranker else ""]
+        search: Finds = Recalled(searcher, index, findings, configuration=content_hash(how))
+        shelves = (vectors, findings, answers)
+        if metrics is not None:
+            search = MeasuredSearch(search, metrics)
+            for shelf in shelves:
+                metrics.watch_cache(shelf.name, shelf)
         yield Knowledge(
             index=index,
             embedder=embedder,
             searcher=searcher,
-            search=Recalled(searcher, index, findings, configuration=content_hash(how)),
+            search=search,
             answers=answers,
-            shelves=(vectors, findings, answers),
+            shelves=shelves,
             ingester=partial(Ingester, index, embedder=embedder, size=settings.chunk_size, overlap=settings.chunk_overlap),
         )
 

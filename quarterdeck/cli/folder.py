@@ -61,9 +61,10 @@ def worker(folder: Folder, data: Data = None, json: AsJson = False) -> None:
     configuration = loaded(folder, data=data)
     configure(configuration.settings.log.level)
 
-    def announce(runtime: Runtime) -> None:
+    def announce(runtime: Runtime, metrics_port: int | None) -> None:
         if json:
-            print(jsonlib.dumps({"pid": os.getpid(), "warnings": list(runtime.warnings)}, ensure_ascii=False), flush=True)
+            told = {"pid": os.getpid(), "warnings": list(runtime.warnings), "metrics_port": metrics_port}
+            print(jsonlib.dumps(told, ensure_ascii=False), flush=True)
         else:
             console().print(f"[bold]{configuration.settings.name}[/]: a worker is ready (process {os.getpid()})")
 

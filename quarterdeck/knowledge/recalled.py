@@ -36,6 +36,10 @@ class Finds(Protocol):
 
     async def find(self, query: str, ctx: Context, k: int = 6, *, where: Where = _ANYWHERE) -> Finding: ...
 
+    async def search(
+        self, query: str, ctx: Context, k: int = 6, *, where: Where = _ANYWHERE
+    ) -> tuple[Sequence[Passage], str]: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:

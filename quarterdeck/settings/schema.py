@@ -288,6 +288,13 @@ class WorkerSettings(Section):
         10.0, description="Seconds without one after which its runs are given to others. Postgres only."
     )
     stop_s: float = Field(25.0, ge=0, le=25, description="Seconds a worker's running turns get at SIGTERM.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port where `quarterdeck worker` shows its metrics, 0 for a free one; None for none.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of that port. It asks for no key, and tells numbers only.")
 
 
 class LogSettings(Section):

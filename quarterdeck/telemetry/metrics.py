@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from quarterdeck.core.usage import Usage
 from quarterdeck.telemetry.logs import bound_ids
 
-__all__ = ["Counted", "Metrics"]
+__all__ = ["Counted", "Metrics", "MetricsPage"]
 
 MOST = 200  # values of one label
 OTHER = "other"
@@ -41,14 +41,18 @@ class Counted(Protocol):
 
 
 class Metrics:
-    """The metrics of one process."""
+    """The metrics of one process.
+
+    Attributes:
+        registry: Where they are read from.
+    """
 
     def __init__(self, *, most: int = MOST) -> None:
         """
         Args:
             most: Values a label may have before others are counted together.
         """
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._most = most
         self._values: dict[str, set[str]] = {}
         self._caches = _Caches()
@@ -204,7 +208,7 @@ class Metrics:
     def rendered(self, accept: str = "") -> tuple[bytes, str]:
         """All of it and its media type: OpenMetrics, with trace ids beside the times, for who accepts that."""
         encode, media_type = choose_encoder(accept)
-        return encode(self._registry), media_type
+        return encode(self.registry), media_type
 
     def _bounded(self, label: str, value: str) -> str:
         known = self._values.setdefault(label, set())
@@ -213,6 +217,25 @@ class Metrics:
                 return OTHER
             known.add(value)
         return value
+
+
+class MetricsPage:
+    """Shows metrics to whoever can reach a port, from a thread of its own: numbers and bounded labels, no content.
+
+    Attributes:
+        port: It listens on.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        """Args: port: 0 for a free one. Raises OSError if it cannot be listened on."""
+        self._server, self._thread = start_http_server(port, host, metrics.registry)
+        self.port = int(self._server.server_port)
+
+    def close(self) -> None:
+        """Stop showing them; waits for who is being answered."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 class _Caches(Collector):

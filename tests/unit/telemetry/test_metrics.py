@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from quarterdeck.core.usage import Usage
 from quarterdeck.telemetry import bound
-from quarterdeck.telemetry.metrics import Metrics
+from quarterdeck.telemetry.metrics import Metrics, MetricsPage
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
@@ -121,3 +122,18 @@ def test_the_reference_names_every_metric_and_no_other() -> None:
     written = set(re.findall(r"^\| `(quarterdeck_\w+?)(?:_total)?`", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE))
 
     assert written == shown
+
+
+@pytest.mark.row("O2", part="worker")
+def test_process_without_a_server_shows_its_metrics_on_a_port_of_their_own() -> None:
+    metrics = Metrics()
+    metrics.run_started("support")
+    page = MetricsPage(metrics, "127.0.0.1", 0)
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{page.port}/metrics", timeout=10) as answer:
+        told = answer.read().decode()
+    with pytest.raises(OSError, match="in use"):
+        MetricsPage(metrics, "127.0.0.1", page.port)
+    page.close()
+
+    assert 'quarterdeck_runs_started_total{agent="support"} 1.0' in told
