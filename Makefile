@@ -3,7 +3,6 @@ PYTHON ?= python3
 PORT   ?= 8080
 KILLS  ?= 60
 TESTS  ?= tests
-FLOORS ?= --floor sources=0.9 --floor support=0.95 --floor refusal=0.95
 
 BIN   := .venv/bin
 LOCKS := requirements.lock requirements-fleet.lock requirements-dev.lock requirements-bench.lock
@@ -29,15 +28,16 @@ test: $(READY)-dev ## run all tests (TESTS=tests/unit for some)
 	$(BIN)/pytest -n 2 --dist worksteal --junitxml build/tests.xml $(TESTS)
 
 # The simulated model, whatever keys the machine has: the gate judges this tree, not a provider's day.
-# What is held out is written apart and tunes nothing: its figures say what the others are worth.
-eval: $(READY)-dev ## ask the example's three sets of cases, fail below 80 % or the floors of the figures, write build/eval-*
+# What is held out is written apart and tunes nothing: its figures say what the others are worth. By words alone and without a
+# model that understands, few questions in quite other words are answered; so its floors ask that nothing false is said.
+eval: $(READY)-dev ## ask the example's three sets of cases, fail below their thresholds and floors, write build/eval-*
 	@mkdir -p build; failed=0; \
 	asked() { cases=$$1; report=build/$$2; shift 2; echo "$$cases"; \
-		LLM_MODE=local $(BIN)/quarterdeck eval "examples/support_desk/evals/$$cases" --threshold 0.8 "$$@" \
+		LLM_MODE=local $(BIN)/quarterdeck eval "examples/support_desk/evals/$$cases" "$$@" \
 			--output "$$report.md" --output "$$report.json" --output "$$report.xml" || failed=1; }; \
-	asked dataset.jsonl eval-report; \
-	asked knowledge.jsonl eval-knowledge $(FLOORS); \
-	asked held-out.jsonl eval-held-out; \
+	asked dataset.jsonl eval-report --threshold 0.8; \
+	asked knowledge.jsonl eval-knowledge --threshold 0.8 --floor sources=0.9 --floor support=0.95 --floor refusal=0.95; \
+	asked held-out.jsonl eval-held-out --threshold 0.4 --no-rubrics --floor support=0.95 --floor refusal=0.95; \
 	exit $$failed
 
 check: lint types imports locks ## format, lint, types, import floors, lock files

@@ -69,6 +69,9 @@ def evaluate(
         list[str] | None, typer.Option(help="A check of your own, as module:function, for all cases. May be repeated.")
     ] = None,
     judge: Annotated[str | None, typer.Option(help="Model that grades rubrics, in place of models.default.")] = None,
+    rubrics: Annotated[
+        bool, typer.Option("--rubrics/--no-rubrics", help="Whether rubrics are graded; without, the rest of a case counts.")
+    ] = True,
     timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds for one question.")] = 60.0,
     url: Annotated[str | None, typer.Option(help="Ask a server that runs, in place of the folder.")] = None,
     key: Key = None,
@@ -78,7 +81,7 @@ def evaluate(
     """Measure the answers of a folder's agents, or of a running server's: exit code 1 if they are not good enough."""
     import anyio
 
-    from quarterdeck.evals.dataset import handful, read_cases, with_tags
+    from quarterdeck.evals.dataset import handful, read_cases, with_tags, without_rubrics
     from quarterdeck.evals.gate import judge as judged
     from quarterdeck.evals.render import as_json
     from quarterdeck.evals.report import Report, read_report
@@ -90,6 +93,9 @@ def evaluate(
         raise InvalidInput(f"{dataset}: no case has the tag {' or '.join(tag or [])}")
     if smoke:
         cases = handful(cases, seed)
+    if not rubrics and (left := sum(case.rubric is not None for case in cases)):
+        print(f"{left} rubrics are not graded", file=sys.stderr)
+        cases = without_rubrics(cases)
     before = read_report(baseline) if baseline is not None else None
     wanted = _Wanted(
         folder=folder or _around(dataset),

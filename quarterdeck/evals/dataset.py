@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from pydantic_core import SchemaError
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.evals.base import Case, Expected
 
-__all__ = ["SMOKE", "handful", "pattern", "read_cases", "with_tags"]
+__all__ = ["SMOKE", "handful", "pattern", "read_cases", "with_tags", "without_rubrics"]
 
 SMOKE = 5  # cases of a quick look
 
@@ -135,6 +136,11 @@ def read_cases(path: Path) -> tuple[Case, ...]:
 def with_tags(cases: Sequence[Case], tags: Sequence[str]) -> tuple[Case, ...]:
     """The cases that have one of these tags; all of them where none is given."""
     return tuple(case for case in cases if not tags or set(tags) & set(case.tags))
+
+
+def without_rubrics(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases with all they ask but their rubrics: for where no model can judge."""
+    return tuple(replace(case, rubric=None) for case in cases)
 
 
 def handful(cases: Sequence[Case], seed: int) -> tuple[Case, ...]:

@@ -258,3 +258,36 @@ def test_a_report_that_would_be_a_folder_is_told_before_anything_is_asked(tmp_pa
 
     assert done.returncode == 7
     assert "this is a folder" in done.stderr
+
+
+@pytest.mark.row("K9", part="figures")
+@pytest.mark.row("R17", part="calibration")
+def test_the_questions_of_knowledge_reach_the_floors_and_figures_and_calibration_are_printed(tmp_path: Path) -> None:
+    floors = ("--floor", "sources=0.9", "--floor", "support=0.95", "--floor", "refusal=0.95")
+
+    done = evaluated(str(DATASET.with_name("knowledge.jsonl")), *floors, cwd=tmp_path, LLM_MODE="local")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"source accuracy \d+\.\d% .* support 100\.0% .* refusal \d+\.\d% .* leaks 0", done.stdout)
+    assert re.search(r"confidence of \d+ answers: Brier score 0\.\d+, ECE 0\.\d+", done.stdout)
+
+
+def test_a_floor_that_is_not_reached_ends_with_exit_code_1_and_one_nobody_knows_is_refused(shop: Path) -> None:
+    asked = {"id": "a", "user": "ana", "input": "What does an umbrella cost?", "expected_sources": ["raincoats"]}
+    path = cases_file(shop, asked)
+
+    missed = evaluated(path, "--threshold", "0", "--floor", "sources=0.5", cwd=shop)
+    unknown = evaluated(path, "--floor", "speed=0.5", cwd=shop)
+
+    assert missed.returncode == 1
+    assert "sources: 0.0% (0 of 1), 50.0% are asked" in missed.stdout
+    assert (unknown.returncode, "a floor is 0 to 1" in unknown.stderr) == (7, True)
+
+
+def test_without_rubrics_the_rest_of_a_case_is_judged_and_what_is_left_out_is_told(shop: Path) -> None:
+    path = cases_file(shop, {"id": "a", "user": "ana", "input": "What does an umbrella cost?", "rubric": "Polite."})
+
+    done = evaluated(path, "--no-rubrics", cwd=shop, LLM_MODE="local")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 rubrics are not graded" in done.stderr

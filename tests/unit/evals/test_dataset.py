@@ -6,7 +6,7 @@ import pytest
 
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.evals.base import Case, Expected
-from quarterdeck.evals.dataset import handful, read_cases, with_tags
+from quarterdeck.evals.dataset import handful, read_cases, with_tags, without_rubrics
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "support_desk" / "evals" / "dataset.jsonl"
 
@@ -113,6 +113,19 @@ def test_a_handful_is_the_same_for_the_same_seed_and_in_order() -> None:
     assert first == again != other
     assert [cases.index(case) for case in first] == sorted(cases.index(case) for case in first)
     assert handful(cases[:2], 0) == cases[:2]
+
+
+def test_without_rubrics_all_else_of_a_case_stays() -> None:
+    case = Case(id="a", input="?", rubric="Polite.", must_cite=True)
+
+    assert without_rubrics([case]) == (Case(id="a", input="?", must_cite=True),)
+
+
+def test_what_must_be_refused_has_no_part_that_is_given(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"id": "a", "input": "?", "must_refuse": true, "must_admit": true}')
+
+    with pytest.raises(Misconfigured, match="must_refuse, must_admit"):
+        read_cases(path)
 
 
 def test_cases_are_chosen_by_their_tags() -> None:
