@@ -91,12 +91,20 @@ class MeasuredJournal:
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        request_id: str | None = None,
         code: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
         return await self._journal.runs(
-            tenant, status=status, user=user, session_id=session_id, code=code, before=before, limit=limit
+            tenant,
+            status=status,
+            user=user,
+            session_id=session_id,
+            request_id=request_id,
+            code=code,
+            before=before,
+            limit=limit,
         )
 
     async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:

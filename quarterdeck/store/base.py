@@ -205,11 +205,16 @@ class Journal(Protocol):
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        request_id: str | None = None,
         code: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
-        """Runs of a tenant, newest first (run ids sort by time when they are uuid7); `before` is a run id to go on from."""
+        """Runs of a tenant, newest first (run ids sort by time when they are uuid7); `before` is a run id to go on from.
+
+        Args:
+            request_id: That began them; a batch is one request and many runs.
+        """
         ...
 
     async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:

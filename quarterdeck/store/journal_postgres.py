@@ -57,6 +57,7 @@ class PostgresJournal:
             "agent": event.agent,
             "user": event.principal.user,
             "session": event.session_id,
+            "request": event.request_id,
             "config": hash_bytes(event.config_hash),
             "now": self._now(),
             **batch.values,
@@ -160,12 +161,20 @@ class PostgresJournal:
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        request_id: str | None = None,
         code: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
         """Runs of a tenant, newest first; `before` is a run id to go on from."""
-        filters = {"status": status, "user": user, "session_id": session_id, "code": code, "before": before}
+        filters = {
+            "status": status,
+            "user": user,
+            "session_id": session_id,
+            "request_id": request_id,
+            "code": code,
+            "before": before,
+        }
         given = {name: value for name, value in filters.items() if value is not None}
         rows = await self._rows(tenant, sql.runs(given), {"tenant": tenant, "limit": limit, **given})
         return [_run(row) for row in rows]

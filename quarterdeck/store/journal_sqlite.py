@@ -28,8 +28,8 @@ DECODE_HERE = 200  # events decoded in the loop's thread; more would hold it up 
 _SEQ_BITS = 24
 
 _CREATE = """INSERT INTO runs
-(run_id, tenant, agent, user, session_id, config, status, head, epoch, attempts, wake_at, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, 'ready', 1, 0, 0, NULL, ?, ?) ON CONFLICT (tenant, run_id) DO NOTHING"""
+(run_id, tenant, agent, user, session_id, request_id, config, status, head, epoch, attempts, wake_at, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'ready', 1, 0, 0, NULL, ?, ?) ON CONFLICT (tenant, run_id) DO NOTHING"""
 _STANDING = "SELECT no, head, epoch, attempts, status, wake_at FROM runs WHERE tenant = ? AND run_id = ?"
 _CLAIMING = "SELECT no, head, epoch, attempts, status, folded_upto, folded_seq FROM runs WHERE tenant = ? AND run_id = ?"
 _CLAIMED = "UPDATE runs SET status = 'running', epoch = ?, attempts = ?, wake_at = NULL, updated_at = ? WHERE no = ?"
@@ -59,9 +59,11 @@ FROM runs WHERE tenant = :tenant"""
 _FIND = _ROW + " AND run_id = :run_id"
 # One statement per index; a filter behind "IS NULL OR" can use none.
 _REST = """ AND (:status IS NULL OR status = :status) AND (:user IS NULL OR user = :user) AND (:code IS NULL OR code = :code)
+AND (:session_id IS NULL OR session_id = :session_id)
 AND (:before IS NULL OR no < (SELECT no FROM runs WHERE tenant = :tenant AND run_id = :before))
 ORDER BY no DESC LIMIT :limit"""
 _BY_SESSION = _ROW + " AND session_id = :session_id" + _REST
+_BY_REQUEST = _ROW + " AND request_id = :request_id" + _REST
 _BY_USER = _ROW + " AND user = :user" + _REST
 _BY_CODE = _ROW + " AND code = :code AND code IS NOT NULL" + _REST
 _BY_TENANT = _ROW + _REST
@@ -115,7 +117,7 @@ class SqliteJournal:
             raise InvalidInput(f"run {run_id} cannot begin with an event of kind {event.kind!r}")
         entries = (started, *then)
         packed, rows = [pack(entry) for entry in entries], prepare(beside)
-        columns = (event.agent, event.principal.user, event.session_id, hash_bytes(event.config_hash))
+        columns = (event.agent, event.principal.user, event.session_id, event.request_id, hash_bytes(event.config_hash))
 
         def unit(connection: sqlite3.Connection) -> bool:
             now = self._now()
@@ -246,18 +248,20 @@ class SqliteJournal:
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        request_id: str | None = None,
         code: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
         """Runs of a tenant, newest first; `before` is a run id to go on from."""
-        given = ((session_id, _BY_SESSION), (code, _BY_CODE), (user, _BY_USER))
+        given = ((request_id, _BY_REQUEST), (session_id, _BY_SESSION), (code, _BY_CODE), (user, _BY_USER))
         statement = next((found for value, found in given if value is not None), _BY_TENANT)
         values = {
             "tenant": tenant,
             "status": status,
             "user": user,
             "session_id": session_id,
+            "request_id": request_id,
             "code": code,
             "before": before,
             "limit": limit,

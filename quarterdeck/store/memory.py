@@ -324,6 +324,7 @@ class MemoryJournal:
         status: RunStatus | None = None,
         user: str | None = None,
         session_id: str | None = None,
+        request_id: str | None = None,
         code: str | None = None,
         before: str | None = None,
         limit: int = 50,
@@ -335,6 +336,7 @@ class MemoryJournal:
             if status in (None, run.status)
             and user in (None, run.started.principal.user)
             and session_id in (None, run.started.session_id)
+            and request_id in (None, run.started.request_id)
             and code in (None, run.code)
         )
         return [_row(run) for run in islice(wanted, limit)]

@@ -78,10 +78,10 @@ def _create(given: str, stored: str, fold: str) -> str:
     columns, values = ("", "") if not fold else (", folded_upto, folded_seq", _NEW_FOLD)
     return f"""WITH kept AS MATERIALIZED (SELECT e.*, e.i::int AS n FROM {given}),
 run AS (
-  INSERT INTO runs (tenant, run_id, agent, user_id, session_id, config, status, head, epoch, attempts, created_at,
-    updated_at{columns})
-  VALUES (%(tenant)s, %(run)s, %(agent)s, %(user)s, %(session)s, %(config)s, 'ready', (SELECT count(*) FROM kept), 0, 0,
-    {_NOW}, {_NOW}{values})
+  INSERT INTO runs (tenant, run_id, agent, user_id, session_id, request_id, config, status, head, epoch,
+    attempts, created_at, updated_at{columns})
+  VALUES (%(tenant)s, %(run)s, %(agent)s, %(user)s, %(session)s, %(request)s, %(config)s, 'ready',
+    (SELECT count(*) FROM kept), 0, 0, {_NOW}, {_NOW}{values})
   ON CONFLICT (tenant, run_id) DO NOTHING
   RETURNING no, head, created_at AS at),
 {stored}
@@ -123,6 +123,7 @@ _FILTERS = {
     "status": " AND status = %(status)s",
     "user": " AND user_id = %(user)s",
     "session_id": " AND session_id = %(session_id)s",
+    "request_id": " AND request_id = %(request_id)s",
     "code": " AND code = %(code)s",
     "before": " AND no < (SELECT no FROM runs WHERE tenant = %(tenant)s AND run_id = %(before)s)",
 }

@@ -65,7 +65,13 @@ def message(text: str, role: Role = Role.USER) -> Message:
 
 
 def started(
-    text: str = "hello", *, user: str = "anna", session: str | None = None, tenant: str = "acme", config: str = "none"
+    text: str = "hello",
+    *,
+    user: str = "anna",
+    session: str | None = None,
+    tenant: str = "acme",
+    config: str = "none",
+    request: str | None = None,
 ) -> Entry:
     return Entry(
         event=RunStarted(
@@ -75,6 +81,7 @@ def started(
             tenant=tenant,
             principal=Principal(user=user, tenant=tenant),
             session_id=session,
+            request_id=request,
         )
     )
 

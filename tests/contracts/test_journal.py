@@ -450,6 +450,22 @@ async def test_runs_are_found_by_status_user_and_session_newest_first(store: Sto
     assert await ids(limit=2, before="r3") == ["r2", "r1"]
 
 
+async def test_runs_are_found_by_the_request_that_began_them_within_their_tenant(store: Store) -> None:
+    await store.journal.create("acme", "r1", started(request="q1"))
+    await store.journal.create("acme", "r2", started(request="q1", user="bo"))
+    await store.journal.create("acme", "r3", started(request="q2"))
+    await store.journal.create("acme", "r4", started())
+    await store.journal.create("other", "r5", started(request="q1", tenant="other"))
+
+    found = [row.run_id for row in await store.journal.runs("acme", request_id="q1")]
+    own = [row.run_id for row in await store.journal.runs("acme", request_id="q1", user="anna")]
+    unknown = await store.journal.runs("acme", request_id="q9")
+
+    assert found == ["r2", "r1"]
+    assert own == ["r1"]
+    assert unknown == []
+
+
 async def test_blob_is_kept_under_its_hash_and_found_again(store: Store) -> None:
     data = bytes(range(256)) * 100
 

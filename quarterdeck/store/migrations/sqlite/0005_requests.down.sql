@@ -1,0 +1,2 @@
+DROP INDEX runs_request;
+ALTER TABLE runs DROP COLUMN request_id;
