@@ -77,8 +77,8 @@ class Register(Protocol):
     """Who keeps the book of a pass, and says whether it goes on.
 
     Attributes:
-        shared: Somebody else may take the pass over. Then nothing is changed after a check that was made before the change
-            of another: whoever slept in between undoes nothing.
+        shared: Somebody else may take the pass over. Then whoever slept since its last check undoes nothing of what others
+            changed meanwhile.
     """
 
     shared: bool
@@ -88,7 +88,7 @@ class Register(Protocol):
         ...
 
     async def check(self) -> None:
-        """Called before every change of the index. Raises Fenced if the pass is somebody else's by now."""
+        """Called where others may have changed something. Raises Fenced if the pass is somebody else's by now."""
         ...
 
     async def record(self, outcomes: Sequence[Outcome], total: int) -> bool:
@@ -250,6 +250,7 @@ class _Pass:
     total: int
     done: dict[str, str]  # id of each document that is in the index by now, by its path; empty if it was refused
     ids: dict[str, str] = field(default_factory=dict)  # ids of the documents of the collection, by their path
+    generation: int | None = None  # of the tenant, if nobody else has changed anything; None if that is to be seen
 
     async def make(self, items: Sequence[Item], refused: Sequence[tuple[str, str]]) -> bool:
         collection = self.origin.collection
@@ -344,7 +345,11 @@ class _Pass:
         outcomes: list[Outcome] = []
         for place, (item, one) in enumerate(ready):
             change = partial(self.index.upsert, one.document, one.chunks, vectors[place] if vectors is not None else ())
-            await self._changed(change)
+            try:
+                await self._changed(change)
+            except InvalidInput as error:  # there is something in it that no index keeps
+                outcomes.append(self._refused(item, str(error)))
+                continue
             doc_id = one.document.id
             outcomes.append(
                 Outcome(
@@ -359,14 +364,21 @@ class _Pass:
         return outcomes
 
     async def _changed(self, change: Callable[..., Awaitable[object]]) -> None:
-        """Make a change, if the pass is still ours while it is made."""
+        """Make a change that nobody else's can be undone by.
+
+        As long as nothing but this pass changes the tenant's documents, it need not look whose the pass is: whoever took it
+        has changed nothing yet, and finds what stands there by then.
+        """
         while self.register.shared:
-            generation = (await self.index.stats(self.tenant)).generation
-            await self.register.check()
+            if self.generation is None:
+                self.generation = (await self.index.stats(self.tenant)).generation
+                await self.register.check()
+            expected, self.generation = self.generation, None
             try:
-                await change(generation=generation)
+                await change(generation=expected)
             except Conflict:
-                continue  # others changed something meanwhile, or took the pass: looked at again
+                continue
+            self.generation = expected + 1
             return
         await change()
 
@@ -377,6 +389,7 @@ class _Pass:
         if not gone:
             return True
         await self._changed(partial(self.index.delete, self.tenant, [doc for doc, _ in gone]))
+        self.generation = None  # an engine may count each of them
         outcomes = [Outcome(item=path, outcome="removed", doc_id=doc) for doc, path in gone]
         return await self.register.record(outcomes, self.total)
 

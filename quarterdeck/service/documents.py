@@ -89,6 +89,8 @@ class Documents:
         """
         if not 0 < len(upload.name) <= MAX_NAME or not upload.name.isprintable():
             raise InvalidInput(f"a document needs a file name of 1 to {MAX_NAME} printable characters")
+        if not upload.title.isprintable():
+            raise InvalidInput("the title of a document has printable characters only")
         if upload.doc_id is not None:
             _check_own(await self.open(principal, upload.doc_id))
         doc_id = upload.doc_id or own_id(upload.name, own_collection(principal, upload))

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from quarterdeck.core.errors import Conflict, Fenced, StoreUnavailable
+from quarterdeck.core.errors import Conflict, Fenced, InvalidInput, StoreUnavailable
 from quarterdeck.core.events import CancelRequested, FinalAnswer, PauseRequested, ResumeRequested, RunFailed
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.controls import Controls
@@ -157,6 +157,21 @@ async def test_what_is_away_is_waited_for(intake: Intake) -> None:
     assert (row.status, row.attempts) == (RunStatus.WAITING, 0)
     assert row.wake_at is not None
     assert row.wake_at - datetime.now(UTC) < timedelta(seconds=10)
+    assert await intake.status(begun.run_id) is RunStatus.DONE
+
+
+async def test_what_an_index_cannot_keep_is_refused_and_the_rest_is_brought_in(intake: Intake) -> None:
+    begun = await intake.documents.synchronise(OLGA, "kb", ASKED)
+
+    async def refuses(number: int) -> None:
+        if number == 3:
+            raise InvalidInput("there is something in it that cannot be kept")
+
+    await intake.worker(index=Broken(intake.index, refuses)).advance("acme", begun.run_id)
+
+    outcomes = await intake.outcomes(begun.run_id)
+    assert [item for item, outcome in outcomes if outcome == "refused"] == ["002.md"]
+    assert len(outcomes) == 40
     assert await intake.status(begun.run_id) is RunStatus.DONE
 
 

@@ -102,6 +102,7 @@ async def test_a_document_is_sent_as_text_as_base64_or_as_it_is(desk: Desk) -> N
         {"name": "a.md", "base64": "no base64"},
         {"name": "", "text": "x"},
         {"name": "a\n.md", "text": "x"},
+        {"name": "a.md", "text": "x", "title": "a\u0000b"},
         {"name": "a.md", "text": "x", "trusted": True},
         {"name": "a.md", "text": "x", "tenant": "globex"},
         {"name": "a.md", "text": "x", "groups": ["no group"]},
