@@ -94,6 +94,7 @@ class Record:
         status, owner: Columns to find it by.
         ref: A third column: the run, session or document it belongs to.
         version: Rises by one with each put, from 1; 0 before the first.
+        wake_at: When it is due to be looked at by whoever serves its kind, None for never.
     """
 
     kind: str
@@ -103,6 +104,7 @@ class Record:
     owner: str = ""
     ref: str = ""
     version: int = 0
+    wake_at: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -274,6 +276,13 @@ class Records(Protocol):
 
     async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
         """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
+        ...
+
+    async def due(self, kind: str, limit: int = 100) -> list[tuple[str, str]]:
+        """(tenant, id) of records of a kind, of every tenant, whose `wake_at` has come, longest due first.
+
+        It is compared with the store's clock. Who acts on one first writes it with a later `wake_at` and the version it read: of several processes one succeeds.
+        """
         ...
 
     async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:

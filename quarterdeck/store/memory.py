@@ -87,6 +87,13 @@ class MemoryRecords:
         self.check(tenant, rows)
         self.apply(tenant, rows, self._clock())
 
+    async def due(self, kind: str, limit: int = 100) -> list[tuple[str, str]]:
+        """(tenant, id) of records that are due, longest first; see `Records.due`."""
+        now = self._clock()
+        rows = ((tenant, record) for (tenant, of, _), (record, _) in self._rows.items() if of == kind)
+        found = [(record.wake_at, tenant, record.id) for tenant, record in rows if record.wake_at and record.wake_at <= now]
+        return [(tenant, found_id) for _, tenant, found_id in sorted(found)[:limit]]
+
     async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:
         """Delete records of a kind, of every tenant, last written before an instant; see `Records.forget`."""
         old = [
@@ -144,6 +151,7 @@ class MemoryRecords:
             owner=record.owner,
             ref=record.ref,
             version=standing[0].version + 1 if standing else 1,
+            wake_at=record.wake_at,
             created_at=standing[0].created_at if standing else now,
             updated_at=now,
         )
@@ -159,6 +167,7 @@ def _record(record: Record, data: str) -> Record:
         owner=record.owner,
         ref=record.ref,
         version=record.version,
+        wake_at=record.wake_at,
         created_at=record.created_at,
         updated_at=record.updated_at,
     )

@@ -16,21 +16,24 @@ from quarterdeck.store.postgres import PATIENCE, PostgresConnection, PostgresDat
 
 __all__ = ["PostgresRecords", "Prepared", "prepare", "send_rows"]
 
-_COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at"
+_COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at, wake_at"
 _NOW = "coalesce(%(now)s::timestamptz, now())"
 _KEY = "tenant = %(tenant)s AND kind = %(kind)s AND id = %(id)s"
-_VALUES = f"(%(tenant)s, %(kind)s, %(id)s, %(status)s, %(owner)s, %(ref)s, 1, {_NOW}, {_NOW}, %(data)s)"
-_INSERT = f"""INSERT INTO records (tenant, kind, id, status, owner, ref, version, created_at, updated_at, data)
+_VALUES = (
+    f"(%(tenant)s, %(kind)s, %(id)s, %(status)s, %(owner)s, %(ref)s, %(wake_at)s::timestamptz, 1, {_NOW}, {_NOW}, %(data)s)"
+)
+_INSERT = f"""INSERT INTO records (tenant, kind, id, status, owner, ref, wake_at, version, created_at, updated_at, data)
 VALUES {_VALUES} ON CONFLICT (tenant, kind, id) """  # noqa: S608 - constants only, here and below
 # One statement for each thing a caller may expect; the one that stands aside returns nothing.
 _NEW = _INSERT + "DO NOTHING RETURNING version"
 _ANY = (
     _INSERT
     + """DO UPDATE SET version = records.version + 1, updated_at = excluded.updated_at, data = excluded.data,
-status = excluded.status, owner = excluded.owner, ref = excluded.ref RETURNING version"""
+status = excluded.status, owner = excluded.owner, ref = excluded.ref, wake_at = excluded.wake_at RETURNING version"""
 )
 _PRESENT = f"""UPDATE records SET version = version + 1, updated_at = {_NOW}, data = %(data)s,
-status = %(status)s, owner = %(owner)s, ref = %(ref)s WHERE {_KEY} AND version = %(expect)s RETURNING version"""  # noqa: S608
+status = %(status)s, owner = %(owner)s, ref = %(ref)s,
+wake_at = %(wake_at)s::timestamptz WHERE {_KEY} AND version = %(expect)s RETURNING version"""  # noqa: S608
 _VERSION = f"SELECT version FROM records WHERE {_KEY}"  # noqa: S608
 _GET = f"SELECT {_COLUMNS} FROM records WHERE {_KEY}"  # noqa: S608
 
@@ -46,6 +49,8 @@ _FILTERS = {
 _EMPTY = {"status": " AND status = ''", "owner": " AND owner = ''", "ref": " AND ref = ''"}
 _NEWEST = " ORDER BY created_at DESC, id DESC LIMIT %(limit)s"
 
+_DUE = f"""SELECT tenant, id FROM records WHERE kind = %(kind)s AND wake_at IS NOT NULL AND wake_at <= {_NOW}
+ORDER BY wake_at, tenant, id LIMIT %(limit)s"""  # noqa: S608
 _STALE = "kind = %(kind)s AND status = ANY(%(statuses)s::text[]) AND updated_at < %(before)s"
 _STALE_TENANTS = f"SELECT DISTINCT tenant FROM records WHERE {_STALE}"  # noqa: S608
 _FORGET = f"DELETE FROM records WHERE tenant = %(tenant)s AND {_STALE}"  # noqa: S608
@@ -117,6 +122,7 @@ async def _put(connection: PostgresConnection, tenant: str, put: Put, data: str,
         "status": record.status,
         "owner": record.owner,
         "ref": record.ref,
+        "wake_at": record.wake_at,
         "data": data,
         "expect": put.expect,
         "now": now,
@@ -215,6 +221,15 @@ class PostgresRecords:
 
         await self._database.run(tenant, unit)
 
+    async def due(self, kind: str, limit: int = 100) -> list[tuple[str, str]]:
+        """(tenant, id) of records that are due, longest first, looked for across tenants; see `Records.due`."""
+        values = {"kind": kind, "limit": limit, "now": self._clock() if self._clock else None}
+
+        async def query(connection: PostgresConnection) -> Any:
+            return await (await connection.execute(_DUE, values, binary=True)).fetchall()
+
+        return [(row[0], row[1]) for row in await self._database.run_across(query)]
+
     async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:
         """Delete records of a kind, of every tenant, last written before an instant; see `Records.forget`.
 
@@ -263,6 +278,7 @@ def _record(row: tuple[Any, ...]) -> Record:
         version=row[6],
         created_at=row[7],
         updated_at=row[8],
+        wake_at=row[9],
     )
 
 

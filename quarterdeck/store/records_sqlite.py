@@ -18,12 +18,13 @@ from quarterdeck.store.sqlite import SqliteDatabase
 
 __all__ = ["Prepared", "SqliteRecords", "prepare", "write_rows"]
 
-_COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at"
-_STANDING = "SELECT no, version, status, owner, ref FROM records WHERE tenant = ? AND kind = ? AND id = ?"
-_INSERT = """INSERT INTO records (tenant, kind, id, status, owner, ref, version, created_at, updated_at, data)
-VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"""
+_COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at, wake_at"
+_STANDING = "SELECT no, version, status, owner, ref, wake_at FROM records WHERE tenant = ? AND kind = ? AND id = ?"
+_INSERT = """INSERT INTO records (tenant, kind, id, status, owner, ref, wake_at, version, created_at, updated_at, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"""
 _UPDATE = "UPDATE records SET version = version + 1, updated_at = ?, data = ? WHERE no = ?"
-_MOVE = "UPDATE records SET version = version + 1, updated_at = ?, data = ?, status = ?, owner = ?, ref = ? WHERE no = ?"
+_MOVE = """UPDATE records SET version = version + 1, updated_at = ?, data = ?, status = ?, owner = ?, ref = ?, wake_at = ?
+WHERE no = ?"""
 _GET = f"SELECT {_COLUMNS} FROM records WHERE tenant = ? AND kind = ? AND id = ?"  # noqa: S608 - constants only
 
 # One statement per index; a filter behind "IS NULL OR" can use none. `ref <> ''` repeats the condition of its index.
@@ -37,6 +38,8 @@ _BY_OWNER = _OF_KIND + " AND owner = :owner AND owner <> ''" + _REST
 _BY_STATUS = _OF_KIND + " AND status = :status AND status <> ''" + _REST
 _BY_KIND = _OF_KIND + _REST
 
+_DUE = """SELECT tenant, id FROM records WHERE kind = ? AND wake_at IS NOT NULL AND wake_at <= ?
+ORDER BY wake_at, no LIMIT ?"""
 _OLD = """SELECT no FROM records
 WHERE no > :after AND kind = :kind AND status IN (SELECT value FROM json_each(:statuses)) AND updated_at < :before
 ORDER BY no LIMIT :limit"""
@@ -80,7 +83,8 @@ def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: 
     version = 0 if standing is None else standing[1]
     if put.expect is not None and put.expect != version:
         raise Conflict(f"{record.kind} {record.id} is at version {version}, not {put.expect}: read it again")
-    columns = (record.status, record.owner, record.ref)
+    wake = None if record.wake_at is None else to_micros(record.wake_at)
+    columns = (record.status, record.owner, record.ref, wake)
     if standing is None:
         connection.execute(_INSERT, (tenant, record.kind, record.id, *columns, now, now, data))
     elif standing[2:] == columns:
@@ -165,6 +169,11 @@ class SqliteRecords:
         prepared, clock = prepare(rows), self._clock
         await self._database.write(lambda c: write_rows(c, tenant, prepared, to_micros(clock())))
 
+    async def due(self, kind: str, limit: int = 100) -> list[tuple[str, str]]:
+        """(tenant, id) of records that are due, longest first; see `Records.due`."""
+        now = to_micros(self._clock())
+        return await self._database.read(lambda c: c.execute(_DUE, (kind, now, limit)).fetchall())
+
     async def forget(self, kind: str, statuses: Sequence[str], before: datetime) -> int:
         """Delete records of a kind, of every tenant, last written before an instant; see `Records.forget`."""
         instant, count = to_micros(before), 0
@@ -204,6 +213,7 @@ def _record(row: tuple[Any, ...]) -> Record:
         version=row[6],
         created_at=from_micros(row[7]),
         updated_at=from_micros(row[8]),
+        wake_at=None if row[9] is None else from_micros(row[9]),
     )
 
 

@@ -235,3 +235,31 @@ async def test_only_old_records_of_a_kind_and_status_are_forgotten_in_every_tena
     assert {row.id for row in await store.records.find("acme", "approval")} == {"open", "old0", "new"}
     assert await store.records.find("globex", "approval") == []
     assert [row.id for row in await store.records.find("globex", "session")] == ["s"]
+
+
+async def test_due_records_are_found_across_tenants_longest_due_first(store: Store, clock: Clock) -> None:
+    later, first = clock.now + timedelta(seconds=20), clock.now + timedelta(seconds=10)
+    await put(store, Record(kind="approval", id="a", data={}, status="waiting", wake_at=later))
+    await put(store, Record(kind="approval", id="b", data={}, wake_at=first), tenant="globex")
+    await put(store, Record(kind="session", id="c", data={}, wake_at=first), record("never"))
+
+    assert await store.records.due("approval") == []
+    clock.pass_by(seconds=20)
+
+    assert await store.records.due("approval") == [("globex", "b"), ("acme", "a")]
+    assert await store.records.due("approval", 1) == [("globex", "b")]
+    found = await store.records.get("acme", "approval", "a")
+    assert found is not None and found.wake_at == later
+
+
+async def test_record_is_due_no_more_once_it_was_put_off(store: Store, clock: Clock) -> None:
+    await put(store, Record(kind="approval", id="a", data={}, status="waiting", wake_at=clock.now))
+    await put(store, Record(kind="approval", id="b", data={}, status="waiting", wake_at=clock.now))
+
+    put_off = Record(kind="approval", id="a", data={}, status="waiting", wake_at=clock.now + timedelta(seconds=30))
+    await store.records.write("acme", [Put(record=put_off, expect=1)])
+    await put(store, Record(kind="approval", id="b", data={}, status="waiting"))
+
+    assert await store.records.due("approval") == []
+    clock.pass_by(seconds=30)
+    assert await store.records.due("approval") == [("acme", "a")]

@@ -1,0 +1,2 @@
+DROP INDEX records_due;
+ALTER TABLE records DROP COLUMN wake_at;
