@@ -22,6 +22,7 @@ SCOPES: Mapping[str, str] = {
     "operate": "see, steer and stop every run of the tenant, resolve writes in doubt",
     "documents.read": "list the documents one may read and their editions, and search them without a model",
     "documents.write": "bring documents in, open them to other groups, remove them: among those one may read",
+    "costs.read": "see what the users, groups, agents, tools and runs of the tenant consumed, not only oneself",
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
     "history.write": "answer for the earlier messages a client sends along, and send some in an application's name",
 }

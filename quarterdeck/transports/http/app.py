@@ -13,14 +13,28 @@ from starlette.middleware.cors import CORSMiddleware
 
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.access import Access
+from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.search import Search
+from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
-from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, KnownNames
+from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, Heads, KnownNames
 from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
 from quarterdeck.transports.http.measured import Measured
-from quarterdeck.transports.http.routes import approvals, batch, chat, documents, health, metrics, runs, search, sessions
+from quarterdeck.transports.http.routes import (
+    approvals,
+    batch,
+    chat,
+    costs,
+    documents,
+    health,
+    metrics,
+    runs,
+    search,
+    sessions,
+)
+from quarterdeck.transports.http.routes import catalogue as catalogued
 from quarterdeck.transports.http.routes.health import Check
 from quarterdeck.transports.openai_compat import routes as openai
 from quarterdeck.workflow.approvals import Approvals
@@ -60,12 +74,16 @@ def http_app(
     version: str,
     limits: HttpLimits | None = None,
     search_desk: Search | None = None,
+    catalogue: Catalogue | None = None,
+    spending: Spending | None = None,
     standing: Standing | None = None,
 ) -> FastAPI:
     """An ASGI application over a desk; opening and closing what it serves is its maker's affair.
 
     Args:
         search_desk: Searches without a model; None for a server without `POST /api/v1/search`.
+        catalogue: Tells agents and tools; None for a server without `GET /api/v1/agents` and `/tools`.
+        spending: Tells costs; None for a server without `GET /api/v1/costs`.
         standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
     """
     limits = limits or HttpLimits()
@@ -79,6 +97,7 @@ def http_app(
             Middleware(Envelope),
             Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
             *_cors(limits.origins),
+            Middleware(Heads),
             Middleware(
                 BoundedBody,
                 max_bytes=limits.max_body_bytes,
@@ -99,6 +118,8 @@ def http_app(
     app.state.effects = effects
     app.state.documents = documents_desk
     app.state.search = search_desk
+    app.state.catalogue = catalogue
+    app.state.spending = spending
     app.state.access = access
     app.state.checks = checks
     app.state.standing = standing
@@ -110,6 +131,8 @@ def http_app(
         runs.router,
         approvals.router,
         sessions.router,
+        *([catalogued.router] if catalogue else ()),
+        *([costs.router] if spending else ()),
         documents.router,
         health.router,
         openai.router,

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Forbidden
 from quarterdeck.service.access import Access, Caller
+from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.telemetry import bound
+from quarterdeck.transports.http.errors import Refused
 
 __all__ = [
     "Approver",
     "Asker",
     "Commander",
+    "CostReader",
     "DocumentOpener",
     "DocumentReader",
     "DocumentWriter",
     "MetricsReader",
     "Needs",
+    "NeedsOrToken",
+    "NotByHead",
     "Operator",
     "Public",
     "Reader",
+    "StreamAsker",
+    "StreamReader",
     "caller_of",
     "check_scope",
     "open_to_all",
@@ -44,12 +52,44 @@ class Needs:
 
     async def __call__(self, request: Request, _: Annotated[object, _DESCRIBED] = None) -> AsyncIterator[Principal]:
         access: Access = request.app.state.access
-        state = request.state
         principal = access.admit(caller_of(request))
-        check_scope(principal, self.scopes)
-        state.tenant = principal.tenant
-        with bound(tenant=principal.tenant):
+        with admitted(request, principal, self.scopes):
             yield principal
+
+
+class NeedsOrToken(Needs):
+    """The same for streams that browsers open, which send no header of their own: a stream token in the address will do."""
+
+    async def __call__(
+        self,
+        request: Request,
+        _: Annotated[object, _DESCRIBED] = None,
+        token: Annotated[str | None, Query(max_length=256, description="A stream token in place of a key.")] = None,
+    ) -> AsyncIterator[Principal]:
+        if token is None:
+            access: Access = request.app.state.access
+            principal = access.admit(caller_of(request))
+        else:
+            # Nothing else counts then: a used token must not let its holder in as somebody else.
+            tokens: StreamTokens = request.app.state.stream_tokens
+            principal = await tokens.redeem(token)
+        with admitted(request, principal, self.scopes):
+            yield principal
+
+
+@contextlib.contextmanager
+def admitted(request: Request, principal: Principal, scopes: Collection[str]) -> Iterator[None]:
+    """The principal's request, as far as he holds one of `scopes`, with his tenant in every line of the log."""
+    check_scope(principal, scopes)
+    request.state.tenant = principal.tenant
+    with bound(tenant=principal.tenant):
+        yield
+
+
+async def not_by_head(request: Request) -> None:
+    """The declaration of a GET that begins something: HEAD, which must not, is refused."""
+    if getattr(request.state, "head", False):
+        raise Refused("method_not_allowed", "HEAD begins nothing; send GET")
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
@@ -81,10 +121,14 @@ async def open_to_all() -> None:
 Asker = Annotated[Principal, Depends(Needs("chat"))]
 Reader = Annotated[Principal, Depends(Needs("chat", "approvals", "operate", "documents.write"))]
 Approver = Annotated[Principal, Depends(Needs("approvals"))]
+CostReader = Annotated[Principal, Depends(Needs("chat", "costs.read"))]
 Commander = Annotated[Principal, Depends(Needs("chat", "operate", "documents.write"))]
 DocumentReader = Annotated[Principal, Depends(Needs("documents.read"))]
 DocumentOpener = Annotated[Principal, Depends(Needs("documents.read", "chat"))]
 DocumentWriter = Annotated[Principal, Depends(Needs("documents.write"))]
 MetricsReader = Annotated[Principal, Depends(Needs("metrics.read"))]
 Operator = Annotated[Principal, Depends(Needs("operate"))]
+StreamAsker = Annotated[Principal, Depends(NeedsOrToken("chat"))]
+StreamReader = Annotated[Principal, Depends(NeedsOrToken("chat", "approvals", "operate", "documents.write"))]
+NotByHead = Depends(not_by_head)
 Public = Depends(open_to_all)

@@ -1,4 +1,4 @@
-"""What every request passes before a route: plain ASGI, outermost first `Envelope`, `KnownNames`, `BoundedBody`."""
+"""What every request passes before a route: plain ASGI, outermost first `Envelope`, `KnownNames`, `Heads`, `BoundedBody`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
 from quarterdeck.transports.ids import request_ids
 
-__all__ = ["LOOPBACK_NAMES", "BodyLimits", "BoundedBody", "Envelope", "KnownNames", "is_loopback"]
+__all__ = ["LOOPBACK_NAMES", "BodyLimits", "BoundedBody", "Envelope", "Heads", "KnownNames", "is_loopback"]
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,40 @@ class KnownNames:
 
     def _may_call(self, origin: str, host: str) -> bool:
         return origin in self._origins or origin in (f"http://{host}", f"https://{host}")
+
+
+class Heads:
+    """Answers HEAD as GET would be answered, without the body. A route that begins something looks at ``state.head``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        answered = anyio.Event()
+        given = False
+
+        async def nothing_more() -> Message:
+            nonlocal given
+            if not given:
+                given = True
+                return await receive()
+            await answered.wait()
+            return {"type": "http.disconnect"}  # a stream ends here, as it does for a reader who leaves
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                answered.set()
+
+        scope["state"]["head"] = True
+        asked = {**scope, "method": "GET"}  # a copy: the server looks at its own to send no body
+        await self.app(asked, nothing_more, without_body)
+        if "route" in asked:
+            scope["route"] = asked["route"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from quarterdeck.core.usage import Usage
 from quarterdeck.service.views import RunView
 
 __all__ = [
+    "PROBLEMS",
     "AgentAnswer",
     "AgentQuery",
     "ApprovalDecision",
@@ -215,6 +216,10 @@ class ProblemDetail(BaseModel):
 
 class Problem(BaseModel):
     error: ProblemDetail
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
+"""How every route says what went wrong."""
 
 
 def chat_answer(run: RunView) -> dict[str, Any]:

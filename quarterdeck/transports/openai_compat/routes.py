@@ -22,25 +22,13 @@ from quarterdeck.transports.http.callers import Asker
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.sse import DONE, EventStream
 from quarterdeck.transports.http.wire import Json
+from quarterdeck.transports.openai_compat.bodies import ChatCompletion, CompatProblem, ModelBody, ModelList, ResponseObject
 from quarterdeck.transports.openai_compat.chat import ChatChunks, Served, completion
 from quarterdeck.transports.openai_compat.errors import CompatRoute, Unserved
 from quarterdeck.transports.openai_compat.requests import ChatBody, ResponseBody, asked, ignored, refuse_unserved
 from quarterdeck.transports.openai_compat.responses import PREFIX, ResponseEvents, response
 
 __all__ = ["router"]
-
-
-class CompatDetail(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class CompatProblem(BaseModel):
-    """What OpenAI's clients read of an error."""
-
-    error: CompatDetail
 
 
 router = APIRouter(
@@ -51,25 +39,25 @@ router = APIRouter(
 
 _FramesOf = Callable[[str], ChatChunks | ResponseEvents]
 
-_EITHER: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Whole, or with `stream` as events.", "content": {"application/json": {}, "text/event-stream": {}}}
-}
+
+def _either(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": whole, "description": "Whole, or with `stream` as events.", "content": {"text/event-stream": {}}}}
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses={200: {"model": ModelList}})
 async def models(request: Request, caller: Asker) -> Response:
     """The agents one can ask, as models."""
     desk: Desk = request.app.state.desk
     return Json({"object": "list", "data": [_model(agent) for agent in desk.agents.values()]})
 
 
-@router.get("/v1/models/{model}")
+@router.get("/v1/models/{model}", responses={200: {"model": ModelBody}})
 async def model(request: Request, caller: Asker, model: str) -> Response:
     """One agent, as a model."""
     return Json(_model(_agent(request.app.state.desk, model)))
 
 
-@router.post("/v1/chat/completions", response_class=Response, responses=_EITHER)
+@router.post("/v1/chat/completions", responses=_either(ChatCompletion))
 async def chat_completions(
     request: Request, body: ChatBody, caller: Asker, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -92,7 +80,7 @@ async def chat_completions(
     return _marked(_json(completion(run, served), run), ignored(body))
 
 
-@router.post("/v1/responses", response_class=Response, responses=_EITHER)
+@router.post("/v1/responses", responses=_either(ResponseObject))
 async def responses(request: Request, body: ResponseBody, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
     """Ask the agent named by `model`; what is not done within the time is ``in_progress`` and can be fetched later."""
     agent = _agent(request.app.state.desk, body.model)
@@ -116,7 +104,7 @@ async def responses(request: Request, body: ResponseBody, caller: Asker, idempot
     return _marked(_json(response(run, served), run), ignored(body))
 
 
-@router.get("/v1/responses/{response_id}")
+@router.get("/v1/responses/{response_id}", responses={200: {"model": ResponseObject}})
 async def response_again(request: Request, caller: Asker, response_id: str) -> Response:
     """An answer that was asked for before, as it stands now."""
     desk: Desk = request.app.state.desk

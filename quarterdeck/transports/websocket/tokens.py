@@ -9,12 +9,12 @@ from pydantic import BaseModel, Field
 
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.transports.http.callers import Reader
-from quarterdeck.transports.http.shapes import Problem
+from quarterdeck.transports.http.shapes import PROBLEMS
 from quarterdeck.transports.http.wire import ControlRoute, Json
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ControlRoute, tags=["streams"], responses={"4XX": {"model": Problem}})
+router = APIRouter(route_class=ControlRoute, tags=["streams"], responses=PROBLEMS)
 
 
 class StreamTokenBody(BaseModel):

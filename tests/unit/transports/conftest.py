@@ -22,7 +22,10 @@ from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Document, Lookup
 from quarterdeck.knowledge.search import Searcher
+from quarterdeck.models.prices import Prices
 from quarterdeck.service.access import Access, User
+from quarterdeck.service.budgets import Budgets
+from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
@@ -31,15 +34,28 @@ from quarterdeck.service.ingestion_sources import OrderSources
 from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.service.spending import Spending
+from quarterdeck.service.standing import Standing
+from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
 from quarterdeck.store.base import Entry
 from quarterdeck.store.memory import MemoryStore
 from quarterdeck.store.snapshots import Snapshots
 from quarterdeck.store.sqlite_store import SqliteStore, open_sqlite
+from quarterdeck.telemetry.metrics import Metrics
+from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.websocket import tokens as stream_tokens
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
+
+
+@tool(effect="write", risk=2)
+def ticket(title: str) -> str:
+    """Open a ticket."""
+    return title
+
 
 OPEN = Label(integrity=Integrity.TRUSTED, readers=PUBLIC)
 PASSAGE = Passage(id="vpn-1", doc_id="vpn", title="VPN", text="A session lasts 12 hours.", label=OPEN, end=25, score=0.9)
@@ -237,6 +253,7 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
         exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(store.keyvalue)),
         index=OneDocument(),  # type: ignore[arg-type]  # documents are all a desk needs of it
     )
+    access = Access(USERS, {}, keyless=True)
     app = http_app(
         desk=desk,
         approvals_desk=Approvals(
@@ -246,7 +263,7 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
             toolbox=Registry(),
         ),
         effects=Effects(journal=store.journal, records=store.records, dispatcher=worker),  # type: ignore[arg-type]
-        access=Access(USERS, {}, keyless=True),
+        access=access,
         documents_desk=Documents(
             index=OneDocument(),  # type: ignore[arg-type]
             journal=store.journal,
@@ -255,10 +272,15 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
             sources=OrderSources(),
         ),
         search_desk=Search(Searcher(OneDocument())),  # type: ignore[arg-type]
+        catalogue=Catalogue(store.records, desk.agents, desk.default_agent, Registry([ticket]).catalogue()),
+        spending=Spending(Budgets(store.records, Prices({}))),
         checks={"journal": check},
         version="0",
+        standing=Standing(Metrics(), store.journal, store.records, ("acme", "globex")),
         limits=HttpLimits(hosts=("127.0.0.1", "localhost"), answer_timeout_s=5.0),
     )
+    app.include_router(stream_tokens.router)
+    app.state.stream_tokens = StreamTokens(store.records, access)
     async with anyio.create_task_group() as tasks:
         worker.tasks = tasks
         yield Served(app=app, store=store, worker=worker, broken=broken)

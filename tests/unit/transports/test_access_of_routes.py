@@ -76,6 +76,7 @@ async def test_foreign_page_of_an_allowed_origin_is_told_that_it_may_call(served
         effects=served.app.state.effects,
         access=served.app.state.access,
         documents_desk=served.app.state.documents,
+        catalogue=served.app.state.catalogue,
         checks={},
         version="0",
         limits=HttpLimits(hosts=("127.0.0.1",), origins=("https://desk.example",)),

@@ -8,17 +8,18 @@ from fastapi import APIRouter, Query, Request, Response
 
 from quarterdeck.core.decisions import Draft, DraftStatus
 from quarterdeck.service.intake import cleaned
+from quarterdeck.transports.http.approval_bodies import DraftBody, DraftList
 from quarterdeck.transports.http.callers import Approver, Reader
-from quarterdeck.transports.http.shapes import ApprovalDecision, Id, IdPath, Problem
+from quarterdeck.transports.http.shapes import PROBLEMS, ApprovalDecision, Id, IdPath
 from quarterdeck.transports.http.wire import ControlRoute, Json
 from quarterdeck.workflow.approvals import Approvals
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ControlRoute, tags=["approvals"], responses={"4XX": {"model": Problem}})
+router = APIRouter(route_class=ControlRoute, tags=["approvals"], responses=PROBLEMS)
 
 
-@router.get("/api/v1/approvals")
+@router.get("/api/v1/approvals", responses={200: {"model": DraftList}})
 async def approvals(
     request: Request,
     caller: Reader,
@@ -33,14 +34,14 @@ async def approvals(
     return Json({"approvals": [draft_body(draft) for draft in drafts]})
 
 
-@router.get("/api/v1/approvals/{draft_id}")
+@router.get("/api/v1/approvals/{draft_id}", responses={200: {"model": DraftBody}})
 async def approval(request: Request, caller: Reader, draft_id: IdPath) -> Response:
     """One draft: what would be done, for whom, and why a person is asked."""
     desk: Approvals = request.app.state.approvals
     return Json(draft_body(await desk.get(caller, draft_id)))
 
 
-@router.post("/api/v1/approvals/{draft_id}/decisions")
+@router.post("/api/v1/approvals/{draft_id}/decisions", responses={200: {"model": DraftBody}})
 async def decide(request: Request, caller: Approver, draft_id: IdPath, body: ApprovalDecision) -> Response:
     """Approve, with other arguments if need be, or reject. Once; the same again is answered the same."""
     desk: Approvals = request.app.state.approvals

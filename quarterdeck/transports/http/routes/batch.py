@@ -16,7 +16,7 @@ from quarterdeck.service.desk import Desk, Question
 from quarterdeck.transports.http.callers import Asker
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
-from quarterdeck.transports.http.shapes import AgentAnswer, AgentQuery, Problem, ProblemDetail, QueryOptions, agent_answer
+from quarterdeck.transports.http.shapes import PROBLEMS, AgentAnswer, AgentQuery, ProblemDetail, QueryOptions, agent_answer
 from quarterdeck.transports.http.sse import DONE, frame, until_gone
 from quarterdeck.transports.http.wire import Json, StrictRoute, dump
 
@@ -53,8 +53,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             "text/event-stream": {"schema": {"type": "string", "description": "`item` as each is there, `done` last."}}
         },
     },
-    "4XX": {"model": Problem},
-    "5XX": {"model": Problem},
+    **PROBLEMS,
 }
 
 

@@ -11,15 +11,15 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import error_of
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.views import RunView
-from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.callers import Asker, NotByHead, StreamAsker
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import (
+    PROBLEMS,
     AgentAnswer,
     AgentQuery,
     ChatAnswer,
     ChatRequest,
     Id,
-    Problem,
     agent_answer,
     chat_answer,
 )
@@ -29,16 +29,14 @@ from quarterdeck.transports.http.wire import Json, StrictRoute
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=StrictRoute, tags=["questions"])
+router = APIRouter(route_class=StrictRoute, tags=["questions"], responses=PROBLEMS)
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    202: {"description": "Not settled within the time; the body shows how far it is, GET /api/v1/runs/{id} the rest."},
-    "4XX": {"model": Problem},
-    "5XX": {"model": Problem},
-}
+_LATE = "Not settled within the time; the body shows how far it is, GET /api/v1/runs/{id} the rest."
+_CHAT: dict[int | str, dict[str, Any]] = {200: {"model": ChatAnswer}, 202: {"model": ChatAnswer, "description": _LATE}}
+_QUERY: dict[int | str, dict[str, Any]] = {200: {"model": AgentAnswer}, 202: {"model": AgentAnswer, "description": _LATE}}
 
 
-@router.post("/chat", responses={200: {"model": ChatAnswer}, **_RESPONSES})
+@router.post("/chat", responses=_CHAT)
 async def chat(request: Request, body: ChatRequest, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
     """Ask; the answer comes with its sources, or with the drafts that wait for a person."""
     question = _question(request, body.message, body.agent, body.session_id, idempotency_key)
@@ -46,8 +44,8 @@ async def chat(request: Request, body: ChatRequest, caller: Asker, idempotency_k
     return Json(chat_answer(run), status_code=_status(run))
 
 
-@router.post("/api/v1/agent/query", responses={200: {"model": AgentAnswer}, **_RESPONSES})
-@router.post("/api/v1/query", responses={200: {"model": AgentAnswer}, **_RESPONSES})
+@router.post("/api/v1/agent/query", responses=_QUERY)
+@router.post("/api/v1/query", responses=_QUERY)
 async def query(request: Request, body: AgentQuery, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
     """Ask; the sources come with their text."""
     question = _question(request, body.query, body.agent_id, body.session_id, idempotency_key)
@@ -55,7 +53,7 @@ async def query(request: Request, body: AgentQuery, caller: Asker, idempotency_k
     return Json(agent_answer(run), status_code=_status(run))
 
 
-@router.get("/api/v1/query", responses={200: {"model": AgentAnswer}, **_RESPONSES})
+@router.get("/api/v1/query", responses=_QUERY, dependencies=[NotByHead])
 async def query_by_address(
     request: Request,
     caller: Asker,
@@ -74,10 +72,10 @@ async def stream(request: Request, body: AgentQuery, caller: Asker, idempotency_
     return await _streamed(request, caller, _question(request, body.query, body.agent_id, body.session_id, idempotency_key))
 
 
-@router.get("/api/v1/agent/stream", response_class=Response, responses=DESCRIBED)
+@router.get("/api/v1/agent/stream", response_class=Response, responses=DESCRIBED, dependencies=[NotByHead])
 async def stream_by_address(
     request: Request,
-    caller: Asker,
+    caller: StreamAsker,
     query: Annotated[str, Query()],
     agent_id: Annotated[Id | None, Query()] = None,
     session_id: Annotated[Id | None, Query()] = None,

@@ -31,12 +31,12 @@ from quarterdeck.transports.http.document_bodies import (
 )
 from quarterdeck.transports.http.document_page import document_page, prefers_page
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
-from quarterdeck.transports.http.shapes import Problem
+from quarterdeck.transports.http.shapes import PROBLEMS
 from quarterdeck.transports.http.wire import ControlRoute, Json, parsed_once
 
 __all__ = ["UPLOADS", "router"]
 
-router = APIRouter(route_class=ControlRoute, tags=["documents"], responses={"4XX": {"model": Problem}})
+router = APIRouter(route_class=ControlRoute, tags=["documents"], responses=PROBLEMS)
 
 UPLOADS = "/api/v1/documents"
 """The path whose bodies are files of any kind."""

@@ -11,16 +11,16 @@ from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.controls import Fork
 from quarterdeck.service.desk import Desk
-from quarterdeck.transports.http.callers import Commander, Operator, Reader
+from quarterdeck.transports.http.callers import Commander, Operator, Reader, StreamReader
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import (
+    PROBLEMS,
     DoubtList,
     DoubtResolution,
     Exported,
     ForkRequest,
     Id,
     IdPath,
-    Problem,
     ReasonRequest,
     RunBody,
     RunList,
@@ -33,7 +33,7 @@ from quarterdeck.workflow.effects import Effects
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ControlRoute, tags=["runs"], responses={"4XX": {"model": Problem}})
+router = APIRouter(route_class=ControlRoute, tags=["runs"], responses=PROBLEMS)
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 _ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"model": RunBody}}
@@ -66,7 +66,7 @@ async def run(request: Request, caller: Reader, run_id: IdPath) -> Response:
 @router.get("/api/v1/runs/{run_id}/events", response_class=Response, responses=DESCRIBED)
 async def events(
     request: Request,
-    caller: Reader,
+    caller: StreamReader,
     run_id: IdPath,
     after: Annotated[int | None, Query(ge=0, description="The last seq that is known already.")] = None,
     last_event_id: Annotated[str | None, Header()] = None,

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 from quarterdeck.service.search import Search
 from quarterdeck.transports.http.callers import DocumentReader
 from quarterdeck.transports.http.search_bodies import SearchAnswer, SearchRequest, explanation_body, passage_rows
-from quarterdeck.transports.http.shapes import Problem
+from quarterdeck.transports.http.shapes import PROBLEMS
 from quarterdeck.transports.http.wire import ControlRoute, Json
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ControlRoute, tags=["documents"], responses={"4XX": {"model": Problem}})
+router = APIRouter(route_class=ControlRoute, tags=["documents"], responses=PROBLEMS)
 
 
 @router.post("/api/v1/search", responses={200: {"model": SearchAnswer}})

@@ -1,4 +1,4 @@
-"""Sessions, and the agents there are."""
+"""Sessions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from fastapi import APIRouter, Query, Request, Response
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.sessions import Session
 from quarterdeck.transports.http.callers import Asker
-from quarterdeck.transports.http.shapes import Id, IdPath, Problem, SessionRequest
+from quarterdeck.transports.http.session_bodies import SessionBody, SessionDetail, SessionList
+from quarterdeck.transports.http.shapes import PROBLEMS, Id, IdPath, SessionRequest
 from quarterdeck.transports.http.wire import ControlRoute, Json
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ControlRoute, tags=["sessions"], responses={"4XX": {"model": Problem}})
+router = APIRouter(route_class=ControlRoute, tags=["sessions"], responses=PROBLEMS)
 
 
 @router.post("/api/v1/session", status_code=201, include_in_schema=False)
-@router.post("/api/v1/session/", status_code=201)
+@router.post("/api/v1/session/", status_code=201, responses={201: {"model": SessionBody}})
 async def open_session(request: Request, caller: Asker, body: SessionRequest | None = None) -> Response:
     """Open a session."""
     desk: Desk = request.app.state.desk
@@ -28,7 +29,7 @@ async def open_session(request: Request, caller: Asker, body: SessionRequest | N
 
 
 @router.get("/api/v1/session", include_in_schema=False)
-@router.get("/api/v1/session/")
+@router.get("/api/v1/session/", responses={200: {"model": SessionList}})
 async def sessions(
     request: Request,
     caller: Asker,
@@ -40,7 +41,7 @@ async def sessions(
     return Json({"sessions": [_body(session) for session in await desk.sessions.mine(caller, before=before, limit=limit)]})
 
 
-@router.get("/api/v1/session/{session_id}")
+@router.get("/api/v1/session/{session_id}", responses={200: {"model": SessionDetail}})
 async def session(
     request: Request, caller: Asker, session_id: IdPath, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> Response:
@@ -50,28 +51,11 @@ async def session(
     return Json(_body(found) | {"messages": await desk.sessions.messages(caller, session_id, limit)})
 
 
-@router.delete("/api/v1/session/{session_id}")
+@router.delete("/api/v1/session/{session_id}", responses={200: {"model": SessionBody}})
 async def close_session(request: Request, caller: Asker, session_id: IdPath) -> Response:
     """Close a session: it takes no more questions and stays readable."""
     desk: Desk = request.app.state.desk
     return Json(_body(await desk.sessions.close(caller, session_id)))
-
-
-@router.get("/api/v1/agents")
-async def agents(request: Request, caller: Asker) -> Response:
-    """The agents one can ask."""
-    desk: Desk = request.app.state.desk
-    listed = [
-        {
-            "id": agent.name,
-            "description": agent.description,
-            "model": agent.model,
-            "tools": agent.tools,
-            "default": agent.name == desk.default_agent,
-        }
-        for agent in desk.agents.values()
-    ]
-    return Json({"agents": listed})
 
 
 def _body(session: Session) -> dict[str, Any]:
