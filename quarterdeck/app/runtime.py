@@ -15,6 +15,7 @@ from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
 from quarterdeck.app.knowledge import opened_knowledge
+from quarterdeck.app.metering import MeasuredStore, standing_of
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.app.stores import Store, in_turn, opened_states, opened_store, shared
 from quarterdeck.app.workers import Task, dispatching, relaying, working
@@ -24,6 +25,7 @@ from quarterdeck.knowledge.ingest import IngestReport, Progress
 from quarterdeck.service.access import Access, Keys
 from quarterdeck.service.advance import Announced
 from quarterdeck.service.budgets import BudgetLimit, Budgets
+from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
@@ -31,12 +33,15 @@ from quarterdeck.service.export import Exports
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
+from quarterdeck.service.spending import Spending
+from quarterdeck.service.standing import Standing
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
 from quarterdeck.service.watch import Watch
 from quarterdeck.settings import Configuration, Settings
 from quarterdeck.store.base import Records
 from quarterdeck.store.snapshots import Snapshots
+from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
 
@@ -52,6 +57,7 @@ class Runtime:
     """The objects a transport needs.
 
     Attributes:
+        standing: Counts what happens, and knows how things stand.
         checks: For readiness: each raises what is wrong with its part.
         models: Name of the model that really answers, by the name agents give.
         new_keys: API keys made just now, by user; nobody will be shown them again.
@@ -67,8 +73,11 @@ class Runtime:
     effects: Effects
     access: Access
     stream_tokens: StreamTokens
+    catalogue: Catalogue
+    spending: Spending
     hub: Hub
     budgets: Budgets
+    standing: Standing
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     models: Mapping[str, str]
     keys: Keys
@@ -99,13 +108,15 @@ async def opened(
     """
     settings = configuration.settings
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(opened_store(configuration, serving=serving))
+        metrics = Metrics()
+        opened_here = await stack.enter_async_context(opened_store(configuration, serving=serving))
+        store: Store = MeasuredStore.of(opened_here, metrics)
         states = await stack.enter_async_context(opened_states(configuration, store))
         budgets = open_budgets(settings, store.records)
         breakers = await stack.enter_async_context(circuits(settings))
         models = ModelShelf(settings, folder=configuration.folder, budget=budgets, breakers=breakers)
         stack.push_async_callback(models.close)
-        knowledge = await stack.enter_async_context(opened_knowledge(configuration, models))
+        knowledge = await stack.enter_async_context(opened_knowledge(configuration, models, metrics))
         keys = Keys(configuration.data)
         async with in_turn(configuration):
             new_keys = keys.ensure(user.id for user in configuration.users if user.key == "generated")
@@ -169,8 +180,11 @@ async def opened(
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
             stream_tokens=StreamTokens(store.records, access),
+            catalogue=Catalogue(store.records, configuration.agents, configuration.default_agent, agents.tools.catalogue()),
+            spending=Spending(budgets),
             hub=hub,
             budgets=budgets,
+            standing=standing_of(configuration, store, metrics),
             checks=_checks(store, knowledge.index, stopping, queue.alive),
             models=agents.models,
             keys=keys,

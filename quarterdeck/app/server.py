@@ -60,6 +60,9 @@ async def serve(
             access=runtime.access,
             documents_desk=runtime.documents,
             search_desk=runtime.search,
+            standing=runtime.standing,
+            catalogue=runtime.catalogue,
+            spending=runtime.spending,
             checks=runtime.checks,
             version=version("quarterdeck"),
             limits=HttpLimits(
