@@ -17,6 +17,8 @@ from quarterdeck.app.stores import Store
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.knowledge.remembered import RememberedAnswers
+from quarterdeck.knowledge.rewrite import CarriedTerms, Rewriter
+from quarterdeck.knowledge.rewrite_model import ModelRewriter
 from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.policy.load import load_policy
 from quarterdeck.service.specs import BlobSpecs
@@ -78,11 +80,21 @@ def assembled(
         directory=directory,
         audience=audience,
         retriever=knowledge.search,
+        rewriter=_rewriter(configuration, models),
         remembered=RememberedAnswers(knowledge.index, knowledge.answers),
         read_output=_read_json,
         search_timeout_s=configuration.settings.knowledge.search_timeout_s,
     )
     return Agents(loop=loop, specs=specs, tools=registry, models=named)
+
+
+def _rewriter(configuration: Configuration, models: ModelShelf) -> Rewriter | None:
+    match configuration.settings.knowledge.rewrite:
+        case "terms":
+            return CarriedTerms()
+        case "model":
+            return ModelRewriter(models.get("retrieval_model"))
+    return None
 
 
 def _of_each_agent(configuration: Configuration, look: Callable[[AgentSpec], _T]) -> list[_T]:
