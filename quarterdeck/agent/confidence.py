@@ -13,7 +13,7 @@ from typing import Any
 
 from quarterdeck.core.answers import Confidence, Passage
 from quarterdeck.core.text import has_cjk
-from quarterdeck.knowledge.analyze import question_terms, topic_terms, vocabulary
+from quarterdeck.knowledge.analyze import Vocabulary, question_terms, topic_terms, vocabulary
 from quarterdeck.knowledge.cite import Cited, words_of
 from quarterdeck.knowledge.entail import differs
 
@@ -106,7 +106,8 @@ def _factors(evidence: Evidence) -> Iterator[tuple[float, str]]:
     if cited:
         mean = sum(evidence.supports) / cited
         yield 0.4 + 0.6 * (mean + min(evidence.supports)) / 2, f"the cited passages hold {mean:.0%} of what is said"
-        share = cited / (cited + evidence.uncited + evidence.removed)
+        # What tools gave cites nothing, and need not.
+        share = cited / (cited + (0 if evidence.told else evidence.uncited) + evidence.removed)
         yield share, f"{share:.0%} of the sentences that claim something are borne out by a source"
         relevance = 0.6 if evidence.relevance is None else evidence.relevance
         told = "cannot be compared with" if evidence.relevance is None else f"speak of {relevance:.0%} of"
@@ -132,7 +133,7 @@ def evidence_of(
     passages: Mapping[str, Passage],
     question: str,
     *,
-    told: bool = False,
+    told: Sequence[str] = (),
     claimed: float | None = None,
     search_failed: bool = False,
     unchecked: bool = False,
@@ -143,6 +144,7 @@ def evidence_of(
     Args:
         passages: All that the run retrieved, by id.
         question: What the person asked last.
+        told: What tools that are no search gave.
     """
     dropped = set(cited.unsupported)
     kept = [citation for citation in cited.citations if citation.sentence not in dropped]
@@ -154,11 +156,11 @@ def evidence_of(
         supports=tuple(supports.values()),
         uncited=len(cited.uncited),
         removed=len(dropped),
-        relevance=_relevance(question, tuple(used.values())),
+        relevance=_relevance(question, [*map(words_of, used.values()), *told]),
         standing=_standing(tuple(used.values()), tuple(passages.values())),
         agreeing=agreeing,
         differing=differing,
-        told=told,
+        told=bool(told),
         claimed=claimed,
         search_failed=search_failed,
         unchecked=unchecked,
@@ -166,10 +168,10 @@ def evidence_of(
     )
 
 
-def _relevance(question: str, passages: Sequence[Passage]) -> float | None:
-    text = "\n".join(map(words_of, passages))
+def _relevance(question: str, texts: Sequence[str]) -> float | None:
+    text = "\n".join(texts)
     topic = question_terms(question)
-    return vocabulary(text).share(topic) if topic and has_cjk(question) == has_cjk(text) else None
+    return Vocabulary(text).share(topic) if topic and has_cjk(question) == has_cjk(text) else None
 
 
 def _standing(used: Sequence[Passage], retrieved: Sequence[Passage]) -> float:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
-from quarterdeck.knowledge.analyze import Vocabulary, statements, topic_terms
+from quarterdeck.knowledge.analyze import statements, topic_terms, vocabulary
 from quarterdeck.knowledge.quantities import quantities, stands_in, without_articles
 
 __all__ = ["ENOUGH", "contradicts", "differs", "support"]
@@ -36,7 +37,7 @@ _NEGATION = re.compile(
 def support(sentence: str, texts: Sequence[str]) -> float:
     """The share of the sentence's topic terms that occur in any of the texts, 0 to 1. Without topic terms it is 1."""
     topic = topic_terms(sentence)
-    return Vocabulary("\n".join(texts)).share(topic) if topic else 1.0
+    return vocabulary("\n".join(texts)).share(topic) if topic else 1.0
 
 
 def contradicts(sentence: str, texts: Sequence[str]) -> bool:
@@ -56,6 +57,7 @@ def differs(sentence: str, texts: Sequence[str]) -> bool:
     )
 
 
+@lru_cache(maxsize=512)  # each sentence of an answer is held against the same passages
 def _codes(text: str) -> frozenset[str]:
     """Abbreviations and names with digits: the words that cannot be said in other words."""
     return frozenset(code.upper() for code in _CODE.findall(text) if topic_terms(code))
@@ -63,7 +65,7 @@ def _codes(text: str) -> frozenset[str]:
 
 def _negated_otherwise(sentence: str, text: str) -> bool:
     """True if some clause of the sentence is negated and all the parts most like it are not, or the other way round."""
-    parts = [(Vocabulary(part), _negated(part)) for part in _parts(text)]
+    parts = [(vocabulary(part), _negated(part)) for part in _parts(text)]
     for clause in _clauses(sentence):
         topic = topic_terms(clause)
         likeness = [(words.share(topic), negated) for words, negated in parts]

@@ -16,6 +16,7 @@ from quarterdeck.models.simulation.language import concepts
 from quarterdeck.models.simulation.profiles import Effect, Profile
 from quarterdeck.models.simulation.rephrase import rephrased
 from quarterdeck.models.simulation.results import Outcome, Source, Status, sources_in
+from quarterdeck.models.simulation.subject import query_of
 
 __all__ = ["Said", "compose", "render"]
 
@@ -97,10 +98,18 @@ def _from_passages(dialogue: Dialogue, outcomes: Sequence[tuple[Step, Outcome]])
             lean = asked[index - 1] if index and is_follow_up(text) else carried
             found_here = _picked(text, lean, sources, max(_ONE, limit - 1))
             picked += found_here
-            if not found_here:
+            if not found_here and _looked_for(text, outcomes):
                 left.append(text)
     said = list(dict.fromkeys(Said(one.text, one.source) for one in picked))
     return [*said, *(Said(phrases.nothing_about(dialogue.chinese, text)) for text in left)] if said else []
+
+
+def _looked_for(question: str, outcomes: Sequence[tuple[Step, Outcome]]) -> bool:
+    """True unless the question was put to another tool than a search, whose result answers it."""
+    asked = [str(value) for step, _ in outcomes for value in step.call.args.values()]
+    return all(outcome.status in (Status.PASSAGES, Status.EMPTY) for _, outcome in outcomes) or any(
+        query_of(question) in one for one in asked
+    )
 
 
 def _picked(question: str, carried: str, sources: Sequence[Source], limit: int) -> list[Picked]:

@@ -146,6 +146,17 @@ def test_relevance_is_the_share_of_the_question_and_unknown_between_languages() 
     assert chinese.relevance is None
 
 
+def test_what_tools_told_counts_for_the_question_and_need_not_be_cited() -> None:
+    answer = "The sauna on the roof closes at 22:00. [sauna-1] Ticket T-1 is open."
+    cited = resolve(answer, found(SAUNA))
+    question = "When does the sauna on the roof close, and is ticket T-1 open?"
+
+    alone = judge(evidence_of(cited, found(SAUNA), question))
+    told = judge(evidence_of(cited, found(SAUNA), question, told=["ticket T-1: open"]))
+
+    assert (alone.level, told.level) == (Confidence.LOW, Confidence.MEDIUM)
+
+
 def test_citing_a_passage_far_below_the_best_is_noticed() -> None:
     passages = found(replace(SAUNA, score=0.3), passage("pool", "The pool is closed.", 0.9))
     cited = resolve("The sauna on the roof closes at 22:00. [sauna-1]", passages)
