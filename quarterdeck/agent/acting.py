@@ -5,13 +5,14 @@ The start of a write is durable before it happens, its result as soon as it is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import anyio
 
-from quarterdeck.agent.base import Audience
+from quarterdeck.agent.base import Audience, ToolRates
 from quarterdeck.agent.deciding import refusal
 from quarterdeck.agent.doubts import to_record
 from quarterdeck.agent.ledger import Commit, Ledger
@@ -48,6 +49,7 @@ class Acting:
     policy: Decider
     context: Context
     audience: Audience
+    rates: ToolRates | None
     agent: str
     parallel: int
     doubt_grace_s: float
@@ -71,8 +73,9 @@ class Acting:
             if await self.ledger.commit() is not Commit.ALONE:
                 return
             calls, begun = await self._unclaimed(calls, tools, label)
-            if not calls:
-                return
+        calls = await self._within_rates(calls, label)
+        if not calls:
+            return
         jobs = [self._job(call.call, label, begun.get(call.call.id)) for call in calls]
         tools = {call.call.id: tools[call.call.id] for call in calls}
         writes = {call_id for call_id, tool in tools.items() if tool is not None and not tool.is_read}
@@ -89,6 +92,20 @@ class Acting:
         else:  # a read that goes out of the house is known of before it goes
             await self.ledger.commit()
             await self._read(jobs)
+
+    async def _within_rates(self, calls: Sequence[CallState], label: Label) -> Sequence[CallState]:
+        """The calls that may be made now; of one too many its refusal is staged. What was started is only repeated."""
+        left: list[CallState] = []
+        for call in calls:
+            wait_s = 0.0
+            if self.rates is not None and call.started is None:
+                wait_s = await self.rates.tool(self.context.principal, call.call.name)
+            if not wait_s:
+                left.append(call)
+                continue
+            why = f"{call.call.name} was called too often; it can be called again in {math.ceil(wait_s)} s"
+            self.ledger.stage(ToolReturned(result=refusal(call.call, "rate_limited", why, label)))
+        return left
 
     async def _unclaimed(
         self, calls: Sequence[CallState], tools: Mapping[str, Tool | None], label: Label
@@ -222,6 +239,9 @@ class Acting:
             idempotency_key=begun.id if begun else f"{self.ledger.run_id}:{call.id}",
             deadline=self.context.deadline,
             emit=emit,
+            trace_id=self.context.trace_id,
+            request_id=self.context.request_id,
+            tags=self.context.tags,
         )
 
     def _effect(self, result: ToolResult) -> Audit:

@@ -13,7 +13,7 @@ from quarterdeck.knowledge.base import Finding
 from quarterdeck.models.base import Model
 from quarterdeck.store.base import Entry
 
-__all__ = ["Audience", "Directory", "Finder", "Models", "Remembered", "Retriever", "Silence", "Specs"]
+__all__ = ["Audience", "Directory", "Finder", "Models", "Remembered", "Retriever", "Silence", "Specs", "ToolRates"]
 
 
 class Models(Protocol):
@@ -64,6 +64,14 @@ class Directory(Protocol):
 
     async def current(self, principal: Principal) -> Principal | None:
         """The principal with present roles, groups and scopes; None if the user may not act any more."""
+        ...
+
+
+class ToolRates(Protocol):
+    """Knows how often tools may be called."""
+
+    async def tool(self, principal: Principal, name: str) -> float:
+        """Count a call of the tool `name`. Returns seconds until it may be made, 0 if it may be now; only then it counts."""
         ...
 
 

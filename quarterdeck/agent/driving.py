@@ -13,7 +13,7 @@ import anyio
 from quarterdeck.agent.acting import Acting
 from quarterdeck.agent.answer import ReadOutput, partial, settle
 from quarterdeck.agent.asking import ask, request_for
-from quarterdeck.agent.base import Audience, Models, Remembered, Retriever
+from quarterdeck.agent.base import Audience, Models, Remembered, Retriever, ToolRates
 from quarterdeck.agent.checking import check_citations
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
@@ -94,6 +94,7 @@ class Parts(Protocol):
     retriever: Retriever | None
     rewriter: Rewriter | None
     remembered: Remembered | None
+    rates: ToolRates | None
     read_output: ReadOutput | None
     now: Callable[[], datetime]
     doubt_grace_s: float
@@ -146,6 +147,7 @@ class Driving:
             agent=spec.name,
             trace_id=started.trace_id,
             tags=started.tags,
+            request_id=started.request_id,
         )
         self.acting = Acting(
             ledger=ledger,
@@ -155,6 +157,7 @@ class Driving:
             policy=loop.policy,
             context=self.context,
             audience=loop.audience,
+            rates=loop.rates,
             agent=spec.name,
             parallel=spec.limits.parallel_tool_calls,
             doubt_grace_s=loop.doubt_grace_s,

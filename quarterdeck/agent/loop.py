@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import anyio
 
 from quarterdeck.agent.answer import ReadOutput
-from quarterdeck.agent.base import Audience, Directory, Models, Remembered, Retriever, Specs
+from quarterdeck.agent.base import Audience, Directory, Models, Remembered, Retriever, Specs, ToolRates
 from quarterdeck.agent.doubts import closed as doubts_closed
 from quarterdeck.agent.drafts import closed
 from quarterdeck.agent.driving import Driving
@@ -61,6 +61,7 @@ class Loop:
         retriever: Retriever | None = None,
         rewriter: Rewriter | None = None,
         remembered: Remembered | None = None,
+        rates: ToolRates | None = None,
         read_output: ReadOutput | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         doubt_grace_s: float = 5.0,
@@ -72,6 +73,7 @@ class Loop:
             toolbox: Every tool there is; a run is offered those its agent names.
             rewriter: Completes a question that leans on the conversation before it is searched for.
             remembered: What agents with an answer cache were asked before.
+            rates: How often tools may be called; None for as often as policy allows.
             read_output: Reads typed answers, None where agents answer in words.
             now: Gives aware UTC.
             doubt_grace_s: Seconds beyond a tool's timeout before anybody may say what a started write did.
@@ -88,6 +90,7 @@ class Loop:
         self.retriever = retriever
         self.rewriter = rewriter
         self.remembered = remembered
+        self.rates = rates
         self.read_output = read_output
         self.now = now
         self.doubt_grace_s = doubt_grace_s
@@ -175,6 +178,9 @@ class Loop:
             await self._fail(
                 ledger, "poison", f"the run stopped its worker {times} times without a step forward", poison=True
             )
+            return None
+        if started.deadline is not None and ledger.state.unbegun and started.deadline <= self.now():
+            await self._fail(ledger, "deadline_exceeded", "its asker's time was over before it was started")
             return None
         principal = await self.directory.current(started.principal)
         if principal is None:

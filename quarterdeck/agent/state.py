@@ -157,6 +157,11 @@ class RunState(_Folded):
     ended: FinalAnswer | RunFailed | RunCancelled | None = None
 
     @property
+    def unbegun(self) -> bool:
+        """Nothing has come of it yet, and nobody has asked for anything else meanwhile."""
+        return not (self.turn or self.retrieved or self.waited or self.cancel or self.ended)
+
+    @property
     def drafts(self) -> Iterator[str]:
         """Ids of the drafts that wait for a person."""
         return (call.approval.draft for call in self.calls if call.approval is not None and call.waits_for_decision)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from quarterdeck.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput, NotFound
 from quarterdeck.core.events import RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
-from quarterdeck.core.runs import AgentSpec, RunStatus
+from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
 from quarterdeck.knowledge.base import Document, KnowledgeIndex
 from quarterdeck.knowledge.search import lookup_groups
+from quarterdeck.service.admission import Admission
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.export import Exports
 from quarterdeck.service.follow import Follow
@@ -31,6 +32,7 @@ from quarterdeck.service.streams import Hub, Rested
 from quarterdeck.service.views import RunView, view_of
 from quarterdeck.store.base import Beside, Entry, Journal, Put, RunRow
 from quarterdeck.workflow.base import Dispatcher
+from quarterdeck.workflow.lanes import Lane
 
 __all__ = ["Desk", "Question"]
 
@@ -44,6 +46,8 @@ class Question:
         session_id: None opens a session.
         idempotency_key: The same key from the same person is the same run, however often it is sent.
         history: What was said before, for a question without a session whose client keeps the conversation; None of others.
+        deadline: When its asker waits no more: the run ends then, and one that was not started is not. None for never.
+        lane: How urgent it is.
     """
 
     text: str
@@ -55,6 +59,8 @@ class Question:
     span_id: str | None = None
     tags: Mapping[str, str] | None = None
     history: tuple[Turn, ...] | None = None
+    deadline: datetime | None = None
+    lane: Lane = Lane.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,7 @@ class Desk:
         default_agent: Whom a question goes to that names nobody.
         index: What documents are opened from.
         exports: Where journals of runs are kept apart.
+        admission: Says whether there is room for one more run; None where there always is.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Desk:
         default_agent: str,
         index: KnowledgeIndex,
         exports: Exports,
+        admission: Admission | None = None,
     ) -> None:
         self.sessions = sessions
         self.controls = controls
@@ -101,12 +109,20 @@ class Desk:
         self._dispatcher = dispatcher
         self._index = index
         self._exports = exports
+        self._admission = admission
         self._runs = Runs(journal)
 
-    async def ask(self, principal: Principal, question: Question, wait_s: float) -> RunView:
+    async def ask(
+        self, principal: Principal, question: Question, wait_s: float, *, begun: Callable[[str], None] = lambda run_id: None
+    ) -> RunView:
         """Begin a run and wait until it ended, waits for a person, or `wait_s` seconds passed; the run goes on by itself.
 
+        Args:
+            begun: Told the run's id as soon as there is one.
+
         Raises:
+            RateLimited: There is no room for one more run.
+            DeadlineExceeded: The question's deadline came first, and ended the run.
             InvalidInput: The text is empty, or the agent unknown; ContextTooLarge: it can fit no model call.
             NotFound: There is no such session.
             Conflict: The session is closed, or the idempotency key was used for another question.
@@ -114,7 +130,10 @@ class Desk:
                 what only callers of a certain scope may say.
         """
         entries: list[Entry] = []
+        if question.deadline is not None:
+            wait_s = min(wait_s, (question.deadline - datetime.now(UTC)).total_seconds())
         async with self.asking(principal, question, deltas=False) as asked:
+            begun(asked.run_id)
             with anyio.move_on_after(wait_s):
                 while (signal := await asked.signals.receive()) is not None:
                     if isinstance(signal, Entry):
@@ -122,7 +141,10 @@ class Desk:
                     elif isinstance(signal, Rested) and view_of(asked.run_id, entries).rests:
                         break
         # Of a question that was asked before, nothing may have been read within the time.
-        return view_of(asked.run_id, entries) if entries else await self.view(principal, asked.run_id)
+        run = view_of(asked.run_id, entries) if entries else await self.view(principal, asked.run_id)
+        if _late(run, question.deadline):
+            raise DeadlineExceeded(f"run {run.run_id} did not end in time; it has what there is of an answer")
+        return run
 
     @contextlib.asynccontextmanager
     async def asking(self, principal: Principal, question: Question, *, deltas: bool) -> AsyncIterator[Followed]:
@@ -134,17 +156,36 @@ class Desk:
             asked = None if key is None else await self._repeated(run_id, principal, question)
             begun: Entry | None = None
             if asked is None:
-                asked, beside = await self._started(run_id, principal, question)
-                if await self._journal.create(principal.tenant, run_id, Entry(event=asked), beside=beside):
-                    await self._dispatcher.wake(principal.tenant, run_id)
-                    begun = Entry(event=asked, seq=1, at=datetime.now(UTC))
-                else:
-                    asked = await self._repeated(run_id, principal, question) or asked
+                begun = await self._begin(run_id, principal, question)
+                started = None if begun is None else begun.event
+                asked = started if isinstance(started, RunStarted) else await self._repeated(run_id, principal, question)
             # Who repeats a question may have lost rights since it was answered.
             if begun is None and (await self._readable(principal, run_id)).status in _RESTING:
                 reader.offer(Rested())
             follow = Follow(self._journal, principal.tenant, run_id, reader, first=begun)
-            yield Followed(run_id=run_id, session_id=asked.session_id, signals=follow)
+            try:
+                yield Followed(run_id=run_id, session_id=asked.session_id if asked else None, signals=follow)
+            finally:
+                if begun is not None and self._admission is not None:
+                    self._admission.answered(principal.tenant, run_id)
+
+    async def _begin(self, run_id: str, principal: Principal, question: Question) -> Entry | None:
+        """Accept and store a run, and wake it. None if another request with its key was quicker."""
+        if question.deadline is not None and question.deadline <= datetime.now(UTC):
+            raise DeadlineExceeded("the time for this question was over before it was asked")
+        if self._admission is not None:
+            self._admission.enter(principal.tenant, run_id, question.lane)
+        created = False
+        try:
+            started, beside = await self._started(run_id, principal, question)
+            created = await self._journal.create(principal.tenant, run_id, Entry(event=started), beside=beside)
+        finally:
+            if not created and self._admission is not None:
+                self._admission.withdraw(principal.tenant, run_id)
+        if not created:
+            return None
+        await self._dispatcher.wake(principal.tenant, run_id, priority=question.lane.priority)
+        return Entry(event=started, seq=1, at=datetime.now(UTC))
 
     @contextlib.asynccontextmanager
     async def following(self, principal: Principal, run_id: str, after: int = 0) -> AsyncIterator[Followed]:
@@ -238,6 +279,7 @@ class Desk:
             span_id=question.span_id,
             request_id=question.request_id,
             tags=question.tags or {},
+            deadline=question.deadline,
         )
         return started, beside
 
@@ -268,4 +310,12 @@ class Desk:
         return found
 
 
+def _late(run: RunView, deadline: datetime | None) -> bool:
+    """True if a run did not end by its asker's deadline, or that is what ended it."""
+    if deadline is None or datetime.now(UTC) < deadline - _EARLY:
+        return False
+    return not run.rests or run.stop_reason is StopReason.TIME_LIMIT
+
+
+_EARLY = timedelta(seconds=0.5)  # what a model call may end before the deadline that it was given
 _RESTING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})

@@ -23,7 +23,8 @@ class LocalDispatcher:
     """One task per run that is being advanced, none for those that wait.
 
     A wake-up for a run that is being advanced is remembered and advances it once more: it may bring news that the running
-    advance has already looked past.
+    advance has already looked past. Where more runs want to be advanced than may be at once, those of a smaller priority go
+    first, and among equals tenants take turns: one that wakes many runs does not keep those of another waiting.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class LocalDispatcher:
         self._on_error = on_error
         self._active: dict[tuple[str, str], bool] = {}  # run -> woken again meanwhile
         self._failures: dict[tuple[str, str], int] = {}  # run -> advances that raised in a row
-        self._queue: list[tuple[int, int, str, str]] = []  # a heap: priority, order of arrival, run
+        self._queue: list[tuple[int, int, int, str, str]] = []  # a heap: priority, round, order of arrival, run
         self._queued: set[tuple[str, str]] = set()
         self._order = 0
+        self._round = 0  # of the run that was started last; in each, every tenant has one
+        self._rounds: dict[str, int] = {}  # tenant -> that of its run which was queued last
         self._news = anyio.Event()
         self._stopping = False
         self._stop = anyio.Event()
@@ -56,7 +59,8 @@ class LocalDispatcher:
         elif run not in self._queued:
             self._order += 1
             self._queued.add(run)
-            heapq.heappush(self._queue, (priority, self._order, tenant, run_id))
+            self._rounds[tenant] = max(self._round, self._rounds.get(tenant, 0)) + 1
+            heapq.heappush(self._queue, (priority, self._rounds[tenant], self._order, tenant, run_id))
             self._news.set()
 
     @property
@@ -93,8 +97,11 @@ class LocalDispatcher:
 
     def _start_queued(self, tasks: TaskGroup, advance: Advance, concurrency: int) -> None:
         while self._queue and len(self._active) < concurrency:
-            _, _, tenant, run_id = heapq.heappop(self._queue)
+            _, turn, _, tenant, run_id = heapq.heappop(self._queue)
             self._queued.discard((tenant, run_id))
+            self._round = max(self._round, turn)
+            if not self._queue:
+                self._rounds.clear()
             self._active[tenant, run_id] = False
             tasks.start_soon(self._advance, tasks, advance, tenant, run_id)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from quarterdeck.core.errors import StoreUnavailable
 from quarterdeck.workflow.dispatch import LocalDispatcher
+from quarterdeck.workflow.lanes import Lane
 
 
 class Due:
@@ -130,3 +133,37 @@ async def test_stop_lets_running_advances_end_and_cuts_those_that_do_not() -> No
             await dispatcher.stop(0.05)
 
     assert ended == []
+
+
+@pytest.mark.row("L5", part="tenants")
+async def test_a_tenant_that_wakes_many_runs_does_not_keep_one_of_another_waiting() -> None:
+    dispatcher = LocalDispatcher(Due())  # type: ignore[arg-type]  # only `due` is asked
+    advanced: list[str] = []
+    for number in range(20):
+        await dispatcher.wake("noisy", f"n{number}")
+    await dispatcher.wake("quiet", "q0")
+    await dispatcher.wake("quiet", "q1")
+
+    async def advance(tenant: str, run_id: str) -> None:
+        advanced.append(run_id)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(dispatcher.serve, advance, concurrency=1))
+            while len(advanced) < 22:
+                await anyio.lowlevel.checkpoint()
+            await dispatcher.stop(1.0)
+
+    assert advanced[:4] == ["n0", "q0", "n1", "q1"]
+
+
+@pytest.mark.row("L5", part="lanes")
+async def test_people_go_first_batches_next_and_evaluations_last() -> None:
+    dispatcher = LocalDispatcher(Due())  # type: ignore[arg-type]
+    advanced: list[str] = []
+    for lane in (Lane.EVAL, Lane.BATCH, Lane.INTERACTIVE):
+        await dispatcher.wake("acme", lane, priority=lane.priority)
+
+    await served(dispatcher, advanced, 3)
+
+    assert advanced == ["interactive", "batch", "eval"]

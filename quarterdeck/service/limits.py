@@ -1,0 +1,79 @@
+"""Rate limits by rule: which counters a request or a tool call is counted on, and what is said of one that is too many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import RateLimited
+from quarterdeck.store.limits import LimitState, Rate, Room, Want
+
+__all__ = ["LimitRule", "RateLimits", "refusal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRule:
+    """How often something may be asked.
+
+    Attributes:
+        names: Users, tenants, routes or tools it is for; empty for all that no other rule of the scope names.
+        by: Whose requests are counted together, of a route or a tool.
+    """
+
+    scope: Literal["user", "tenant", "route", "tool"]
+    rate: Rate
+    names: tuple[str, ...] = ()
+    by: Literal["user", "tenant"] = "user"
+
+
+class RateLimits:
+    """Counts requests and tool calls by `rules`. A tenant's counters are its own: none can use up another's."""
+
+    def __init__(self, rules: Sequence[LimitRule], state: LimitState) -> None:
+        self._rules = rules
+        self._state = state
+
+    async def count(self, principal: Principal, route: str) -> Room | None:
+        """Count a request; the room that is tightest, with `retry_after_s` if it may not be; None where no rule is.
+
+        Args:
+            route: The template of an HTTP route, or the name of a gRPC method.
+        """
+        subjects = (("user", principal.user), ("tenant", principal.tenant), ("route", route))
+        return await self._count(principal, subjects)
+
+    async def check(self, principal: Principal, route: str) -> None:
+        """Count a request. Raises RateLimited if it may not be."""
+        room = await self.count(principal, route)
+        if room is not None and room.retry_after_s:
+            raise refusal(room)
+
+    async def tool(self, principal: Principal, name: str) -> float:
+        """`agent.base.ToolRates`: count a call of a tool; seconds until it may be made, 0 if it may be now."""
+        room = await self._count(principal, (("tool", name),))
+        return room.retry_after_s if room is not None else 0.0
+
+    async def _count(self, principal: Principal, subjects: Sequence[tuple[str, str]]) -> Room | None:
+        wants = [want for scope, name in subjects for want in self._wants(principal, scope, name)]
+        if not wants:
+            return None
+        rooms = await self._state.take(principal.tenant, wants)
+        # Of several that refuse, whoever waits for the last to have room need not ask twice.
+        return max(rooms, key=lambda room: (room.retry_after_s, -room.remaining))
+
+    def _wants(self, principal: Principal, scope: str, name: str) -> Iterator[Want]:
+        rules = [rule for rule in self._rules if rule.scope == scope]
+        named = [rule for rule in rules if name in rule.names]
+        for rule in named or [rule for rule in rules if not rule.names]:
+            whose = f":{principal.user}" if scope in ("route", "tool") and rule.by == "user" else ""
+            rate = rule.rate  # part of the name: rules of one thing with several windows count apart
+            yield Want(f"{scope}:{name}{whose}:{rate.amount}/{rate.window_s:g}", rate)
+
+
+def refusal(room: Room) -> RateLimited:
+    """The error of a request that was one too many."""
+    wait_s = room.retry_after_s
+    return RateLimited(f"too many requests; the next one is taken in {math.ceil(wait_s)} s", retry_after_s=wait_s)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import RateLimited
+from quarterdeck.service.limits import LimitRule, RateLimits
+from quarterdeck.store.limits import MemoryLimits, Rate
+
+EMMA = Principal(user="emma", tenant="acme")
+OMAR = Principal(user="omar", tenant="acme")
+GIL = Principal(user="gil", tenant="globex")
+ONCE, TWICE = Rate(amount=1, window_s=60.0), Rate(amount=2, window_s=60.0)
+
+
+def limits(*rules: LimitRule) -> RateLimits:
+    return RateLimits(rules, MemoryLimits(clock=lambda: 100.0))
+
+
+async def taken(limits: RateLimits, principal: Principal, route: str = "/chat") -> bool:
+    try:
+        await limits.check(principal, route)
+    except RateLimited:
+        return False
+    return True
+
+
+@pytest.mark.row("S10", part="scopes")
+async def test_each_user_has_a_counter() -> None:
+    each = limits(LimitRule(scope="user", rate=ONCE))
+
+    assert [await taken(each, who) for who in (EMMA, EMMA, OMAR, GIL)] == [True, False, True, True]
+
+
+@pytest.mark.row("S10", part="scopes")
+async def test_the_users_of_a_tenant_share_its_counter_and_no_other() -> None:
+    each = limits(LimitRule(scope="tenant", rate=ONCE))
+
+    assert [await taken(each, who) for who in (EMMA, OMAR, GIL)] == [True, False, True]
+
+
+@pytest.mark.row("S10", part="scopes")
+async def test_a_route_is_counted_apart_from_others_and_for_each_user() -> None:
+    one = limits(LimitRule(scope="route", names=("/chat",), rate=ONCE))
+
+    assert [await taken(one, who) for who in (EMMA, EMMA, OMAR)] == [True, False, True]
+    assert await taken(one, EMMA, "/api/v1/runs")
+
+
+@pytest.mark.row("S10", part="scopes")
+async def test_a_route_may_be_counted_for_all_of_a_tenant() -> None:
+    one = limits(LimitRule(scope="route", names=("/chat",), by="tenant", rate=ONCE))
+
+    assert [await taken(one, who) for who in (EMMA, OMAR, GIL)] == [True, False, True]
+
+
+@pytest.mark.row("S10", part="tools")
+async def test_a_tool_is_counted_and_requests_are_not() -> None:
+    one = limits(LimitRule(scope="tool", names=("send",), rate=ONCE))
+
+    waits = [await one.tool(EMMA, name) for name in ("send", "send", "read")]
+
+    assert waits == [0.0, 60.0, 0.0]
+    assert await taken(one, EMMA)
+
+
+async def test_a_rule_that_names_somebody_stands_in_for_the_one_of_all() -> None:
+    both = limits(LimitRule(scope="user", rate=ONCE), LimitRule(scope="user", names=("omar",), rate=TWICE))
+
+    assert [await taken(both, who) for who in (OMAR, OMAR, OMAR, EMMA, EMMA)] == [True, True, False, True, False]
+
+
+async def test_several_windows_hold_together_and_the_tightest_is_told() -> None:
+    both = limits(LimitRule(scope="user", rate=TWICE), LimitRule(scope="user", rate=Rate(amount=9, window_s=3600.0)))
+
+    rooms = [await both.count(EMMA, "/chat") for _ in range(3)]
+
+    assert [(room.limit, room.remaining, room.retry_after_s) for room in rooms if room] == [
+        (2, 1, 0.0),
+        (2, 0, 0.0),
+        (2, 0, 60.0),
+    ]
+
+
+async def test_without_a_rule_nothing_is_counted() -> None:
+    assert await limits().count(EMMA, "/chat") is None
