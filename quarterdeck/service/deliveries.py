@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from quarterdeck.core.errors import SchemaMismatch
 from quarterdeck.core.events import Event
 from quarterdeck.core.ids import hashed_id
-from quarterdeck.store.base import Put, Record
+from quarterdeck.store.base import Beside, Put, Record
 
 __all__ = [
     "NOTICES",
@@ -86,12 +86,14 @@ class Happened:
     Attributes:
         agent: Of the run.
         user: Who asked.
+        beside: What is written with the event: of a draft that waits, its record.
     """
 
     notice: Notice
     event: Event
     agent: str
     user: str
+    beside: Sequence[Beside] = ()
 
 
 class DeliveryStatus(StrEnum):
@@ -124,12 +126,11 @@ class Delivery:
 
 
 class Verdict(StrEnum):
-    """What an attempt gave. `failed` is tried again, `refused` is not, `gone` closes the target as well."""
+    """What an attempt gave. `failed` is tried again, `refused` is not."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
     REFUSED = "refused"
-    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -281,7 +281,8 @@ class Records(Protocol):
     async def due(self, kind: str, limit: int = 100) -> list[tuple[str, str]]:
         """(tenant, id) of records of a kind, of every tenant, whose `wake_at` has come, longest due first.
 
-        It is compared with the store's clock. Who acts on one first writes it with a later `wake_at` and the version it read: of several processes one succeeds.
+        It is compared with the store's clock. Who acts on one first writes it with a later `wake_at` and the version it
+        read: of several processes one succeeds.
         """
         ...
 

@@ -249,7 +249,8 @@ async def test_due_records_are_found_across_tenants_longest_due_first(store: Sto
     assert await store.records.due("approval") == [("globex", "b"), ("acme", "a")]
     assert await store.records.due("approval", 1) == [("globex", "b")]
     found = await store.records.get("acme", "approval", "a")
-    assert found is not None and found.wake_at == later
+    assert found is not None
+    assert found.wake_at == later
 
 
 async def test_record_is_due_no_more_once_it_was_put_off(store: Store, clock: Clock) -> None:
