@@ -41,7 +41,7 @@ class Candidate:
     """An engine to be judged.
 
     Attributes:
-        floors: For ``keyword`` and ``hybrid`` of each collection.
+        floors: For ``keyword`` and ``hybrid`` of each collection, of all its questions: some are easier than others.
         questions: The most that are asked of a collection: the first ones. None for all.
     """
 
@@ -153,7 +153,7 @@ async def _figure(candidate: Candidate, corpus: Corpus, way: str, ask: Ask) -> M
         note += f", first {len(questions)} questions of {len(corpus.questions)}"
     if result.empty:
         note += f", {result.empty:.1%} given nothing"
-    floor = candidate.floors.get((corpus.name, way))
+    floor = candidate.floors.get((corpus.name, way)) if len(questions) == len(corpus.questions) else None
     # A floor has three digits, and so has what is held against it.
     return at_least(f"{corpus.name}: {candidate.name}, {way}", round(result.ndcg, 3), "nDCG@10", budget=floor, note=note)
 
