@@ -24,6 +24,7 @@ from quarterdeck.core.events import (
     RunStarted,
     StateFolded,
 )
+from quarterdeck.core.propagation import named
 from quarterdeck.store.base import Entry
 
 __all__ = ["fork_of", "fork_problem"]
@@ -91,6 +92,7 @@ def fork_of(
         trace_id=trace_id,
         span_id=span_id,
         request_id=request_id,
+        tags=named(first.tags),
         parent=None,
         node=None,
         forked_from=run_id,

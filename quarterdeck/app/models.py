@@ -65,7 +65,7 @@ class ModelShelf:
         if self._client is None:
             reranker = self._settings.knowledge.reranker.url
             addresses = _addresses(self._settings.models.providers) + ([reranker] if reranker else [])
-            self._client = GuardedClient(allowed_origins=map(_origin, addresses))
+            self._client = GuardedClient(allowed_origins=map(_origin, addresses), shared_tags=self._settings.tags.shared())
             await self._client.__aenter__()
         return self._client
 

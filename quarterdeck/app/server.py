@@ -13,6 +13,7 @@ from quarterdeck.app.runtime import Runtime, opened
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.knowledge.ingest import Progress
 from quarterdeck.settings import Configuration
+from quarterdeck.telemetry.tags import TagRules
 
 if TYPE_CHECKING:
     from quarterdeck.transports.grpc.server import GrpcServer
@@ -64,6 +65,7 @@ async def serve(
             catalogue=runtime.catalogue,
             spending=runtime.spending,
             checks=runtime.checks,
+            tags=TagRules(configuration.settings.tags.rules()),
             version=version("quarterdeck"),
             limits=HttpLimits(
                 hosts=(*settings.hosts, *(LOOPBACK_NAMES if local or settings.hosts else ())),
@@ -127,7 +129,8 @@ async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator
         raise Misconfigured(
             f"server.grpc_port needs a package that is not installed ({error.name}): pip install 'quarterdeck[grpc]'"
         ) from error
-    service = AgentService(runtime.desk, Entrance(runtime.access), answer_timeout_s=settings.answer_timeout_s)
+    entrance = Entrance(runtime.access, TagRules(configuration.settings.tags.rules()))
+    service = AgentService(runtime.desk, entrance, answer_timeout_s=settings.answer_timeout_s)
     async with serving(
         service,
         host=settings.host,

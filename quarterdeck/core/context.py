@@ -39,7 +39,8 @@ class Context:
     Attributes:
         deadline: Monotonic seconds (``time.monotonic``) after which nobody waits for the result.
         agent: Name of the agent that acts, empty outside of a run.
-        tags: Traffic tags from the allow-list (experiment, shadow, tenant tier).
+        tags: Traffic tags from the allow-list (experiment, shadow, tenant tier); see `core.propagation`.
+        request_id: Of the request that wanted it.
     """
 
     principal: Principal
@@ -48,6 +49,7 @@ class Context:
     agent: str = ""
     trace_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    request_id: str | None = None
 
     def remaining_s(self) -> float:
         """Seconds until the deadline.

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from quarterdeck.core.context import Principal
+from quarterdeck.core.propagation import carried
 
 __all__ = ["Effect", "Progress", "Tool", "ToolContext"]
 
@@ -39,6 +40,7 @@ class ToolContext:
             operation: hand it to the target.
         deadline: Monotonic seconds.
         emit: Report progress to whoever watches the run.
+        trace_id, request_id, tags: Of the request the run answers.
     """
 
     principal: Principal
@@ -47,6 +49,14 @@ class ToolContext:
     idempotency_key: str
     deadline: float
     emit: Progress = _silence
+    trace_id: str | None = None
+    request_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a call to another service carries so that it is part of the same trace: W3C context, request id, tags."""
+        return carried(self.trace_id, self.tags, request_id=self.request_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

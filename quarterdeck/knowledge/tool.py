@@ -10,9 +10,10 @@ from quarterdeck.core.context import Context
 from quarterdeck.core.errors import InvalidArguments
 from quarterdeck.core.tools import Effect, Tool, ToolContext
 
-__all__ = ["search_tool"]
+__all__ = ["SEARCH_TOOL", "search_tool"]
 
 MAX_QUERY = 2_000  # characters
+SEARCH_TOOL = "search_knowledge_base"
 DESCRIPTION = (
     "Search the knowledge base for passages that answer a question. Returns a list of {id, title, content}, best first; an "
     "empty list means that nothing relevant is known. Cite what you use by writing [id] after the sentence."
@@ -25,11 +26,18 @@ class Searches(Protocol):
     async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]: ...
 
 
-def search_tool(searcher: Searches, *, name: str = "search_knowledge_base", description: str = DESCRIPTION) -> Tool:
+def search_tool(searcher: Searches, *, name: str = SEARCH_TOOL, description: str = DESCRIPTION) -> Tool:
     """A tool that searches with `searcher` and returns a tuple of passages, which makes them citable."""
 
     async def run(args: dict[str, Any], ctx: ToolContext) -> tuple[Passage, ...]:
-        asked = Context(principal=ctx.principal, run_id=ctx.run_id, deadline=ctx.deadline)
+        asked = Context(
+            principal=ctx.principal,
+            run_id=ctx.run_id,
+            deadline=ctx.deadline,
+            trace_id=ctx.trace_id,
+            tags=ctx.tags,
+            request_id=ctx.request_id,
+        )
         passages, _ = await searcher.search(args["query"], asked)
         return tuple(passages)
 

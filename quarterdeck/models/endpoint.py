@@ -19,7 +19,7 @@ from quarterdeck.core.errors import (
     TooLarge,
     Unavailable,
 )
-from quarterdeck.models.wire import Fault, decode, encode, failure, read_fault, shortened, traceparent
+from quarterdeck.models.wire import Fault, decode, encode, failure, read_fault, shortened
 from quarterdeck.net.client import GuardedClient, Reply
 
 __all__ = ["Endpoint"]
@@ -58,17 +58,15 @@ class Endpoint:
         Raises:
             DeadlineExceeded: The caller's time is over; nothing was sent.
         """
-        headers = self._headers
-        if (parent := traceparent(ctx.trace_id)) is not None:
-            headers = {**headers, "traceparent": parent}
         return self._client.open(
             "POST",
             self._url,
-            headers=headers,
+            headers=self._headers,
             body=encode(payload),
             timeout_s=min(ctx.remaining_s(), self._timeout_s),
             idle_timeout_s=idle_timeout_s,
             max_bytes=_MAX_REPLY,
+            ctx=ctx,
         )
 
     def told(self, error: Forbidden | TooLarge | Unavailable, ctx: Context) -> QuarterdeckError:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +18,7 @@ try:
 except ImportError:  # the library install does without it
     orjson = None  # type: ignore[assignment]  # a module has no type that allows None
 
-__all__ = ["Fault", "decode", "encode", "failure", "negotiable", "read_fault", "retry_after_s", "shortened", "traceparent"]
+__all__ = ["Fault", "decode", "encode", "failure", "negotiable", "read_fault", "retry_after_s", "shortened"]
 
 _FILTERED = frozenset(
     {
@@ -35,7 +33,6 @@ _FILTERED = frozenset(
 _TOO_LONG = ("context length", "context limit", "context window", "prompt is too long")
 _MAY_PASS = frozenset({408, 409, 429})
 _LOOKS = Mask()
-_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
 
 
 def encode(value: Any) -> bytes:
@@ -184,10 +181,3 @@ def _date(text: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def traceparent(trace_id: str | None) -> str | None:
-    """The W3C header that makes a call part of the trace, under a span id of its own; None for no usable trace id."""
-    if trace_id is None or _TRACE_ID.match(trace_id) is None:
-        return None
-    return f"00-{trace_id}-{os.urandom(8).hex()}-01"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from quarterdeck.core.context import Context
 from quarterdeck.core.errors import QuarterdeckError, TooLarge, Unavailable
+from quarterdeck.core.propagation import carried
 
 if TYPE_CHECKING:
     import aiohttp
@@ -95,16 +97,19 @@ class GuardedClient:
         allowed_origins: Iterable[str] = (),
         connections: int = 256,
         resolver: AbstractResolver | None = None,
+        shared_tags: Collection[str] = (),
     ) -> None:
         """
         Args:
             allowed_origins: ``scheme://host:port`` that may be called although they are not public.
             connections: Open at once, to all hosts together; further calls wait within their timeout.
             resolver: Finds the addresses of names; None for the system's. What it finds is checked.
+            shared_tags: Traffic tags that calls carry which are made in a context.
         """
         self._allowed_origins = tuple(allowed_origins)
         self._connections = connections
         self._resolver = resolver
+        self._shared_tags = frozenset(shared_tags)
         self._session: aiohttp.ClientSession | None = None
         self._guard: Guard | None = None
 
@@ -140,6 +145,7 @@ class GuardedClient:
         connect_timeout_s: float = 10.0,
         idle_timeout_s: float | None = None,
         max_bytes: int = 16 * MIB,
+        ctx: Context | None = None,
     ) -> AsyncIterator[Reply]:
         """Send a request; the connection is closed on leaving unless the body was read to its end.
 
@@ -147,6 +153,7 @@ class GuardedClient:
             timeout_s: For everything: waiting for a connection, the headers, the whole body.
             idle_timeout_s: Between two pieces of the body; None leaves it to `timeout_s`.
             max_bytes: Of the decompressed body.
+            ctx: What the call is part of: it goes along as W3C trace context, with the tags that are shared.
 
         Raises:
             Forbidden: The URL, or an address its host resolves to, may not be called. Nothing was sent.
@@ -155,6 +162,8 @@ class GuardedClient:
         import aiohttp
 
         session, target = self._checked(url)
+        if ctx is not None:
+            headers = {**(headers or {}), **carried(ctx.trace_id, ctx.tags, only=self._shared_tags)}
         try:
             response = await session.request(
                 method,

@@ -11,6 +11,7 @@ from quarterdeck.core.events import RunStarted
 from quarterdeck.service.streams import Stage
 from quarterdeck.store.base import Journal
 from quarterdeck.telemetry import bound
+from quarterdeck.telemetry.tags import logged
 from quarterdeck.workflow.base import Advance
 
 __all__ = ["Announced"]
@@ -69,6 +70,7 @@ class Announced:
                         "request_id": started.request_id,
                         "trace_id": started.trace_id,
                         "parent_span_id": started.span_id,
+                        **logged(started.tags, started.trace_id),
                     }
                     self._begun[key] = _Begun(started.work, ids)
                 break

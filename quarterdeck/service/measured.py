@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from quarterdeck.core.events import (
     StateFolded,
     ToolReturned,
 )
+from quarterdeck.core.propagation import named
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal, Put, RunRow
 
@@ -49,7 +51,7 @@ class MeasuredJournal:
         # What follows in a fork was counted where it happened.
         created = await self._journal.create(tenant, run_id, started, then=then, beside=beside)
         if created:
-            self._tell(started.event, _agent((started,)))
+            self._tell(started.event, _beginning((started,)))
         return created
 
     async def claim(self, tenant: str, run_id: str) -> Claim | None:
@@ -67,14 +69,14 @@ class MeasuredJournal:
     ) -> Appended:
         appended = await self._journal.append(claim, entries, folded=folded, status=status, wake_at=wake_at, beside=beside)
         for entry in appended.entries:
-            self._tell(entry.event, _agent(claim.entries))
+            self._tell(entry.event, _beginning(claim.entries))
         self._tell_of_drafts(beside)
         return appended
 
     async def post(self, tenant: str, run_id: str, entry: Entry, *, beside: Sequence[Beside] = ()) -> bool:
         posted = await self._journal.post(tenant, run_id, entry, beside=beside)
         if posted:
-            self._tell(entry.event, "")
+            self._tell(entry.event, _Beginning())
             self._tell_of_drafts(beside)
         return posted
 
@@ -128,11 +130,11 @@ class MeasuredJournal:
     async def close(self) -> None:
         await self._journal.close()
 
-    def _tell(self, event: Event, agent: str) -> None:
+    def _tell(self, event: Event, began: _Beginning) -> None:
         metrics = self._metrics
         match event:
             case RunStarted():
-                metrics.run_started(event.agent)
+                metrics.run_started(began.agent, began.tags)
             case ModelReply():
                 metrics.reply(event.model, event.finish_reason, event.usage, event.attempts)
             case Decided():
@@ -150,12 +152,12 @@ class MeasuredJournal:
                 metrics.document(event.outcome)
             case FinalAnswer(answer=answer):
                 supports = [citation.support for citation in answer.citations]
-                metrics.answer(agent, answer.confidence, supports, review=answer.needs_human_review)
-                metrics.run_ended("done", event.stop_reason)
+                metrics.answer(began.agent, answer.confidence, supports, review=answer.needs_human_review)
+                metrics.run_ended("done", event.stop_reason, began.tags)
             case RunFailed():
-                metrics.run_ended("failed", event.code)
+                metrics.run_ended("failed", event.code, began.tags)
             case RunCancelled():
-                metrics.run_ended("cancelled", "cancelled")
+                metrics.run_ended("cancelled", "cancelled", began.tags)
 
     def _tell_of_drafts(self, beside: Iterable[Beside]) -> None:
         for row in beside:
@@ -171,11 +173,20 @@ class MeasuredJournal:
                 self._metrics.approval_decided(draft.status, waited.total_seconds())
 
 
-def _agent(entries: Sequence[Entry]) -> str:
-    """The agent of a run, from its beginning or from the state a long run was folded to."""
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Whose run it is, and how its request was tagged; nothing where what happens to it came from outside."""
+
+    agent: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def _beginning(entries: Sequence[Entry]) -> _Beginning:
+    """How a run began, from its first event or from the state a long run was folded to."""
     match entries[0].event if entries else None:
-        case RunStarted(agent=agent):
-            return agent
-        case StateFolded(state={"started": {"agent": str(agent)}}):
-            return agent
-    return ""
+        case RunStarted(agent=agent, tags=tags):
+            return _Beginning(agent, named(tags))
+        case StateFolded(state={"started": {"agent": str(agent), **started}}):
+            given = started.get("tags")
+            return _Beginning(agent, named(given) if isinstance(given, Mapping) else {})
+    return _Beginning()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from quarterdeck.core.answers import Answer
 from quarterdeck.core.events import FinalAnswer, RunCancelled, RunFailed
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import Role
+from quarterdeck.core.propagation import named
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.store.base import Entry
@@ -42,6 +43,8 @@ class RunView:
         doubts: Ids of started calls whose outcome a person must tell.
         latency_ms: From its start to its last event, milliseconds.
         head: Seq of the last event seen.
+        request_id, trace_id: Of the request that began it.
+        tags: Traffic tags of that request.
     """
 
     run_id: str
@@ -66,6 +69,9 @@ class RunView:
     created_at: datetime
     updated_at: datetime
     head: int
+    request_id: str | None = None
+    trace_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rests(self) -> bool:
@@ -114,6 +120,9 @@ def view_of_state(run_id: str, state: RunState, status: RunStatus | None = None)
         created_at=began,
         updated_at=last,
         head=state.seq,
+        request_id=started.request_id,
+        trace_id=started.trace_id,
+        tags=named(started.tags),
     )
 
 

@@ -19,6 +19,7 @@ from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.service.access import SCOPES, User
 from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
+from quarterdeck.settings.tags import TagSettings
 
 __all__ = [
     "AgentFile",
@@ -398,6 +399,7 @@ class Settings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     budgets: tuple[BudgetFile, ...] = Field((), description="What may be spent on models.")
+    tags: TagSettings = Field(default_factory=TagSettings)
     departments: Words = Field((), description="Groups whose spending is counted, such as departments.")
     store: StoreSettings = Field(default_factory=StoreSettings)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)

@@ -6,7 +6,7 @@ make up becomes `other` once a label has as many values as it may. No label name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -74,6 +74,8 @@ class Metrics:
         self._request_s = histogram("http_request_seconds", "Until an answer began", _QUICK, "method", "route")
         self._runs = counter("runs_started", "Runs begun", "agent")
         self._ended = counter("runs_ended", "Runs ended", "outcome", "reason")
+        self._tagged = counter("runs_tagged", "Runs begun, by traffic tag", "tag", "value")
+        self._tagged_ended = counter("runs_tagged_ended", "Runs ended, by traffic tag", "tag", "value", "outcome")
         self._replies = counter("model_replies", "Replies of models", "model", "finish")
         self._attempts = counter("model_attempts", "HTTP attempts the replies took", "model")
         self._reply_s = histogram("model_reply_seconds", "Until a reply was whole", _SLOW, "model")
@@ -111,13 +113,17 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds, _exemplar())
 
-    def run_started(self, agent: str) -> None:
-        """A run was begun."""
+    def run_started(self, agent: str, tags: Mapping[str, str] | None = None) -> None:
+        """A run was begun; `tags` are the named traffic tags of its request."""
         self._runs.labels(self._bounded("agent", agent)).inc()
+        for name, value in (tags or {}).items():
+            self._tagged.labels(*self._tag(name, value)).inc()
 
-    def run_ended(self, outcome: str, reason: str) -> None:
+    def run_ended(self, outcome: str, reason: str, tags: Mapping[str, str] | None = None) -> None:
         """A run ended: `done`, `failed` or `cancelled`; `reason` is its stop reason or error code."""
         self._ended.labels(outcome, self._bounded("reason", reason)).inc()
+        for name, value in (tags or {}).items():
+            self._tagged_ended.labels(*self._tag(name, value), outcome).inc()
 
     def reply(self, model: str, finish: str, usage: Usage, attempts: int) -> None:
         """A model replied, after `attempts` requests."""
@@ -209,6 +215,9 @@ class Metrics:
         """All of it and its media type: OpenMetrics, with trace ids beside the times, for who accepts that."""
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
+
+    def _tag(self, name: str, value: str) -> tuple[str, str]:
+        return self._bounded("tag", name), self._bounded(f"tag:{name}", value)
 
     def _bounded(self, label: str, value: str) -> str:
         known = self._values.setdefault(label, set())

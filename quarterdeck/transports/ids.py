@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from quarterdeck.core.ids import new_id
+from quarterdeck.telemetry.tags import TagRules, logged
 
 __all__ = ["RequestIds", "request_ids"]
 
@@ -16,18 +18,36 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestIds:
-    """Attributes: span_id: Of the server's part in the trace, 16 hexadecimal digits."""
+    """
+    Attributes:
+        span_id: Of the server's part in the trace, 16 hexadecimal digits.
+        tags: Traffic tags that came along and are on the allow-list.
+    """
 
     request_id: str
     trace_id: str
     span_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def logged(self) -> Mapping[str, str | None]:
+        """What every line of the request's log carries."""
+        own = {"request_id": self.request_id, "trace_id": self.trace_id, "span_id": self.span_id}
+        return own | logged(self.tags, self.trace_id)
 
 
-def request_ids(request_id: str, traceparent: str) -> RequestIds:
-    """The ids as a client gave them, and new ones in place of those that are missing or malformed."""
-    trace = _TRACEPARENT.match(traceparent)
+def request_ids(headers: Mapping[str, str], rules: TagRules) -> RequestIds:
+    """The ids as a client gave them, and new ones in place of those that are missing or malformed.
+
+    Args:
+        headers: By name in small letters.
+    """
+    request_id = headers.get("x-request-id", "")
+    trace = _TRACEPARENT.match(headers.get("traceparent", ""))
+    traced = trace is not None and set(trace[1]) != {"0"}
     return RequestIds(
         request_id=request_id if _REQUEST_ID.match(request_id) else new_id(),
-        trace_id=trace[1] if trace and set(trace[1]) != {"0"} else new_id(),
+        trace_id=trace[1] if trace and traced else new_id(),
         span_id=os.urandom(8).hex(),
+        tags=rules.read(headers, traced=traced),
     )

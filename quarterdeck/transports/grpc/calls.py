@@ -17,6 +17,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.access import Access, Caller
 from quarterdeck.telemetry import bound
+from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.grpc.errors import STATUS
 from quarterdeck.transports.http.callers import check_scope
 from quarterdeck.transports.http.guards import is_loopback
@@ -56,18 +57,20 @@ class Call:
 class Entrance:
     """Lets calls in."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, tags: TagRules | None = None) -> None:
+        """Args: tags: Traffic tags that calls may bring along; None for none."""
         self._access = access
+        self._tags = tags or TagRules()
 
     @asynccontextmanager
     async def admitted(self, context: Context, method: str) -> AsyncIterator[Call]:
         """The call while it is handled. Every error leaves it as a status, with its code in the trailing metadata."""
         given = {key: value if isinstance(value, str) else "" for key, value in context.invocation_metadata() or ()}
-        ids = request_ids(given.get("x-request-id", ""), given.get("traceparent", ""))
+        ids = request_ids(given, self._tags)
         context.set_trailing_metadata((("x-request-id", ids.request_id),))
         call: Call | None = None
         status = StatusCode.OK
-        with bound(request_id=ids.request_id, trace_id=ids.trace_id, span_id=ids.span_id):
+        with bound(**ids.logged):
             try:
                 principal = self._access.admit(_caller(context, given))
                 check_scope(principal, SCOPES)

@@ -56,6 +56,7 @@ def asked(request: pb.QueryRequest, ids: RequestIds) -> Asked:
         request_id=ids.request_id,
         trace_id=ids.trace_id,
         span_id=ids.span_id,
+        tags=ids.tags,
     )
     return Asked(question, _seconds(request.options.get("timeout_s")), on_cancel == "cancel")
 

@@ -19,6 +19,7 @@ from quarterdeck.service.documents import Documents
 from quarterdeck.service.search import Search
 from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
+from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, Heads, KnownNames
 from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
 from quarterdeck.transports.http.measured import Measured
@@ -77,6 +78,7 @@ def http_app(
     catalogue: Catalogue | None = None,
     spending: Spending | None = None,
     standing: Standing | None = None,
+    tags: TagRules | None = None,
 ) -> FastAPI:
     """An ASGI application over a desk; opening and closing what it serves is its maker's affair.
 
@@ -84,6 +86,7 @@ def http_app(
         search_desk: Searches without a model; None for a server without `POST /api/v1/search`.
         catalogue: Tells agents and tools; None for a server without `GET /api/v1/agents` and `/tools`.
         spending: Tells costs; None for a server without `GET /api/v1/costs`.
+        tags: Traffic tags that requests may bring along; None for none.
         standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
     """
     limits = limits or HttpLimits()
@@ -94,7 +97,7 @@ def http_app(
         redirect_slashes=False,  # a redirect names scheme and host as this process sees them, which behind a proxy is wrong
         middleware=[
             *([Middleware(Measured, metrics=standing.metrics)] if standing else ()),
-            Middleware(Envelope),
+            Middleware(Envelope, tags=tags or TagRules()),
             Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
             *_cors(limits.origins),
             Middleware(Heads),

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quarterdeck.telemetry import bound
+from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
 from quarterdeck.transports.ids import request_ids
@@ -44,10 +45,11 @@ def is_loopback(address: str) -> bool:
 
 
 class Envelope:
-    """Gives every request its ids, logs it in one line, and turns what nobody caught into an error with an id."""
+    """Gives every request its ids and tags, logs it in one line, and turns what nobody caught into an error with an id."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tags: TagRules) -> None:
         self.app = app
+        self._tags = tags
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in _GUARDED:
@@ -55,9 +57,10 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
-        ids = request_ids(headers.get("x-request-id", ""), headers.get("traceparent", ""))
+        ids = request_ids(headers, self._tags)
         state["request_id"], state["trace_id"], state["span_id"] = ids.request_id, ids.trace_id, ids.span_id
-        with bound(request_id=state["request_id"], trace_id=state["trace_id"], span_id=state["span_id"]):
+        state["tags"] = ids.tags
+        with bound(**ids.logged):
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

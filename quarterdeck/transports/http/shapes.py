@@ -168,6 +168,9 @@ class RunBody(ChatAnswer):
     tool_calls_made: list[dict[str, Any]]
     error: dict[str, str] | None
     head: int
+    request_id: str | None
+    trace_id: str | None
+    tags: dict[str, str]
     created_at: datetime
     updated_at: datetime
 
@@ -264,6 +267,9 @@ def run_body(run: RunView) -> dict[str, Any]:
         "tool_calls_made": list(run.tool_calls_made),
         "error": {"code": run.failure.code, "message": run.failure.message} if run.failure else None,
         "head": run.head,
+        "request_id": run.request_id,
+        "trace_id": run.trace_id,
+        "tags": dict(run.tags),
         "created_at": run.created_at,
         "updated_at": run.updated_at,
     }

@@ -158,6 +158,7 @@ def _question(
         request_id=request.state.request_id,
         trace_id=request.state.trace_id,
         span_id=request.state.span_id,
+        tags=request.state.tags,
     )
 
 

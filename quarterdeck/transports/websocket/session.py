@@ -184,6 +184,7 @@ class Session:
             request_id=request_id,
             trace_id=state.trace_id,
             span_id=state.span_id,
+            tags=state.tags,
         )
         return self._parts.desk.asking(principal, question, deltas=True)
 

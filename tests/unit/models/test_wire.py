@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarterdeck.models import wire
-from quarterdeck.models.wire import decode, encode, retry_after_s, shortened, traceparent
+from quarterdeck.models.wire import decode, encode, retry_after_s, shortened
 
 
 @pytest.fixture(params=["orjson", "without"])
@@ -85,12 +85,3 @@ def test_a_shortened_text_is_one_printable_line(text: str) -> None:
 @pytest.mark.parametrize("secret", ["sk-proj-abc123_def", "Bearer abc.def", "eyJhbGciOi.eyJzdWIiOi.c2ln", "hunter2"])
 def test_what_looks_like_a_credential_is_removed(secret: str) -> None:
     assert secret not in shortened(f"the key {secret} is wrong", "hunter2")
-
-
-@pytest.mark.parametrize("trace_id", [None, "", "0" * 32, "xyz", "A" * 32, "a" * 33, "a" * 32 + "\n"])
-def test_only_a_real_trace_id_goes_along(trace_id: str | None) -> None:
-    assert traceparent(trace_id) is None
-
-
-def test_each_call_has_its_own_span() -> None:
-    assert traceparent("a" * 32) != traceparent("a" * 32)

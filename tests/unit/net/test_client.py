@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import Forbidden, Misconfigured, TooLarge, Unavailable
 from quarterdeck.net import GuardedClient
 from tests.provider import Provider, responds, stalls, streams
@@ -259,3 +261,24 @@ def test_aiohttp_is_not_loaded_by_the_import() -> None:
     code = "import sys, quarterdeck.net, quarterdeck.models.openai; sys.exit('aiohttp' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_a_call_made_in_a_context_is_part_of_its_trace_and_carries_the_tags_that_are_shared(
+    provider: Provider,
+) -> None:
+    ctx = Context(
+        principal=Principal(user="anna", tenant="acme"),
+        run_id="r1",
+        deadline=time.monotonic() + 5,
+        trace_id="a" * 32,
+        tags={"experiment": "b", "tier": "gold"},
+    )
+    async with (
+        GuardedClient(allowed_origins=[provider.origin], shared_tags={"tier"}) as client,
+        client.open("POST", f"{provider.origin}/v1/chat/completions", timeout_s=2.0, body=b"{}", ctx=ctx) as reply,
+    ):
+        await reply.read()
+
+    (headers,) = provider.headers
+    assert headers["traceparent"].startswith(f"00-{'a' * 32}-")
+    assert headers["baggage"] == "tier=gold"

@@ -71,6 +71,24 @@ def test_a_reply_counts_its_tokens_its_money_and_its_time() -> None:
     assert 'quarterdeck_model_attempts_total{model="openai:one"} 2.0' in lines(metrics, "quarterdeck_model_attempts")
 
 
+@pytest.mark.row("D3", part="metrics")
+def test_runs_are_told_apart_by_their_tags_up_to_a_number_of_values() -> None:
+    metrics = Metrics(most=2)
+
+    for value in ("a", "b", "c", "d"):
+        metrics.run_started("helper", {"experiment": value})
+        metrics.run_ended("done", "completed", {"experiment": value})
+
+    assert lines(metrics, "quarterdeck_runs_tagged_total") == [
+        'quarterdeck_runs_tagged_total{tag="experiment",value="a"} 1.0',
+        'quarterdeck_runs_tagged_total{tag="experiment",value="b"} 1.0',
+        'quarterdeck_runs_tagged_total{tag="experiment",value="other"} 2.0',
+    ]
+    assert 'quarterdeck_runs_tagged_ended_total{outcome="done",tag="experiment",value="other"} 2.0' in lines(
+        metrics, "quarterdeck_runs_tagged_ended_total"
+    )
+
+
 @pytest.mark.row("O2", part="caches")
 def test_hits_and_misses_of_a_cache_are_shown_and_never_fall() -> None:
     metrics, cache = Metrics(), Cache(hits=3, misses=2)

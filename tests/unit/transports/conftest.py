@@ -43,6 +43,7 @@ from quarterdeck.store.memory import MemoryStore
 from quarterdeck.store.snapshots import Snapshots
 from quarterdeck.store.sqlite_store import SqliteStore, open_sqlite
 from quarterdeck.telemetry.metrics import Metrics
+from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
@@ -277,6 +278,7 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
         checks={"journal": check},
         version="0",
         standing=Standing(Metrics(), store.journal, store.records, ("acme", "globex")),
+        tags=TagRules([TagRule(name="experiment", header="x-tag-experiment")]),
         limits=HttpLimits(hosts=("127.0.0.1", "localhost"), answer_timeout_s=5.0),
     )
     app.include_router(stream_tokens.router)

@@ -93,6 +93,7 @@ def _question(request: Request, text: str, agent: str | None, session_id: str | 
         request_id=request.state.request_id,
         trace_id=request.state.trace_id,
         span_id=request.state.span_id,
+        tags=request.state.tags,
     )
 
 
