@@ -103,7 +103,14 @@ async def opened_knowledge(
             search=search,
             answers=answers,
             shelves=shelves,
-            ingester=partial(Ingester, index, embedder=embedder, size=settings.chunk_size, overlap=settings.chunk_overlap),
+            ingester=partial(
+                Ingester,
+                index,
+                embedder=embedder,
+                size=settings.chunk_size,
+                overlap=settings.chunk_overlap,
+                unit=settings.chunk_unit,
+            ),
         )
 
 
@@ -138,7 +145,7 @@ async def _embedder(configuration: Configuration, models: ModelShelf) -> Embedde
     if given.model in EMBEDDERS:
         kind = resolve(EMBEDDERS, given.model, "embedder")
         weights = None if given.folder is None else configuration.folder / given.folder
-        local: Embedder = await kind.open(configuration.data, weights=weights)
+        local: Embedder = await kind.open(configuration.data / "minilm", weights=weights)
         return local
     assert given.dim is not None  # checked where the settings are read
     return models.embedder(given.model, dim=given.dim, shorten=given.shorten, languages=frozenset(given.languages) or None)

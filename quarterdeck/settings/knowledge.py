@@ -96,8 +96,12 @@ class KnowledgeSettings(Section):
         description="How a question that leans on the one before is completed for the search: with its terms, by a model "
         "(models.retrieval_model), never.",
     )
-    chunk_size: int = Field(800, ge=100, le=20_000, description="Characters of a passage at most.")
-    chunk_overlap: int = Field(0, ge=0, le=2_000, description="Characters a passage may repeat of the one before.")
+    chunk_unit: Literal["characters", "tokens"] = Field("characters", description="What a passage's size is counted in.")
+    chunk_size: int = Field(800, ge=50, le=20_000, description="Characters or tokens of a passage at most.")
+    chunk_overlap: int = Field(0, ge=0, le=2_000, description="Characters or tokens it may repeat of the one before.")
+    fetch_origins: Words = Field(
+        (), description="Origins, such as http://wiki.intern:8080, that documents may be fetched from though not public."
+    )
     search_timeout_s: Seconds = Field(
         5.0, description="Seconds of the search before the first model call; a run goes on without one that is late."
     )

@@ -18,6 +18,7 @@ from quarterdeck.core.errors import QuarterdeckError, error_of
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.service.access import SCOPES, User
 from quarterdeck.settings.knowledge import KnowledgeSettings
+from quarterdeck.settings.limits import LimitSettings
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
 from quarterdeck.settings.tags import TagSettings
 
@@ -68,6 +69,8 @@ class ServerSettings(Section):
     heartbeat_s: Seconds = Field(15.0, description="Seconds between comments on a silent event stream.")
     body_timeout_s: Seconds = Field(10.0, description="Seconds a request may take to send its head, and again its body.")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Bytes of a request body.")
+    max_upload_bytes: int = Field(45_000_000, ge=1024, description="Bytes of a document that is uploaded.")
+    upload_timeout_s: Seconds = Field(120.0, description="Seconds an upload may take to arrive.")
     drain_s: float = Field(0.5, ge=0, le=10, description="Seconds between not-ready and closing the port at SIGTERM.")
     stop_s: float = Field(20.0, ge=1, le=23, description="Seconds running requests get to finish at SIGTERM.")
     grpc_port: int | None = Field(
@@ -399,6 +402,7 @@ class Settings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     budgets: tuple[BudgetFile, ...] = Field((), description="What may be spent on models.")
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     tags: TagSettings = Field(default_factory=TagSettings)
     departments: Words = Field((), description="Groups whose spending is counted, such as departments.")
     store: StoreSettings = Field(default_factory=StoreSettings)

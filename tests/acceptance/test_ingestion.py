@@ -172,6 +172,21 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_file_is_taken_that_is_larger_than_any_other_body_may_be(server: Server) -> None:
+    rows = "".join(f"{number},a row that says something of its own\n" for number in range(400_000))
+    body = ("number,what\n" + rows).encode()
+    assert len(body) > 8 * 1_048_576 + 1_000_000  # more than the server takes of any other request
+
+    connection = server.connect()
+    head = {"Content-Type": "application/octet-stream"}
+    connection.request("POST", "/api/v1/documents?name=rows.txt&groups=everyone", body, head)
+    reply = connection.getresponse()
+    said = reply.read()
+    connection.close()
+
+    assert reply.status == 202, said
+
+
 @pytest.mark.row("K8", part="command")
 def test_the_command_sends_a_folder_to_a_running_server_and_names_what_was_refused(server: Server, tmp_path: Path) -> None:
     given = tmp_path / "given"

@@ -116,7 +116,8 @@ class GracefulServer(uvicorn.Server):
         on_ready: Told the port when connections are taken.
         on_stop: Called at once when a stop is asked for.
         head_timeout_s: Seconds a connection may take to send the head of a request.
-        max_body_bytes: What a body may have; a request is cut off at a multiple of it, whatever it consists of.
+        max_body_bytes: What the largest body may have; a request is cut off at a multiple of it, whatever it consists of.
+        max_message_bytes: Of a WebSocket; by default as much.
         drain_s: Seconds between that and closing the port, for a balancer to notice; 0 at SIGINT.
         stop_s: Seconds running requests get.
         ping_s: Seconds between pings of a WebSocket, and again those its peer has for an answer.
@@ -133,6 +134,7 @@ class GracefulServer(uvicorn.Server):
         on_stop: Callable[[], None],
         head_timeout_s: float,
         max_body_bytes: int,
+        max_message_bytes: int | None = None,
         drain_s: float,
         stop_s: float,
         ping_s: float = 20.0,
@@ -149,7 +151,7 @@ class GracefulServer(uvicorn.Server):
                 http=prompt,
                 loop="uvloop",
                 ws=type("StalledSocket", (BoundedSocket,), {"stall_s": stall_s}),
-                ws_max_size=max_body_bytes,
+                ws_max_size=max_message_bytes or max_body_bytes,
                 ws_ping_interval=ping_s,
                 ws_ping_timeout=ping_s,
                 ws_per_message_deflate=False,  # a small frame would not bound what it unfolds to
