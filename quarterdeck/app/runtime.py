@@ -22,6 +22,7 @@ from quarterdeck.app.workers import Task, dispatching, relaying, working
 from quarterdeck.core.errors import Unavailable
 from quarterdeck.knowledge.base import KnowledgeIndex
 from quarterdeck.knowledge.ingest import IngestReport, Progress
+from quarterdeck.knowledge.tool import SEARCH_TOOL
 from quarterdeck.service.access import Access, Keys
 from quarterdeck.service.advance import Announced
 from quarterdeck.service.budgets import BudgetLimit, Budgets
@@ -29,6 +30,7 @@ from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
+from quarterdeck.service.embeddings import Embeddings
 from quarterdeck.service.export import Exports
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.search import Search
@@ -75,6 +77,7 @@ class Runtime:
     stream_tokens: StreamTokens
     catalogue: Catalogue
     spending: Spending
+    embeddings: Embeddings | None
     hub: Hub
     budgets: Budgets
     standing: Standing
@@ -180,7 +183,20 @@ async def opened(
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
             stream_tokens=StreamTokens(store.records, access),
-            catalogue=Catalogue(store.records, configuration.agents, configuration.default_agent, agents.tools.catalogue()),
+            catalogue=Catalogue(
+                store.records,
+                configuration.agents,
+                configuration.default_agent,
+                agents.tools.catalogue(),
+                reading=(SEARCH_TOOL,),
+            ),
+            embeddings=(
+                None
+                if knowledge.embedder is None
+                else Embeddings(
+                    knowledge.embedder, settings.knowledge.embedder.model, timeout_s=settings.server.answer_timeout_s
+                )
+            ),
             spending=Spending(budgets),
             hub=hub,
             budgets=budgets,

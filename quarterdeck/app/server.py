@@ -64,6 +64,7 @@ async def serve(
             standing=runtime.standing,
             catalogue=runtime.catalogue,
             spending=runtime.spending,
+            embeddings=runtime.embeddings,
             checks=runtime.checks,
             tags=TagRules(configuration.settings.tags.rules()),
             version=version("quarterdeck"),

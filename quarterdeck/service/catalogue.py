@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,8 +18,8 @@ from quarterdeck.tools.registry import CatalogueEntry
 __all__ = ["Catalogue", "ListedAgent"]
 
 KIND = "agent"
-SEARCH = "search_knowledge"
 _PAGE = 200
+_UNTOLD = frozenset({"name", "description", "instructions", "options"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +52,29 @@ class Catalogue:
         agents: By name.
         default_agent: Whom a question goes to that names nobody.
         tools: All there are.
+        reading: Names of those that search documents.
     """
 
     def __init__(
-        self, records: Records, agents: Mapping[str, AgentSpec], default_agent: str, tools: Sequence[CatalogueEntry]
+        self,
+        records: Records,
+        agents: Mapping[str, AgentSpec],
+        default_agent: str,
+        tools: Sequence[CatalogueEntry],
+        *,
+        reading: Collection[str] = (),
     ) -> None:
         self.tools = tuple(tools)
         self._records = records
         self._agents = agents
         self._default = default_agent
+        self._reading = frozenset(reading)
 
     async def agents(self, principal: Principal) -> list[ListedAgent]:
         """Those that can be asked in their declared order, then those that could."""
         tenant = principal.tenant
         rows = await self._rows(tenant)
-        if changed := [put for spec in self._agents.values() if (put := _noted(spec, rows.get(spec.name))) is not None]:
+        if changed := [put for spec in self._agents.values() if (put := self._noted(spec, rows.get(spec.name))) is not None]:
             with contextlib.suppress(Conflict):  # another server noted the same at the same moment
                 await self._records.write(tenant, changed)
             rows = await self._rows(tenant)
@@ -97,21 +105,17 @@ class Catalogue:
             updated_at=row.updated_at,
         )
 
+    def _noted(self, spec: AgentSpec, row: Record | None) -> Put | None:
+        """The row of an agent as it is declared now, None if that stands there already."""
+        declared = asdict(spec)
+        version = content_hash(declared)
+        if row is not None and row.data["hash"] == version:
+            return None
+        told = {name: value for name, value in declared.items() if name not in _UNTOLD}
+        data = {"hash": version, "type": self._type(spec), "description": spec.description, "config": told}
+        return Put(record=Record(kind=KIND, id=spec.name, data=data), expect=row.version if row is not None else 0)
 
-def _noted(spec: AgentSpec, row: Record | None) -> Put | None:
-    """The row of an agent as it is declared now, None if that stands there already."""
-    declared = asdict(spec)
-    version = content_hash(declared)
-    if row is not None and row.data["hash"] == version:
-        return None
-    told = {
-        name: value for name, value in declared.items() if name not in ("name", "description", "instructions", "options")
-    }
-    data = {"hash": version, "type": _type(spec), "description": spec.description, "config": told}
-    return Put(record=Record(kind=KIND, id=spec.name, data=data), expect=row.version if row is not None else 0)
-
-
-def _type(spec: AgentSpec) -> str:
-    if spec.retrieve == "always" or SEARCH in spec.tools:
-        return "rag"
-    return "tool" if spec.tools else "chat"
+    def _type(self, spec: AgentSpec) -> str:
+        if spec.retrieve == "always" or not self._reading.isdisjoint(spec.tools):
+            return "rag"
+        return "tool" if spec.tools else "chat"

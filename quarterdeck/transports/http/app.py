@@ -16,6 +16,7 @@ from quarterdeck.service.access import Access
 from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
+from quarterdeck.service.embeddings import Embeddings
 from quarterdeck.service.search import Search
 from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
@@ -77,6 +78,7 @@ def http_app(
     search_desk: Search | None = None,
     catalogue: Catalogue | None = None,
     spending: Spending | None = None,
+    embeddings: Embeddings | None = None,
     standing: Standing | None = None,
     tags: TagRules | None = None,
 ) -> FastAPI:
@@ -85,6 +87,7 @@ def http_app(
     Args:
         search_desk: Searches without a model; None for a server without `POST /api/v1/search`.
         catalogue: Tells agents and tools; None for a server without `GET /api/v1/agents` and `/tools`.
+        embeddings: Makes vectors; None for a server without an embedder.
         spending: Tells costs; None for a server without `GET /api/v1/costs`.
         tags: Traffic tags that requests may bring along; None for none.
         standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
@@ -123,6 +126,7 @@ def http_app(
     app.state.search = search_desk
     app.state.catalogue = catalogue
     app.state.spending = spending
+    app.state.embeddings = embeddings
     app.state.access = access
     app.state.checks = checks
     app.state.standing = standing

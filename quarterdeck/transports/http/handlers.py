@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.transports.http.description import allowed
 from quarterdeck.transports.http.errors import STATUS, Refused, retry_after
 from quarterdeck.transports.http.wire import Json
 
@@ -52,7 +53,11 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     message = str(error.detail)
     if code == "not_found":
         message = f"there is nothing at {request.scope['path'][:200]}; /openapi.json says what there is"
-    return problem(code, message, request.state.request_id, error.headers)
+    headers = dict(error.headers or {})
+    if code == "method_not_allowed":
+        # The router names those of one route; an address may have several.
+        headers["Allow"] = allowed(request.app, request.scope["path"]) or headers.get("Allow", "")
+    return problem(code, message, request.state.request_id, headers)
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:

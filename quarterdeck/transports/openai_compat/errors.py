@@ -14,8 +14,9 @@ from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.transports.errors import ERRORS, Kind
 from quarterdeck.transports.http.errors import Refused, retry_after
 from quarterdeck.transports.http.wire import Json, StrictRoute
+from quarterdeck.transports.openai_compat.bodies import CompatProblem
 
-__all__ = ["KINDS", "CompatRoute", "Unserved", "error_body"]
+__all__ = ["COMPAT_PROBLEMS", "KINDS", "CompatRoute", "Unserved", "error_body"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,10 @@ KINDS: Mapping[str, Kind] = {code: told.kind(code) for code, told in ERRORS.item
     code: Kind(status, "invalid_request_error", code)
     for code, status in (("model_not_found", 404), ("unsupported_parameter", 400))
 }
+
+
+COMPAT_PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": CompatProblem}, "5XX": {"model": CompatProblem}}
+"""How every route of this interface says what went wrong."""
 
 
 class Unserved(HTTPException):

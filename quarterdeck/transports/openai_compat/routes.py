@@ -19,23 +19,22 @@ from quarterdeck.service.desk import Desk, Followed, Question
 from quarterdeck.service.history import Turn
 from quarterdeck.service.views import RunView
 from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.description import allowed
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.sse import DONE, EventStream
 from quarterdeck.transports.http.wire import Json
-from quarterdeck.transports.openai_compat.bodies import ChatCompletion, CompatProblem, ModelBody, ModelList, ResponseObject
+from quarterdeck.transports.openai_compat import embeddings
+from quarterdeck.transports.openai_compat.bodies import ChatCompletion, ModelBody, ModelList, ResponseObject
 from quarterdeck.transports.openai_compat.chat import ChatChunks, Served, completion
-from quarterdeck.transports.openai_compat.errors import CompatRoute, Unserved
+from quarterdeck.transports.openai_compat.errors import COMPAT_PROBLEMS, CompatRoute, Unserved
 from quarterdeck.transports.openai_compat.requests import ChatBody, ResponseBody, asked, ignored, refuse_unserved
 from quarterdeck.transports.openai_compat.responses import PREFIX, ResponseEvents, response
 
 __all__ = ["router"]
 
 
-router = APIRouter(
-    route_class=CompatRoute,
-    tags=["openai"],
-    responses={"4XX": {"model": CompatProblem}, "5XX": {"model": CompatProblem}},
-)
+router = APIRouter(route_class=CompatRoute, tags=["openai"], responses=COMPAT_PROBLEMS)
+router.include_router(embeddings.router)
 
 _FramesOf = Callable[[str], ChatChunks | ResponseEvents]
 
@@ -117,6 +116,8 @@ async def response_again(request: Request, caller: Asker, response_id: str) -> R
 @router.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)
 async def unserved(request: Request, caller: Asker, path: str) -> Response:
     """Everything else of OpenAI's interface."""
+    if there := allowed(request.app, f"/v1/{path}"):
+        raise Unserved("method_not_allowed", f"{request.method} is not served at /v1/{path[:200]}; {there} is")
     raise Unserved("not_found", f"{request.method} /v1/{path[:200]} is not served here; /openapi.json says what is")
 
 

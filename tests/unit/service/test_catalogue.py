@@ -20,20 +20,22 @@ ANNA = Principal(user="anna", tenant="acme", scopes=("costs.read",))
 
 
 def catalogue(store: MemoryStore, *specs: AgentSpec) -> Catalogue:
-    return Catalogue(store.records, {spec.name: spec for spec in specs}, specs[0].name, ())
+    return Catalogue(store.records, {spec.name: spec for spec in specs}, specs[0].name, (), reading=("search",))
 
 
 @pytest.mark.row("S14", part="agents")
 async def test_agent_is_of_a_type_and_keeps_its_instructions_to_itself() -> None:
     reader = AgentSpec(name="reader", model="m", instructions="secret", retrieve="always")
     doer = AgentSpec(name="doer", model="m", tools=("ticket",))
+    searcher = AgentSpec(name="searcher", model="m", tools=("search", "ticket"))
     talker = AgentSpec(name="talker", model="m")
 
-    listed = await catalogue(MemoryStore(), reader, doer, talker).agents(EMMA)
+    listed = await catalogue(MemoryStore(), reader, doer, searcher, talker).agents(EMMA)
 
     assert [(agent.id, agent.type, agent.state, agent.default) for agent in listed] == [
         ("reader", "rag", "active", True),
         ("doer", "tool", "active", False),
+        ("searcher", "rag", "active", False),
         ("talker", "chat", "active", False),
     ]
     assert "secret" not in str(listed)

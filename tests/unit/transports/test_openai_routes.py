@@ -257,7 +257,7 @@ async def test_errors_have_openais_shape_and_say_whether_to_repeat(served: Serve
         await served.send("GET", "/v1/models", key="qd_no"),
         await served.send("GET", "/v1/models", key=KEYS["omar"]),
         await served.send("GET", "/v1/models/gpt-5"),
-        await served.send("POST", "/v1/embeddings", {"model": "support", "input": "x"}),
+        await served.send("POST", "/v1/moderations", {"model": "support", "input": "x"}),
         await served.send("POST", CHAT, raw=b"{"),
         await served.send("GET", "/v1/responses/resp_..%2f"),
     ]
