@@ -11,6 +11,7 @@ from quarterdeck.evals.base import Case, Outcome, Source
 from quarterdeck.service.access import User
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.views import RunView
+from quarterdeck.workflow.lanes import Lane
 
 __all__ = ["DeskAsker", "asker_of", "titled"]
 
@@ -40,7 +41,7 @@ class DeskAsker:
 
     async def ask(self, case: Case) -> Outcome:
         principal = self._principal(asker_of(case, self._people))
-        view = await self._desk.ask(principal, Question(text=case.input, agent=case.agent), self._timeout_s)
+        view = await self._desk.ask(principal, Question(text=case.input, agent=case.agent, lane=Lane.EVAL), self._timeout_s)
         if not view.rests:
             await self._desk.controls.cancel(principal, view.run_id, "the evaluation's time was over")
             raise DeadlineExceeded(f"run {view.run_id} did not end within {self._timeout_s:g} s")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import DeadlineExceeded, QuarterdeckError, error_of
+from quarterdeck.core.errors import DeadlineExceeded, QuarterdeckError, RateLimited, error_of
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.views import RunView
 
@@ -50,6 +50,7 @@ async def ask_all(
     """Ask all of them; the outcomes in the order of the questions.
 
     Runs that were begun go on by themselves when the time is over; a question whose turn did not come by then is not begun.
+    One for which there is no room waits for it within that time.
 
     Args:
         wait_s: Seconds for all of them together.
@@ -62,7 +63,7 @@ async def ask_all(
 
     async def ask(index: int, question: Question) -> None:
         async with turn:
-            outcomes[index] = await _asked(desk, principal, index, question, until - time.monotonic())
+            outcomes[index] = await _asked(desk, principal, index, question, until)
             if told is not None:
                 await told(outcomes[index])
 
@@ -72,18 +73,23 @@ async def ask_all(
     return [outcomes[index] for index in range(len(questions))]
 
 
-async def _asked(desk: Desk, principal: Principal, index: int, question: Question, wait_s: float) -> Outcome:
-    if wait_s <= 0:
-        return Outcome(
-            index=index, error=DeadlineExceeded("the time was over before this question's turn; it was not asked")
-        )
-    try:
-        run = await desk.ask(principal, question, wait_s)
-    except QuarterdeckError as error:
-        return Outcome(index=index, error=error)
-    except Exception:
-        log.exception("a question of a batch crashed")
-        return Outcome(index=index, error=QuarterdeckError("something is wrong on the server; its log has the details"))
+async def _asked(desk: Desk, principal: Principal, index: int, question: Question, until: float) -> Outcome:
+    run: RunView | None = None
+    while run is None:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            return Outcome(
+                index=index, error=DeadlineExceeded("the time was over before this question's turn; it was not asked")
+            )
+        try:
+            run = await desk.ask(principal, question, left_s)
+        except RateLimited as error:
+            await anyio.sleep(min(error.retry_after_s, left_s))
+        except QuarterdeckError as error:
+            return Outcome(index=index, error=error)
+        except Exception:
+            log.exception("a question of a batch crashed")
+            return Outcome(index=index, error=QuarterdeckError("something is wrong on the server; its log has the details"))
     if run.failure is not None:
         return Outcome(index=index, error=error_of(run.failure.code, f"run {run.run_id} failed: {run.failure.message}"))
     if not run.rests:

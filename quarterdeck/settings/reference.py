@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from quarterdeck.service.access import SCOPES
 from quarterdeck.settings.knowledge import Collection
+from quarterdeck.settings.limits import LimitRuleFile
 from quarterdeck.settings.load import CUSTOMARY, PREFIX
 from quarterdeck.settings.schema import (
     AgentFile,
@@ -22,6 +23,7 @@ from quarterdeck.settings.schema import (
     Settings,
     UserFile,
 )
+from quarterdeck.settings.webhooks import EventStreamFile, WebhookFile
 
 __all__ = ["reference"]
 
@@ -119,6 +121,12 @@ def _lines() -> Iterator[str]:
     yield from _table(_fields(QuestionClass))
     yield "\nEach of `budgets`:\n"
     yield from _table(_fields(BudgetFile))
+    yield "\nEach of `limits.rules`; [how to limit](../howto/limits.md) has examples:\n"
+    yield from _table(_fields(LimitRuleFile))
+    yield "\nEach of `webhooks`; [how to use webhooks](../howto/webhooks.md) has examples:\n"
+    yield from _table(_fields(WebhookFile))
+    yield "\nEach of `event_streams`:\n"
+    yield from _table(_fields(EventStreamFile))
     yield _MODELS
     yield "\n## agents/NAME.yaml\n"
     yield from _table(_fields(AgentFile))

@@ -16,10 +16,12 @@ from grpc.aio import AbortError, ServicerContext
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.access import Access, Caller
+from quarterdeck.service.limits import RateLimits
 from quarterdeck.telemetry import bound
 from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.grpc.errors import STATUS
 from quarterdeck.transports.http.callers import check_scope
+from quarterdeck.transports.http.errors import retry_after
 from quarterdeck.transports.http.guards import is_loopback
 from quarterdeck.transports.ids import RequestIds, request_ids
 
@@ -57,8 +59,13 @@ class Call:
 class Entrance:
     """Lets calls in."""
 
-    def __init__(self, access: Access, tags: TagRules | None = None) -> None:
-        """Args: tags: Traffic tags that calls may bring along; None for none."""
+    def __init__(self, access: Access, tags: TagRules | None = None, rates: RateLimits | None = None) -> None:
+        """
+        Args:
+            tags: Traffic tags that calls may bring along; None for none.
+            rates: How often callers may ask; None for as often as they like.
+        """
+        self._rates = rates
         self._access = access
         self._tags = tags or TagRules()
 
@@ -74,6 +81,8 @@ class Entrance:
             try:
                 principal = self._access.admit(_caller(context, given))
                 check_scope(principal, SCOPES)
+                if self._rates is not None:
+                    await self._rates.check(principal, method)
                 call = Call(context, principal, ids)
                 with bound(tenant=principal.tenant):
                     yield call
@@ -81,7 +90,8 @@ class Entrance:
                 raise
             except QuarterdeckError as error:
                 status = STATUS.get(error.code, StatusCode.INTERNAL)
-                await _abort(context, status, error.code, str(error), call, ids)
+                again = (("retry-after", retry_after(error)),) if error.retryable else ()
+                await _abort(context, status, error.code, str(error), call, ids, again)
             except anyio.get_cancelled_exc_class():
                 status = StatusCode.CANCELLED
                 raise
@@ -95,13 +105,19 @@ class Entrance:
 
 
 async def _abort(
-    context: Context, status: StatusCode, code: str, message: str, call: Call | None, ids: RequestIds
+    context: Context,
+    status: StatusCode,
+    code: str,
+    message: str,
+    call: Call | None,
+    ids: RequestIds,
+    also: tuple[tuple[str, str], ...] = (),
 ) -> NoReturn:
     if status is StatusCode.INTERNAL:
         # What is wrong inside is for the log; the client gets the id to ask about.
         message = f"something is wrong on the server; its log has the details under {ids.request_id}"
     run = (("run-id", call.run_id),) if call is not None and call.run_id else ()
-    await context.abort(status, message, (("x-request-id", ids.request_id), ("error-code", code), *run))
+    await context.abort(status, message, (("x-request-id", ids.request_id), ("error-code", code), *run, *also))
 
 
 def _caller(context: Context, given: Mapping[str, str]) -> Caller:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, QuarterdeckError, TooLarge, error_of
+from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, TooLarge, error_of
 from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, ask_all
-from quarterdeck.service.desk import Desk
+from quarterdeck.service.desk import Desk, Question
+from quarterdeck.service.leaving import abandon
 from quarterdeck.transports.grpc import agent_pb2 as pb
 from quarterdeck.transports.grpc.calls import Call, Context, Entrance
 from quarterdeck.transports.grpc.messages import Asked, asked, chunk, response
 from quarterdeck.transports.telling import Done, Telling, ToldOf
+from quarterdeck.workflow.lanes import Lane
 
 __all__ = ["AgentService"]
 
 _NEARLY = 0.98  # of the client's deadline: what is said later it does not hear
-
-log = logging.getLogger(__name__)
+_LONGEST_S = 86_400.0  # clients without patience for a deadline of their own send one centuries away
 
 
 class AgentService:
@@ -65,7 +66,7 @@ class AgentService:
             outcomes = await ask_all(
                 self._desk,
                 call.principal,
-                [one.question for one in given],
+                [replace(_until(call, one.question), lane=Lane.BATCH) for one in given],
                 wait_s=self._wait_s(call, max((one.wait_s or self._answer_timeout_s) for one in given)),
                 concurrency=request.concurrency or DEFAULT_CONCURRENCY,
             )
@@ -79,7 +80,7 @@ class AgentService:
         """
         over = False
         try:
-            async with self._desk.asking(call.principal, given.question, deltas=True) as run:
+            async with self._desk.asking(call.principal, _until(call, given.question), deltas=True) as run:
                 call.about(run.run_id)
                 telling = Telling(run.run_id)
                 until = anyio.current_time() + self._wait_s(call, given.wait_s)
@@ -97,20 +98,20 @@ class AgentService:
                         return
         except (anyio.get_cancelled_exc_class(), GeneratorExit):
             if given.cancels and not over and call.run_id is not None:
-                with anyio.CancelScope(shield=True):
-                    await self._cancel(call.principal, call.run_id)
+                await abandon(self._desk.controls, call.principal, call.run_id)
             raise
-
-    async def _cancel(self, principal: Principal, run_id: str) -> None:
-        try:
-            await self._desk.controls.cancel(principal, run_id, "the caller went away")
-        except QuarterdeckError as error:
-            log.info("the run of a caller that went away was not cancelled: %s", error)
 
     def _wait_s(self, call: Call, asked_s: float | None) -> float:
         """As long as the call, its caller and the server allow."""
         left_s = self._answer_timeout_s if call.remaining_s is None else call.remaining_s * _NEARLY
         return min(left_s, asked_s or left_s, self._answer_timeout_s)
+
+
+def _until(call: Call, question: Question) -> Question:
+    """`question` with the deadline of the call; its run ends a little earlier, so that the caller hears of it."""
+    if call.remaining_s is None:
+        return question
+    return replace(question, deadline=datetime.now(UTC) + timedelta(seconds=min(call.remaining_s, _LONGEST_S) * _NEARLY))
 
 
 def _item(outcome: Outcome) -> pb.BatchItem:

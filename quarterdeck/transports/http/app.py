@@ -17,13 +17,16 @@ from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.embeddings import Embeddings
+from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.search import Search
 from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
+from quarterdeck.store.limits import MemoryLimits
 from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, Heads, KnownNames
 from quarterdeck.transports.http.handlers import on_http_exception, on_invalid, on_quarterdeck_error
 from quarterdeck.transports.http.measured import Measured
+from quarterdeck.transports.http.rates import RatesTold
 from quarterdeck.transports.http.routes import (
     approvals,
     batch,
@@ -80,6 +83,7 @@ def http_app(
     spending: Spending | None = None,
     embeddings: Embeddings | None = None,
     standing: Standing | None = None,
+    rates: RateLimits | None = None,
     tags: TagRules | None = None,
 ) -> FastAPI:
     """An ASGI application over a desk; opening and closing what it serves is its maker's affair.
@@ -91,6 +95,7 @@ def http_app(
         spending: Tells costs; None for a server without `GET /api/v1/costs`.
         tags: Traffic tags that requests may bring along; None for none.
         standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
+        rates: How often callers may ask; None for as often as they like.
     """
     limits = limits or HttpLimits()
     app = FastAPI(
@@ -103,6 +108,7 @@ def http_app(
             Middleware(Envelope, tags=tags or TagRules()),
             Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
             *_cors(limits.origins),
+            Middleware(RatesTold),
             Middleware(Heads),
             Middleware(
                 BoundedBody,
@@ -128,6 +134,7 @@ def http_app(
     app.state.spending = spending
     app.state.embeddings = embeddings
     app.state.access = access
+    app.state.rates = rates or RateLimits((), MemoryLimits())
     app.state.checks = checks
     app.state.standing = standing
     app.state.answer_timeout_s = limits.answer_timeout_s

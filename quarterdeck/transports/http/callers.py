@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection
 from typing import Annotated
 
 from fastapi import Depends, Query, Request, Security
@@ -16,6 +16,7 @@ from quarterdeck.service.access import Access, Caller
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.telemetry import bound
 from quarterdeck.transports.http.errors import Refused
+from quarterdeck.transports.http.rates import counted
 
 __all__ = [
     "Approver",
@@ -53,7 +54,7 @@ class Needs:
     async def __call__(self, request: Request, _: Annotated[object, _DESCRIBED] = None) -> AsyncIterator[Principal]:
         access: Access = request.app.state.access
         principal = access.admit(caller_of(request))
-        with admitted(request, principal, self.scopes):
+        async with admitted(request, principal, self.scopes):
             yield principal
 
 
@@ -73,16 +74,17 @@ class NeedsOrToken(Needs):
             # Nothing else counts then: a used token must not let its holder in as somebody else.
             tokens: StreamTokens = request.app.state.stream_tokens
             principal = await tokens.redeem(token)
-        with admitted(request, principal, self.scopes):
+        async with admitted(request, principal, self.scopes):
             yield principal
 
 
-@contextlib.contextmanager
-def admitted(request: Request, principal: Principal, scopes: Collection[str]) -> Iterator[None]:
-    """The principal's request, as far as he holds one of `scopes`, with his tenant in every line of the log."""
+@contextlib.asynccontextmanager
+async def admitted(request: Request, principal: Principal, scopes: Collection[str]) -> AsyncIterator[None]:
+    """The principal's request, as far as he holds one of `scopes`, counted, with his tenant in every line of the log."""
     check_scope(principal, scopes)
     request.state.tenant = principal.tenant
     with bound(tenant=principal.tenant):
+        await counted(request, principal)
         yield
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import anyio
@@ -54,6 +54,7 @@ class EventStream(Response):
         opened: What holds the run's reader open; closed when the stream ends, however it ends.
         heartbeat_s: Seconds of silence after which a comment is sent.
         done: The last frame of a stream that was not cut.
+        left: Called when the reader leaves before the end.
     """
 
     media_type = "text/event-stream"
@@ -67,6 +68,7 @@ class EventStream(Response):
         heartbeat_s: float,
         rests: Callable[[], bool] = lambda: False,
         done: bytes = DONE,
+        left: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._followed = followed
         self._opened = opened
@@ -74,10 +76,12 @@ class EventStream(Response):
         self._heartbeat_s = heartbeat_s
         self._rests = rests
         self._done = done
+        self._left = left
         super().__init__(headers={"X-Accel-Buffering": "no", "X-Run-Id": followed.run_id})
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ended = False
         async with self._opened, anyio.create_task_group() as tasks:
             tasks.start_soon(until_gone, receive, tasks.cancel_scope)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -85,7 +89,10 @@ class EventStream(Response):
             async for piece in self._pieces():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+            ended = True
             tasks.cancel_scope.cancel()
+        if not ended and self._left is not None:
+            await self._left()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         while True:

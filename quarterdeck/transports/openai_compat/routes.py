@@ -11,13 +11,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, DeadlineExceeded, error_of
+from quarterdeck.core.errors import Conflict, DeadlineExceeded
 from quarterdeck.core.ids import check_id, content_hash
 from quarterdeck.core.messages import Role
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.service.desk import Desk, Followed, Question
 from quarterdeck.service.history import Turn
 from quarterdeck.service.views import RunView
+from quarterdeck.transports.http.asking import Waiting, WaitingAs, answered, leaver
 from quarterdeck.transports.http.callers import Asker
 from quarterdeck.transports.http.description import allowed
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
@@ -58,7 +59,7 @@ async def model(request: Request, caller: Asker, model: str) -> Response:
 
 @router.post("/v1/chat/completions", responses=_either(ChatCompletion))
 async def chat_completions(
-    request: Request, body: ChatBody, caller: Asker, idempotency_key: IdempotencyKey = None
+    request: Request, body: ChatBody, caller: Asker, how: WaitingAs, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Ask the agent named by `model`; the last message is the question."""
     agent = _agent(request.app.state.desk, body.model)
@@ -72,15 +73,17 @@ async def chat_completions(
         def frames(run_id: str) -> ChatChunks:
             return ChatChunks(run_id, served, live=agent.output_schema is None, tells_usage=tells_usage)
 
-        return _marked(await _streamed(request, caller, question, frames, DONE), ignored(body))
-    run = await _asked(request, caller, question, request.app.state.answer_timeout_s)
+        return _marked(await _streamed(request, caller, question, how, frames, DONE), ignored(body))
+    run = await answered(request, caller, question, request.app.state.answer_timeout_s, how)
     if not run.rests:
         raise DeadlineExceeded(f"run {run.run_id} is not done yet; it goes on, GET /api/v1/runs/{run.run_id} has the rest")
     return _marked(_json(completion(run, served), run), ignored(body))
 
 
 @router.post("/v1/responses", responses=_either(ResponseObject))
-async def responses(request: Request, body: ResponseBody, caller: Asker, idempotency_key: IdempotencyKey = None) -> Response:
+async def responses(
+    request: Request, body: ResponseBody, caller: Asker, how: WaitingAs, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Ask the agent named by `model`; what is not done within the time is ``in_progress`` and can be fetched later."""
     agent = _agent(request.app.state.desk, body.model)
     refuse_unserved(body)
@@ -98,8 +101,9 @@ async def responses(request: Request, body: ResponseBody, caller: Asker, idempot
         def frames(run_id: str) -> ResponseEvents:
             return ResponseEvents(run_id, served, live=agent.output_schema is None)
 
-        return _marked(await _streamed(request, caller, question, frames, b""), ignored(body))
-    run = await _asked(request, caller, question, 0.0 if body.background else request.app.state.answer_timeout_s)
+        return _marked(await _streamed(request, caller, question, how, frames, b""), ignored(body))
+    wait_s = 0.0 if body.background else request.app.state.answer_timeout_s
+    run = await answered(request, caller, question, wait_s, how)
     return _marked(_json(response(run, served), run), ignored(body))
 
 
@@ -117,7 +121,8 @@ async def response_again(request: Request, caller: Asker, response_id: str) -> R
 async def unserved(request: Request, caller: Asker, path: str) -> Response:
     """Everything else of OpenAI's interface."""
     if there := allowed(request.app, f"/v1/{path}"):
-        raise Unserved("method_not_allowed", f"{request.method} is not served at /v1/{path[:200]}; {there} is")
+        told = f"{request.method} is not served at /v1/{path[:200]}; {there} is"
+        raise Unserved("method_not_allowed", told, headers={"Allow": there})
     raise Unserved("not_found", f"{request.method} /v1/{path[:200]} is not served here; /openapi.json says what is")
 
 
@@ -180,23 +185,24 @@ def _run_id(response_id: str) -> str:
     return check_id(response_id.removeprefix(PREFIX), "the id of a response")
 
 
-async def _asked(request: Request, caller: Principal, question: Question, wait_s: float) -> RunView:
-    desk: Desk = request.app.state.desk
-    run = await desk.ask(caller, question, wait_s)
-    request.state.run_id = run.run_id
-    if run.failure is not None:
-        raise error_of(run.failure.code, f"run {run.run_id} failed: {run.failure.message}")
-    return run
-
-
-async def _streamed(request: Request, caller: Principal, question: Question, frames_of: _FramesOf, done: bytes) -> Response:
+async def _streamed(
+    request: Request, caller: Principal, question: Question, how: Waiting, frames_of: _FramesOf, done: bytes
+) -> Response:
     desk: Desk = request.app.state.desk
     async with contextlib.AsyncExitStack() as stack:
-        followed: Followed = await stack.enter_async_context(desk.asking(caller, question, deltas=True))
+        followed: Followed = await stack.enter_async_context(desk.asking(caller, how.on(question), deltas=True))
         request.state.run_id = followed.run_id
         frames = frames_of(followed.run_id)
         heartbeat_s: float = request.app.state.heartbeat_s
-        return EventStream(followed, stack.pop_all(), frames, heartbeat_s=heartbeat_s, rests=lambda: frames.rests, done=done)
+        return EventStream(
+            followed,
+            stack.pop_all(),
+            frames,
+            heartbeat_s=heartbeat_s,
+            rests=lambda: frames.rests,
+            done=done,
+            left=leaver(request, caller, followed.run_id, how),
+        )
     raise AssertionError("unreachable: the block returns or raises")
 
 

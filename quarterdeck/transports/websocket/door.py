@@ -12,7 +12,9 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError, Unavailable
 from quarterdeck.service.access import Access
 from quarterdeck.service.desk import Desk
+from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.stream_tokens import StreamTokens
+from quarterdeck.store.limits import MemoryLimits
 from quarterdeck.telemetry import bound
 from quarterdeck.transports.http.callers import caller_of, check_scope
 from quarterdeck.transports.http.handlers import on_quarterdeck_error
@@ -32,10 +34,15 @@ class Door:
 
     path = "/api/v1/stream"
 
-    def __init__(self, *, desk: Desk, approvals_desk: Approvals, access: Access, tokens: StreamTokens) -> None:
+    def __init__(
+        self, *, desk: Desk, approvals_desk: Approvals, access: Access, tokens: StreamTokens, rates: RateLimits | None = None
+    ) -> None:
+        rates = rates or RateLimits((), MemoryLimits())
         self._access = access
         self._tokens = tokens
-        self._parts = Parts(desk=desk, approvals=approvals_desk, directory=access, stopping=anyio.Event())
+        self._parts = Parts(
+            desk=desk, approvals=approvals_desk, directory=access, rates=rates, stopping=anyio.Event(), route=self.path
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self  # for the log line of the connection
@@ -45,6 +52,7 @@ class Door:
                 raise Unavailable("the server is stopping; come back")
             principal = await self._admitted(socket)
             check_scope(principal, ANY)
+            await self._parts.rates.check(principal, self.path)
         except QuarterdeckError as error:
             refusal = await on_quarterdeck_error(socket, error)
             await refusal(scope, receive, send)

@@ -20,6 +20,7 @@ from quarterdeck.core.errors import Conflict, QuarterdeckError, Unauthenticated
 from quarterdeck.core.ids import new_id
 from quarterdeck.service.desk import Desk, Followed, Question
 from quarterdeck.service.intake import cleaned
+from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.streams import Signal
 from quarterdeck.telemetry import bound
 from quarterdeck.transports.http.callers import check_scope
@@ -48,13 +49,16 @@ class Parts:
 
     Attributes:
         directory: Asked at each message what its sender may do now.
+        rates: What is asked and commanded is counted as requests to `route`.
         stopping: Set when the server begins to stop.
     """
 
     desk: Desk
     approvals: Approvals
     directory: Directory
+    rates: RateLimits
     stopping: anyio.Event
+    route: str
 
 
 class Session:
@@ -119,11 +123,14 @@ class Session:
                 await self._do(wanted, await self._present(wanted))
 
     async def _present(self, wanted: said.Message) -> Principal:
-        """The principal with the rights of this moment. Raises Unauthenticated, and Forbidden for what needs others."""
+        """The principal with the rights of this moment. Raises Unauthenticated, Forbidden for what needs others,
+        and RateLimited."""
         principal = await self._parts.directory.current(self._principal)
         if principal is None:
             raise Unauthenticated("whoever opened this may not act any more")
         check_scope(principal, wanted.scopes)
+        if not isinstance(wanted, said.Leave | said.Ping):
+            await self._parts.rates.check(principal, self._parts.route)
         return principal
 
     async def _do(self, wanted: said.Command, principal: Principal) -> None:

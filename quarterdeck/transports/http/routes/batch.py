@@ -13,12 +13,14 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, Told, ask_all
 from quarterdeck.service.desk import Desk, Question
+from quarterdeck.transports.http.asking import Waiting, WaitingAs
 from quarterdeck.transports.http.callers import Asker
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import PROBLEMS, AgentAnswer, AgentQuery, ProblemDetail, QueryOptions, agent_answer
 from quarterdeck.transports.http.sse import DONE, frame, until_gone
 from quarterdeck.transports.http.wire import Json, StrictRoute, dump
+from quarterdeck.workflow.lanes import Lane
 
 __all__ = ["router"]
 
@@ -62,11 +64,12 @@ async def batch(
     request: Request,
     body: BatchRequest,
     caller: Asker,
+    how: WaitingAs,
     idempotency_key: IdempotencyKey = None,
     accept: Annotated[str, Header(description="`text/event-stream` to be told of each item as it is there.")] = "",
 ) -> Response:
     """Ask many questions; each has its own run, answer or error. Under one key a repeated batch gets the same runs."""
-    batch = _Batch(request, body, caller, checked(idempotency_key))
+    batch = _Batch(request, body, caller, how, checked(idempotency_key))
     if "text/event-stream" in accept:
         return _Progress(batch)
     outcomes = await batch.ask()
@@ -76,7 +79,7 @@ async def batch(
 class _Batch:
     """The questions of one request."""
 
-    def __init__(self, request: Request, body: BatchRequest, caller: Principal, key: str | None) -> None:
+    def __init__(self, request: Request, body: BatchRequest, caller: Principal, how: Waiting, key: str | None) -> None:
         self._desk: Desk = request.app.state.desk
         self._request_id: str = request.state.request_id
         limit_s: float = request.app.state.answer_timeout_s
@@ -94,6 +97,8 @@ class _Batch:
                 trace_id=request.state.trace_id,
                 span_id=request.state.span_id,
                 tags=request.state.tags,
+                deadline=how.deadline,
+                lane=Lane.EVAL if how.lane is Lane.EVAL else Lane.BATCH,
             )
             for index, item in enumerate(body.items)
         ]
