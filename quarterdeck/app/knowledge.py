@@ -18,6 +18,7 @@ from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.ids import content_hash
 from quarterdeck.knowledge.base import KEYWORDS, KnowledgeIndex, Space
 from quarterdeck.knowledge.embedders.cached import CachedEmbedder
+from quarterdeck.knowledge.forgetting import Forgetting
 from quarterdeck.knowledge.ingest import Ingester
 from quarterdeck.knowledge.measured import MeasuredSearch
 from quarterdeck.knowledge.recalled import Finds, Recalled
@@ -79,7 +80,7 @@ async def opened_knowledge(
         answers = Shelf(cache, "answers", ttl_s=kept.answers_s)
         bare = await _embedder(configuration, models)
         embedder = None if bare is None else CachedEmbedder(bare, vectors)
-        index = await _index(configuration, embedder)
+        index: KnowledgeIndex = Forgetting(await _index(configuration, embedder), (vectors, findings, answers))
         stack.push_async_callback(index.close)
         tuning = Tuning(
             keyword=settings.keyword_weight,

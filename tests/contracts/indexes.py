@@ -9,9 +9,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from quarterdeck.knowledge.base import Chunk, Document, KnowledgeIndex, Lookup, Space, Vector
+from quarterdeck.knowledge.forgetting import Forgetting
 from quarterdeck.knowledge.indexes.postgres import PostgresIndex
 from quarterdeck.knowledge.indexes.qdrant import QdrantIndex
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
+from quarterdeck.store.cache import MemoryCache, Shelf
 
 EVERYONE = frozenset({"everyone"})
 ANY_GROUP = frozenset({"everyone", "hr", "staff"})
@@ -40,10 +42,21 @@ async def _postgres(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     yield lambda space: PostgresIndex.open(url, space, wait_s=20, answer_s=20)
 
 
+@asynccontextmanager
+async def _forgetting(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    path = request.getfixturevalue("tmp_path") / "index.db"
+
+    async def open_(space: Space) -> KnowledgeIndex:
+        return Forgetting(await SqliteIndex.open(path, space), [Shelf(MemoryCache(), "retrieval", ttl_s=60)])
+
+    yield open_
+
+
 # Each gives what opens one and the same index, again and again, though perhaps only once at a time.
 INDEXES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Open]]] = {
     "qdrant": _qdrant,
     "sqlite": _sqlite,
+    "forgetting": _forgetting,
     "postgres": _postgres,
 }
 
