@@ -12,6 +12,7 @@ from quarterdeck.knowledge.parsers.front_matter import without_access_list
 __all__ = ["MAX_HEADING", "Composition"]
 
 MAX_CHARS = 10_000_000  # of the text of one document
+MAX_BLOCKS = 200_000  # of one document: each takes some 400 bytes in the process that reads it
 MAX_HEADING = 200  # characters of a heading that are kept in paths
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -73,6 +74,8 @@ class Composition:
             start, end = self._add(kept)
             path = tuple(name for _, name in self._path)
             self._blocks.append(Block(start=start, end=end, heading_path=path, lines=lines))
+            if len(self._blocks) > MAX_BLOCKS:
+                raise TooLarge(f"more than {MAX_BLOCKS:,} paragraphs and rows")
 
     def _add(self, text: str) -> tuple[int, int]:
         if self._pieces:

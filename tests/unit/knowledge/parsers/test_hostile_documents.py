@@ -194,6 +194,11 @@ def test_elements_nested_five_thousand_deep_are_refused(reader: DocumentReader, 
         reader.read("a.html", b"<html>" + f"<{tag}>".encode() * 5_000 + b"x")
 
 
+def test_a_page_of_nothing_but_paragraphs_is_refused_before_it_fills_the_memory(reader: DocumentReader) -> None:
+    with pytest.raises(TooLarge, match="more than 200,000 paragraphs"):
+        reader.read("many.html", b"<p>a" * 210_000)
+
+
 @pytest.mark.row("K1", part="hostile csv")
 @pytest.mark.parametrize(
     ("data", "error"),
