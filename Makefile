@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT   ?= 8080
 KILLS  ?= 60
+FUZZ_S ?= 600
 TESTS  ?= tests
 
 BIN   := .venv/bin
@@ -12,7 +13,7 @@ READY := .venv/installed-$(KEY)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run fleet test eval check lint types imports locks bench chaos rows prompts lock clean
+.PHONY: help run fleet test eval check lint types imports locks bench chaos fuzz rows prompts lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +65,9 @@ bench: $(READY)-bench ## measure against the budgets, write build/bench.json (ON
 chaos: $(READY)-dev ## kill the server KILLS=60 times at random moments and count what was lost, write build/chaos.json
 	@mkdir -p build
 	$(BIN)/python -m tests.chaos --kills $(KILLS) --report build/chaos.json
+
+fuzz: $(READY)-dev ## send the server requests made from its OpenAPI description for FUZZ_S=600 seconds
+	FUZZ_S=$(FUZZ_S) $(BIN)/pytest -q tests/acceptance/test_fuzzing.py
 
 rows: $(READY)-dev ## run all tests and tell per capability whether it is shown, write build/rows.json
 	$(BIN)/pytest -n 2 --dist worksteal --rows $(TESTS)

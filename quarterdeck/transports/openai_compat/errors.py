@@ -40,8 +40,10 @@ class Unserved(HTTPException):
         param: The field it is about, if it is about one.
     """
 
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
-        super().__init__(KINDS[code].status, message)
+    def __init__(
+        self, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(KINDS[code].status, message, headers)
         self.code = code
         self.param = param
 
@@ -69,7 +71,7 @@ class CompatRoute(StrictRoute):
             except RequestValidationError as error:
                 return _of_fields(error)
             except (Unserved, Refused) as error:
-                return _problem(error.code, str(error.detail), getattr(error, "param", None))
+                return _problem(error.code, str(error.detail), getattr(error, "param", None), error.headers)
 
         return translated
 

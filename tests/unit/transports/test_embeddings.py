@@ -92,4 +92,5 @@ async def test_wrong_method_is_told_with_all_that_the_address_knows(served: Serv
 
     assert (ours.status, ours.headers["allow"]) == (405, "GET, HEAD, POST")
     assert (theirs.status, theirs.code) == (405, "method_not_allowed")
+    assert theirs.headers["allow"] == "POST"
     assert "POST is" in theirs.json["error"]["message"]
