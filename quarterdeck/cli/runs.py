@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from quarterdeck.cli.client import Client, Key, Url
-from quarterdeck.cli.show import AsJson, as_json, console, plain, table
+from quarterdeck.cli.show import AsJson, as_json, console, table
+from quarterdeck.cli.story import print_story
+from quarterdeck.core.errors import InvalidInput, NotFound
 
 __all__ = ["app"]
 
@@ -40,24 +43,25 @@ def dead(url: Url = _LOCAL, key: Key = None, limit: Limit = 20, json: AsJson = F
 
 
 @app.command()
-def show(run_id: RunId, url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
-    """Show how a run stands."""
-    run = Client(url=url, key=key).get(f"/api/v1/runs/{run_id}")
+def show(
+    id: Annotated[str, typer.Argument(help="Id of a run, or of a request as X-Request-Id told it.")],
+    url: Url = _LOCAL,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """Tell what happened in a run, or in the runs of a request: prompts, searches, decisions, calls, answer, cost."""
+    client = Client(url=url, key=key)
+    try:
+        story = client.get(f"/api/v1/runs/{quote(id, safe='')}/story")
+        runs = [story]
+    except (NotFound, InvalidInput):  # no run has it, or could have
+        story = client.get(f"/api/v1/requests/{quote(id, safe='')}")
+        runs = story["runs"]
     if json:
-        as_json(run)
+        as_json(story)
         return
-    out = console()
-    out.print(f"[bold]{plain(run['status'])}[/] ({plain(run['stop_reason'])}), {run['latency_ms']:.0f} ms", markup=True)
-    if run["question"]:
-        out.print(f"question   {plain(run['question'])}", markup=False)
-        out.print(f"answer     {plain(run['answer'])}", markup=False)
-    else:
-        out.print(f"What was said in it is shown to {plain(run['user'])} only, who asked.", style="dim", markup=False)
-    for name in ("sources", "tool_calls", "drafts", "doubts"):
-        if run[name]:
-            out.print(f"{name:<11}{plain(', '.join(run[name]))}", markup=False)
-    if run["error"]:
-        out.print(f"error      {plain(run['error']['code'])}: {plain(run['error']['message'])}", style="red", markup=False)
+    for run in runs:
+        print_story(console(), run)
 
 
 @app.command()

@@ -28,6 +28,7 @@ from quarterdeck.service.intake import check_fits, cleaned
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.sessions import Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
+from quarterdeck.service.story import Stories
 from quarterdeck.service.streams import Hub, Rested
 from quarterdeck.service.views import RunView, view_of
 from quarterdeck.store.base import Beside, Entry, Journal, Put, RunRow
@@ -111,6 +112,7 @@ class Desk:
         self._exports = exports
         self._admission = admission
         self._runs = Runs(journal)
+        self.stories = Stories(journal, specs)
 
     async def ask(
         self, principal: Principal, question: Question, wait_s: float, *, begun: Callable[[str], None] = lambda run_id: None

@@ -8,7 +8,7 @@ from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.views import RunView, view_of, without_words
 from quarterdeck.store.base import Entry, Journal, RunRow
 
-__all__ = ["Runs"]
+__all__ = ["Runs", "operates"]
 
 
 class Runs:
@@ -20,7 +20,7 @@ class Runs:
     async def row(self, principal: Principal, run_id: str) -> RunRow:
         """Raises NotFound: there is no such run, or it is somebody else's."""
         row = await self._journal.find(principal.tenant, run_id)
-        if row is None or not (row.user == principal.user or _operates(principal)):
+        if row is None or not (row.user == principal.user or operates(principal)):
             raise NotFound(f"there is no run {run_id}")
         return row
 
@@ -56,9 +56,10 @@ class Runs:
         Args:
             code: Of the error a failed run ended with; ``poison`` for dead letters.
         """
-        user = None if _operates(principal) else principal.user
+        user = None if operates(principal) else principal.user
         return await self._journal.runs(principal.tenant, status=status, user=user, code=code, before=before, limit=limit)
 
 
-def _operates(principal: Principal) -> bool:
+def operates(principal: Principal) -> bool:
+    """True for who may see all runs of the tenant, though not what was said in them."""
     return "operate" in principal.scopes

@@ -102,7 +102,48 @@ def test_ids_in_lists_are_whole_and_words_of_somebody_else_are_said_to_be_withhe
 
     assert run in listed
     assert "is shown to emma only" in shown
-    assert "tool_calls search_knowledge_base" in shown
+    assert "search_knowledge_base (t1c0) (withheld): ok" in shown
+    assert "How do I reset" not in shown
+
+
+@pytest.mark.row("O3", part="story")
+def test_a_request_is_told_step_by_step_with_why_a_person_was_asked_and_what_he_said(server: Server) -> None:
+    omar = {"QUARTERDECK_URL": server.url, "QUARTERDECK_KEY": server.key("omar")}
+    question = {"message": "Please open a ticket because my headset crackles."}
+    asked = server.send("POST", "/chat", question, headers={"X-Request-Id": "story-1"}).json
+    _json("approvals", "approve", asked["drafts"][0], "--reason", "go ahead", **omar)
+    server.ended(asked["run_id"])
+
+    (run,) = _json("runs", "show", "story-1", "--url", server.url)["runs"]
+    told = _run("runs", "show", "story-1", "--url", server.url).stdout
+
+    steps = {step["kind"]: step["told"] for step in run["steps"]}
+    assert (run["run_id"], run["request_id"], run["withheld"]) == (asked["run_id"], "story-1", False)
+    assert steps["input"]["question"]["text"] == question["message"]
+    assert steps["policy"]["verdict"] in ("approve", "allow")
+    assert steps["policy"]["rule"]
+    assert steps["approval_requested"]["draft"] == asked["drafts"][0]
+    assert (steps["approval_decided"]["by"], steps["approval_decided"]["reason"]["text"]) == ("omar", "go ahead")
+    assert (steps["tool"]["tool"], steps["tool"]["status"]) == ("create_ticket_draft", "ok")
+    assert steps["model"]["prompt"]["messages"] or steps["model"]["prompt"]["as_before"]
+    assert steps["answer"]["answer"]["text"] == run["answer"]
+    for seen in ("create_ticket_draft", "go ahead", steps["policy"]["rule"], "USD", "given user [trusted]: Please open"):
+        assert seen in told
+
+
+@pytest.mark.row("O3", part="story")
+def test_a_search_is_told_with_the_scores_of_what_it_found_and_what_the_answer_cites(server: Server) -> None:
+    run_id = _json("chat", "How do I report phishing?", "--url", server.url)["run_id"]
+
+    run = _json("runs", "show", run_id, "--url", server.url)
+    told = _run("runs", "show", run_id, "--url", server.url).stdout
+
+    found = next(step["told"] for step in run["steps"] if step["kind"] == "tool")
+    (cited, *_) = run["steps"][-1]["told"]["citations"]
+    assert found["passages"][0]["score"] > 0
+    assert found["passages"][0]["text"]
+    assert cited["passage"]["id"] in [passage["id"] for passage in found["passages"]]
+    assert f"[{cited['passage']['id']}]" in told
 
 
 def test_library_alone_says_what_its_command_line_needs() -> None:

@@ -38,6 +38,7 @@ from quarterdeck.transports.http.routes import (
     runs,
     search,
     sessions,
+    stories,
 )
 from quarterdeck.transports.http.routes import catalogue as catalogued
 from quarterdeck.transports.http.routes.health import Check
@@ -143,6 +144,7 @@ def http_app(
         chat.router,
         batch.router,
         runs.router,
+        stories.router,
         approvals.router,
         sessions.router,
         *([catalogued.router] if catalogue else ()),

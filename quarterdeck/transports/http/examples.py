@@ -116,6 +116,45 @@ _DOCUMENT = {
 }
 _MODEL = {"id": "support", "object": "model", "created": 0, "owned_by": "quarterdeck", "description": "Answers questions."}
 
+_RUN_BODY: dict[str, Any] = {
+    **_CHAT,
+    "agent": "support",
+    "user": "emma",
+    "status": "done",
+    "question": "How long does a VPN session last?",
+    "doubts": [],
+    "tool_calls_made": [{"id": "t1c1", "name": "search_knowledge", "arguments": {"query": "VPN session"}, "status": "ok"}],
+    "error": None,
+    "head": 9,
+    "request_id": "b7d0c1e2-support-page",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "tags": {"experiment": "b"},
+    "created_at": _BEGAN,
+    "updated_at": _ENDED,
+}
+_LABEL = {"integrity": "trusted", "readers": [["user:emma"]], "sources": []}
+_STORY = {
+    **_RUN_BODY,
+    "steps": [
+        {
+            "seq": 1,
+            "at": _BEGAN,
+            "kind": "input",
+            "seconds": None,
+            "tokens": None,
+            "cost_usd": None,
+            "told": {
+                "agent": "support",
+                "user": "emma",
+                "question": {"role": "user", "text": "How long does a VPN session last?", **_LABEL},
+                "history": 0,
+                "forked_from": None,
+                "tags": {"experiment": "b"},
+            },
+        }
+    ],
+    "withheld": False,
+}
 EXAMPLES: Mapping[str, Any] = {
     "Problem": {"error": _PROBLEM},
     "Health": {"status": "ok"},
@@ -133,24 +172,9 @@ EXAMPLES: Mapping[str, Any] = {
         "succeeded": 1,
         "failed": 1,
     },
-    "RunBody": {
-        **_CHAT,
-        "agent": "support",
-        "user": "emma",
-        "status": "done",
-        "question": "How long does a VPN session last?",
-        "doubts": [],
-        "tool_calls_made": [
-            {"id": "t1c1", "name": "search_knowledge", "arguments": {"query": "VPN session"}, "status": "ok"}
-        ],
-        "error": None,
-        "head": 9,
-        "request_id": "b7d0c1e2-support-page",
-        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-        "tags": {"experiment": "b"},
-        "created_at": _BEGAN,
-        "updated_at": _ENDED,
-    },
+    "RunBody": _RUN_BODY,
+    "StoryBody": _STORY,
+    "RequestStory": {"request_id": "b7d0c1e2-support-page", "runs": [_STORY]},
     "RunList": {"runs": [_ROW]},
     "Exported": {"run_id": _RUN, "uri": f"file:///data/states/acme/runs/{_RUN}.json"},
     "DoubtList": {

@@ -1,0 +1,90 @@
+"""The story of a request: everything that happened in its runs, step by step, told from their journals alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from quarterdeck.agent.base import Specs
+from quarterdeck.agent.fold import fold
+from quarterdeck.agent.state import RunState
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import NotFound
+from quarterdeck.core.events import RunStarted
+from quarterdeck.core.runs import AgentSpec, RunStatus
+from quarterdeck.service.runs import Runs, operates
+from quarterdeck.service.story_eyes import Eyes
+from quarterdeck.service.story_steps import Step, Telling
+from quarterdeck.service.views import RunView, view_of_state, without_words
+from quarterdeck.store.base import Entry, Journal
+
+__all__ = ["Stories", "Story"]
+
+_MOST = 200  # runs of one request that are told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What happened in one run.
+
+    Attributes:
+        view: How it stands.
+        steps: What happened, in order.
+        withheld: Some of what was said in it is left out, as whoever reads may not read it.
+    """
+
+    view: RunView
+    steps: tuple[Step, ...]
+    withheld: bool
+
+
+class Stories:
+    """Tells stories to those who may see the run: its asker, and an operator, who is not told what was said in it."""
+
+    def __init__(self, journal: Journal, specs: Specs) -> None:
+        self._journal = journal
+        self._runs = Runs(journal)
+        self._specs = specs
+
+    async def of_run(self, principal: Principal, run_id: str) -> Story:
+        """Raises NotFound: there is no such run, or it is somebody else's."""
+        row = await self._runs.row(principal, run_id)
+        entries = await self._runs.entries(principal.tenant, run_id)
+        spec = await self._spec(principal.tenant, entries)
+        return self._told(principal, run_id, entries, spec, row.status)
+
+    async def of_request(self, principal: Principal, request_id: str) -> list[Story]:
+        """The stories of the runs a request began, oldest first, at most 200 of them.
+
+        Raises:
+            NotFound: It began none, or only somebody else's.
+        """
+        user = None if operates(principal) else principal.user
+        rows = await self._journal.runs(principal.tenant, request_id=request_id, user=user, limit=_MOST)
+        if not rows:
+            raise NotFound(f"there is no request {request_id} that began a run")
+        return [await self.of_run(principal, row.run_id) for row in reversed(rows)]
+
+    def _told(
+        self, principal: Principal, run_id: str, entries: Iterable[Entry], spec: AgentSpec | None, status: RunStatus
+    ) -> Story:
+        state, steps = RunState(), []
+        eyes = Eyes(principal)
+        telling = Telling(eyes, spec)
+        for entry in entries:
+            before, state = state, fold((entry,), state)
+            eyes.asker = state.started.principal.user if state.started else None
+            steps += telling.of(entry, before, state)
+        view = view_of_state(run_id, state, status)
+        whole = self._runs.may_read(principal, view)
+        return Story(view=view if whole else without_words(view), steps=tuple(steps), withheld=eyes.withheld or not whole)
+
+    async def _spec(self, tenant: str, entries: list[Entry]) -> AgentSpec | None:
+        """What the agent was told to be, None for work that is no agent's or where it is forgotten."""
+        first = entries[0].event if entries else None
+        if not isinstance(first, RunStarted) or first.work != "agent":
+            return None
+        try:
+            return await self._specs.get(tenant, first.config_hash)
+        except NotFound:
+            return None
