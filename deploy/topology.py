@@ -24,7 +24,7 @@ _START_S = 60.0
 _AGAIN_S = 1.0  # between two starts of one that does not stay
 _DRAIN_S = 30.0  # a replica and a worker stop within that by themselves
 # What a shell may hold for a single server, and the fleet gives each process itself.
-_OWN = ("PORT", "DATABASE_URL", "REDIS_URL")
+_OWN = ("PORT", "DATABASE_URL", "REDIS_URL", "VECTOR_DB_URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,7 @@ class Fleet:
             **self._model(),
             "QUARTERDECK_STORE__DATABASE_URL": postgres.url,
             "QUARTERDECK_STORE__REDIS_URL": redis.url,
+            "QUARTERDECK_KNOWLEDGE__INDEX_URL": postgres.url,
             "QUARTERDECK_WORKER__IN_SERVER": "false",
         }
         ports = tuple(free_port() for _ in range(self._plan.replicas))

@@ -136,6 +136,25 @@ def test_draft_is_approved_through_another_replica_than_it_was_asked_at(fleet: F
     assert _tickets(fleet, decided.json["args"]["title"]) == 1
 
 
+@pytest.mark.row("K10", part="fleet")
+def test_document_brought_in_at_one_replica_is_found_and_closed_at_all_of_them(fleet: Fleet) -> None:
+    said = "The canteen of the Lisbon office opens at half past eleven."
+    upload = {"name": "lisbon.md", "text": f"# Lisbon canteen\n\n{said}\n", "groups": ["everyone"]}
+    search = {"query": "When does the Lisbon canteen open?"}
+
+    begun = fleet.send("POST", "/api/v1/documents", upload, user="omar", at="api-1")
+    fleet.send("GET", f"/api/v1/runs/{begun.json['run_id']}/events", user="omar", at="api-2")  # to its end
+    found = [fleet.send("POST", "/api/v1/search", search, at=at).json["passages"] for at in ("api-1", "api-2")]
+    doc_id = begun.json["documents"][0]["id"]
+    gone = fleet.send("DELETE", f"/api/v1/documents/{doc_id}", user="omar", at="api-2")
+    left = [fleet.send("POST", "/api/v1/search", search, at=at).json["passages"] for at in ("api-1", "api-2")]
+
+    assert begun.status == 202, begun.body
+    assert [passages[0]["content"].splitlines()[-1] for passages in found] == [said, said]
+    assert gone.status == 204
+    assert all(passage["document"] != doc_id for passages in left for passage in passages)
+
+
 @pytest.mark.row("S3", part="fleet")
 def test_stream_that_a_stopping_replica_cuts_goes_on_at_another_one(fleet: Fleet) -> None:
     asked = fleet.send("POST", "/chat", {"message": WRITE}).json
