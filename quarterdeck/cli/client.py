@@ -24,11 +24,16 @@ Key = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Calls one server with one key. Errors come back as the classes the server raised."""
+    """Calls one server with one key. Errors come back as the classes the server raised.
+
+    Attributes:
+        lane: How urgent the calls are, None for the server's default.
+    """
 
     url: str
     key: str | None = None
     timeout_s: float = 120.0  # without a byte from the server
+    lane: str | None = None
 
     def get(self, path: str, **query: str | int | None) -> Any:
         given = {name: value for name, value in query.items() if value is not None}
@@ -72,6 +77,8 @@ class Client:
             headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
+        if self.lane:
+            headers["X-Lane"] = self.lane
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - checked above
         try:

@@ -40,7 +40,7 @@ class ServerAsker:
 
     async def ask(self, case: Case) -> Outcome:
         key = self._key_of(asker_of(case, self._people))
-        client = Client(url=self._url, key=key, timeout_s=self._timeout_s + _GRACE_S)
+        client = Client(url=self._url, key=key, timeout_s=self._timeout_s + _GRACE_S, lane="eval")
         asked = {"query": case.input, "agent_id": case.agent, "options": {"timeout_s": self._timeout_s}}
         body = await anyio.to_thread.run_sync(client.post, "/api/v1/agent/query", asked)
         run: Any = None

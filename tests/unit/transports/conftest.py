@@ -81,6 +81,7 @@ class Echo:
 
     Attributes:
         label: Of what it finds and answers.
+        priorities: Of the wake-ups, as they came.
     """
 
     def __init__(self, store: MemoryStore | SqliteStore, hub: Hub) -> None:
@@ -89,8 +90,10 @@ class Echo:
         self.gate = anyio.Event()
         self.gate.set()
         self.label = OPEN
+        self.priorities: list[int] = []
 
     async def wake(self, tenant: str, run_id: str, *, priority: int = 0) -> None:
+        self.priorities.append(priority)
         self.tasks.start_soon(self.advance, tenant, run_id)
 
     async def advance(self, tenant: str, run_id: str) -> None:
