@@ -223,9 +223,11 @@ class Desk:
         """The principal's own runs, newest first; an operator's are those of the tenant."""
         return await self._runs.list(principal, status=status, code=code, before=before, limit=limit)
 
-    async def open_session(self, principal: Principal, agent: str | None, context: Mapping[str, Any]) -> Session:
-        """Raises InvalidInput for an agent there is not."""
-        return await self.sessions.open(principal, self._agent(agent).name, context)
+    async def open_session(
+        self, principal: Principal, agent: str | None, context: Mapping[str, Any], id: str | None = None
+    ) -> Session:
+        """Open a session; with the same id again it is the same one. Raises InvalidInput for an agent there is not."""
+        return await self.sessions.open(principal, self._agent(agent).name, context, id)
 
     async def export(self, principal: Principal, run_id: str) -> str:
         """Keep all that happened in a run as a snapshot; returns its URI.

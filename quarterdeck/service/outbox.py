@@ -53,7 +53,7 @@ class Patience:
 
     def before_next(self, attempts: int, share: float) -> float:
         """Seconds after attempt `attempts`, from 1: half of it fixed, half by `share`, 0 to 1."""
-        longest = min(self.longest_s, self.first_s * 2 ** min(attempts - 1, 32))
+        longest = min(self.longest_s, self.first_s * 2.0 ** min(attempts - 1, 32))
         return longest * (0.5 + 0.5 * share)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -77,14 +78,18 @@ class Sessions:
         self._exchanges = exchanges
         self._max_chars = max_chars
 
-    def record(self, principal: Principal, agent: str, context: Mapping[str, Any] | None = None) -> Record:
-        """The row of a new session, not yet written."""
+    def record(
+        self, principal: Principal, agent: str, context: Mapping[str, Any] | None = None, id: str | None = None
+    ) -> Record:
+        """The row of a new session, not yet written; with a new id if none is given."""
         data = {"agent": agent, "context": dict(context or {})}
-        return Record(kind=KIND, id=new_id(), data=data, status=ACTIVE, owner=principal.user)
+        return Record(kind=KIND, id=id or new_id(), data=data, status=ACTIVE, owner=principal.user)
 
-    async def open(self, principal: Principal, agent: str, context: Mapping[str, Any]) -> Session:
-        record = self.record(principal, agent, context)
-        await self._records.write(principal.tenant, [Put(record=record, expect=0)])
+    async def open(self, principal: Principal, agent: str, context: Mapping[str, Any], id: str | None = None) -> Session:
+        """Open a session. With the same id again it is the same one."""
+        record = self.record(principal, agent, context, id)
+        with suppress(Conflict):
+            await self._records.write(principal.tenant, [Put(record=record, expect=0)])
         return await self.get(principal, record.id)
 
     async def get(self, principal: Principal, session_id: str) -> Session:

@@ -18,6 +18,7 @@ from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.embeddings import Embeddings
 from quarterdeck.service.limits import RateLimits
+from quarterdeck.service.repeats import Repeats
 from quarterdeck.service.search import Search
 from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
@@ -84,6 +85,7 @@ def http_app(
     spending: Spending | None = None,
     embeddings: Embeddings | None = None,
     standing: Standing | None = None,
+    repeats: Repeats | None = None,
     rates: RateLimits | None = None,
     tags: TagRules | None = None,
 ) -> FastAPI:
@@ -95,6 +97,7 @@ def http_app(
         embeddings: Makes vectors; None for a server without an embedder.
         spending: Tells costs; None for a server without `GET /api/v1/costs`.
         tags: Traffic tags that requests may bring along; None for none.
+        repeats: Knows what was answered under a key; None for a server where only questions and the like know their keys.
         standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
         rates: How often callers may ask; None for as often as they like.
     """
@@ -138,6 +141,7 @@ def http_app(
     app.state.rates = rates or RateLimits((), MemoryLimits())
     app.state.checks = checks
     app.state.standing = standing
+    app.state.repeats = repeats
     app.state.answer_timeout_s = limits.answer_timeout_s
     app.state.heartbeat_s = limits.heartbeat_s
     for router in (

@@ -10,6 +10,8 @@ from quarterdeck.core.decisions import Draft, DraftStatus
 from quarterdeck.service.intake import cleaned
 from quarterdeck.transports.http.approval_bodies import DraftBody, DraftList
 from quarterdeck.transports.http.callers import Approver, Reader
+from quarterdeck.transports.http.keys import IdempotencyKey
+from quarterdeck.transports.http.once import once
 from quarterdeck.transports.http.shapes import PROBLEMS, ApprovalDecision, Id, IdPath
 from quarterdeck.transports.http.wire import ControlRoute, Json
 from quarterdeck.workflow.approvals import Approvals
@@ -42,12 +44,18 @@ async def approval(request: Request, caller: Reader, draft_id: IdPath) -> Respon
 
 
 @router.post("/api/v1/approvals/{draft_id}/decisions", responses={200: {"model": DraftBody}})
-async def decide(request: Request, caller: Approver, draft_id: IdPath, body: ApprovalDecision) -> Response:
+async def decide(
+    request: Request, caller: Approver, draft_id: IdPath, body: ApprovalDecision, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Approve, with other arguments if need be, or reject. Once; the same again is answered the same."""
     desk: Approvals = request.app.state.approvals
     reason = cleaned(body.reason, "reason") if body.reason else None
-    draft = await desk.decide(caller, draft_id, approved=body.approved, reason=reason, edited_args=body.edited_args)
-    return Json(draft_body(draft))
+
+    async def decided(_: str) -> Response:
+        draft = await desk.decide(caller, draft_id, approved=body.approved, reason=reason, edited_args=body.edited_args)
+        return Json(draft_body(draft))
+
+    return await once(request, caller, idempotency_key, decided)
 
 
 def draft_body(draft: Draft) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from quarterdeck.service.controls import Fork
 from quarterdeck.service.desk import Desk
 from quarterdeck.transports.http.callers import Commander, Operator, Reader, StreamReader
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
+from quarterdeck.transports.http.once import once
 from quarterdeck.transports.http.shapes import (
     PROBLEMS,
     DoubtList,
@@ -136,10 +137,14 @@ async def fork(
 
 
 @router.post("/api/v1/runs/{run_id}/export", status_code=201, responses={201: {"model": Exported}})
-async def export(request: Request, caller: Reader, run_id: IdPath) -> Response:
+async def export(request: Request, caller: Reader, run_id: IdPath, idempotency_key: IdempotencyKey = None) -> Response:
     """Keep the journal of a run where snapshots rest; it stays there when the run is deleted."""
     desk: Desk = request.app.state.desk
-    return Json({"run_id": run_id, "uri": await desk.export(caller, run_id)}, status_code=201)
+
+    async def exported(_: str) -> Response:
+        return Json({"run_id": run_id, "uri": await desk.export(caller, run_id)}, status_code=201)
+
+    return await once(request, caller, idempotency_key, exported)
 
 
 @router.get("/api/v1/doubts", responses={200: {"model": DoubtList}})

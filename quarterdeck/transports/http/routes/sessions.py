@@ -9,6 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.sessions import Session
 from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.keys import IdempotencyKey
+from quarterdeck.transports.http.once import once
 from quarterdeck.transports.http.session_bodies import SessionBody, SessionDetail, SessionList
 from quarterdeck.transports.http.shapes import PROBLEMS, Id, IdPath, SessionRequest
 from quarterdeck.transports.http.wire import ControlRoute, Json
@@ -20,12 +22,18 @@ router = APIRouter(route_class=ControlRoute, tags=["sessions"], responses=PROBLE
 
 @router.post("/api/v1/session", status_code=201, include_in_schema=False)
 @router.post("/api/v1/session/", status_code=201, responses={201: {"model": SessionBody}})
-async def open_session(request: Request, caller: Asker, body: SessionRequest | None = None) -> Response:
+async def open_session(
+    request: Request, caller: Asker, body: SessionRequest | None = None, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Open a session."""
     desk: Desk = request.app.state.desk
     wanted = body or SessionRequest()
-    session = await desk.open_session(caller, wanted.agent_id, wanted.context)
-    return Json(_body(session), status_code=201)
+
+    async def opened(made: str) -> Response:
+        session = await desk.open_session(caller, wanted.agent_id, wanted.context, made)
+        return Json(_body(session), status_code=201)
+
+    return await once(request, caller, idempotency_key, opened)
 
 
 @router.get("/api/v1/session", include_in_schema=False)
