@@ -20,6 +20,7 @@ import typer
 from quarterdeck.cli.show import AsJson, as_json, console, plain
 from quarterdeck.core.errors import Unavailable
 from quarterdeck.settings import Configuration, load
+from quarterdeck.settings.secrets import secret_values
 
 if TYPE_CHECKING:
     from quarterdeck.app.runtime import Runtime
@@ -42,10 +43,9 @@ def serve(
     import anyio
 
     from quarterdeck.app.server import serve as serve_app
-    from quarterdeck.telemetry import configure
 
     configuration = loaded(folder, data=data, host=host, port=port)
-    configure(configuration.settings.log.level)
+    _log(configuration)
     announce = _announce_json if json else _announce
     anyio.run(partial(serve_app, configuration, on_ready=announce), backend_options={"use_uvloop": True})
     _leave_threads()
@@ -56,10 +56,9 @@ def worker(folder: Folder, data: Data = None, json: AsJson = False) -> None:
     import anyio
 
     from quarterdeck.app.worker import work
-    from quarterdeck.telemetry import configure
 
     configuration = loaded(folder, data=data)
-    configure(configuration.settings.log.level)
+    _log(configuration)
 
     def announce(runtime: Runtime, metrics_port: int | None) -> None:
         if json:
@@ -70,6 +69,14 @@ def worker(folder: Folder, data: Data = None, json: AsJson = False) -> None:
 
     anyio.run(partial(work, configuration, on_ready=announce), backend_options={"use_uvloop": True})
     _leave_threads()
+
+
+def _log(configuration: Configuration) -> None:
+    """Write JSON lines as configured, without the configuration's secrets."""
+    from quarterdeck.telemetry import configure
+
+    settings = configuration.settings
+    configure(settings.log.level, secrets=secret_values(settings), personal=settings.log.personal)
 
 
 def _leave_threads() -> None:

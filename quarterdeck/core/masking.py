@@ -18,7 +18,8 @@ _SHORTEST = 6  # of a known secret: a shorter one, such as "any", is a part of o
 # What credentials of common services look like. Where a form has a group, the group is the secret. No form can be begun at
 # many places of a text and be followed far from each: what is masked may be written by an attacker.
 _FORMS = re.compile(
-    r"""\b(?:sk|pk|rk)-(?:(?=[\w.-]{0,64}[0-9*])[\w*.-]{7,}[\w*-]|[A-Za-z]{16,}[\w-]*)  # OpenAI, Anthropic, also half hidden
+    r"""\bqd_[0-9a-f]{32,}                                          # our own
+    |\b(?:sk|pk|rk)-(?:(?=[\w.-]{0,64}[0-9*])[\w*.-]{7,}[\w*-]|[A-Za-z]{16,}[\w-]*)  # OpenAI, Anthropic, also half hidden
     |\b(?:sk|pk|rk|whsec)_(?:(?:live|test)_)?(?=\w{0,64}[0-9])\w{16,} # Stripe
     |\bgh[oprsu]_\w{16,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}      # GitHub, GitLab
     |\bxox[a-z]-[\w-]{10,}|\bxapp-[\w-]{10,}                          # Slack

@@ -305,6 +305,7 @@ class LogSettings(Section):
     """Logs: one JSON object per line on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
+    personal: bool = Field(False, description="Whether mail addresses, telephone, card and account numbers stand in them.")
 
 
 class LimitsFile(Section):

@@ -12,10 +12,19 @@ import logging
 import logging.config
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from quarterdeck.core.masking import Mask
+from quarterdeck.core.personal import without_personal
+
 __all__ = ["bound", "bound_ids", "configure"]
+
+_OURS = frozenset(
+    "timestamp level logger method route status request_id trace_id span_id parent_span_id session_trace_id "
+    "tenant run_id".split()
+)
+"""Fields that hold nothing but what was checked when it came in: their digits are no telephone numbers."""
 
 _IDS: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("quarterdeck_log_ids")
 
@@ -35,8 +44,13 @@ def bound(**ids: str | None) -> Iterator[None]:
         _IDS.reset(token)
 
 
-def configure(level: str = "info") -> None:
-    """Make the standard library's loggers write JSON lines. For programs that own their process, not for libraries."""
+def configure(level: str = "info", *, secrets: Iterable[str] = (), personal: bool = False) -> None:
+    """Make the standard library's loggers write JSON lines. For programs that own their process, not for libraries.
+
+    Args:
+        secrets: Never written, wherever they stand; what looks like a credential is masked without being named.
+        personal: Write mail addresses, telephone, card and account numbers. Else they are masked.
+    """
     import structlog
 
     before: list[Any] = [
@@ -50,6 +64,7 @@ def configure(level: str = "info") -> None:
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
+        _masked(Mask(secrets), personal=personal),
         # Its default escapes every character that is not ASCII: no text can end the line or turn its direction.
         structlog.processors.JSONRenderer(default=repr),
     ]
@@ -85,3 +100,27 @@ def _add_ids(logger: object, method: str, event: dict[str, Any]) -> dict[str, An
     for name, value in bound_ids().items():
         event.setdefault(name, value)
     return event
+
+
+def _masked(mask: Mask, *, personal: bool) -> Callable[[object, str, dict[str, Any]], dict[str, Any]]:
+    """What takes credentials, and unless they are wanted personal data, out of a line that is whole otherwise."""
+
+    def text(value: str) -> str:
+        return mask.text(value) if personal else without_personal(mask.text(value))
+
+    def clean(value: Any) -> Any:
+        match value:
+            case str():
+                return text(value)
+            case Mapping():
+                return {text(str(key)): clean(item) for key, item in value.items()}
+            case list() | tuple():
+                return [clean(item) for item in value]
+            case None | bool() | int() | float():
+                return value
+        return text(repr(value))
+
+    def process(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {name: value if name in _OURS else clean(value) for name, value in event.items()}
+
+    return process

@@ -99,6 +99,7 @@ def test_a_question_to_a_replica_is_answered_by_a_worker(pair: Pair) -> None:
 def test_the_trace_of_a_request_goes_on_in_the_worker(pair: Pair) -> None:
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01", "X-Request-Id": "from-the-proxy-1"}
+    headers["X-Trace-Id-Ext"] = "visit-7"
 
     asked = pair.replica.send("POST", "/chat", {"message": QUESTION}, headers=headers)
 
@@ -108,6 +109,7 @@ def test_the_trace_of_a_request_goes_on_in_the_worker(pair: Pair) -> None:
     assert served["trace_id"] == trace_id
     assert worked
     assert {(line["request_id"], line["parent_span_id"]) for line in worked} == {("from-the-proxy-1", served["span_id"])}
+    assert {line["session_trace_id"] for line in (served, *worked)} == {"visit-7"}
 
 
 @pytest.mark.row("S1", part="postgres away")

@@ -41,6 +41,37 @@ def test_error_with_its_traceback_stays_one_line() -> None:
     assert "ZeroDivisionError" in line["exception"]
 
 
+@pytest.mark.row("S13", part="masking")
+def test_credentials_and_personal_data_stand_in_no_line_wherever_they_were_put() -> None:
+    program = """
+configure('info', secrets=['hunter2-hunter2'])
+class Thing:
+    def __repr__(self): return 'Thing(hunter2-hunter2, emma@example.com)'
+with bound(run_id='13812345678'):
+    deep = [{'hunter2-hunter2': 'sk-abcd1234efgh'}]
+    log.info('mail emma@example.com or +49 30 901820', extra={'thing': Thing(), 'deep': deep})
+try:
+    raise ValueError('card 4111 1111 1111 1111 at postgresql://app:hunter2-hunter2@db/x')
+except ValueError:
+    log.exception('broken')
+"""
+
+    first, second = _lines(program)
+
+    assert first["message"] == "mail [personal] or [personal]"
+    assert first["thing"] == "Thing([secret], [personal])"
+    assert first["deep"] == [{"[secret]": "[secret]"}]
+    assert first["run_id"] == "13812345678"
+    assert "hunter2" not in str(second)
+    assert "4111" not in str(second)
+
+
+def test_personal_data_is_written_where_that_is_wanted() -> None:
+    (line,) = _lines("configure('info', personal=True)\nlog.info('emma@example.com sk-abcd1234efgh')")
+
+    assert line["message"] == "emma@example.com [secret]"
+
+
 def test_ids_hold_inside_the_block_and_add_up() -> None:
     with bound(tenant="acme"):
         with bound(run_id="r1", request_id=None):
