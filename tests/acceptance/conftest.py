@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+from quarterdeck.service.access import SCOPES
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "support_desk"
 QUARTERDECK = [sys.executable, "-c", "from quarterdeck.cli import main; main()"]
+
+
+def with_root(folder: Path) -> Path:
+    """A copy of the example in which `root` of acme may do everything."""
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("data", ".quarterdeck", "__pycache__"))
+    people = yaml.safe_load((folder / "users.yaml").read_text())
+    everything = {"id": "root", "name": "Root", "tenant": "acme", "groups": ["everyone"], "key": "generated"}
+    people["users"].append(everything | {"scopes": list(SCOPES), "roles": ["approver"]})
+    (folder / "users.yaml").write_text(yaml.safe_dump(people))
+    return folder
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from quarterdeck.service.access import SCOPES
-
-from .conftest import EXAMPLE, Server, environment
+from .conftest import Server, environment, with_root
 
 SECONDS = int(os.environ.get("FUZZ_S", "60"))  # `make fuzz` takes longer
 # It takes addresses to fetch documents from, and tests stay on this machine.
@@ -28,13 +24,11 @@ JUDGED_BY_MEANING = "positive_data_acceptance"
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Server]:
     """A server that lets nobody in without a key, and somebody who may do everything."""
-    folder = tmp_path / "folder"
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("data", ".quarterdeck", "__pycache__"))
-    people = yaml.safe_load((folder / "users.yaml").read_text())
-    everything = {"id": "root", "name": "Root", "tenant": "acme", "groups": ["everyone"], "key": "generated"}
-    people["users"].append(everything | {"scopes": list(SCOPES), "roles": ["approver"]})
-    (folder / "users.yaml").write_text(yaml.safe_dump(people))
-    server = Server(data=tmp_path / "data", folder=folder, environ={"ENV": "staging", "QUARTERDECK_LOG__LEVEL": "warning"})
+    server = Server(
+        data=tmp_path / "data",
+        folder=with_root(tmp_path / "folder"),
+        environ={"ENV": "staging", "QUARTERDECK_LOG__LEVEL": "warning"},
+    )
     server.start()
     yield server
     server.stop()
