@@ -16,6 +16,7 @@ __all__ = [
     "CACHES",
     "DISPATCHERS",
     "EMBEDDERS",
+    "EVENT_LOGS",
     "INDEXES",
     "PROVIDERS",
     "SCHEMAS",
@@ -67,6 +68,8 @@ STATES: Mapping[str, str] = {
 }
 _REDIS_BUS = "quarterdeck.store.bus_redis:RedisBus"
 BUSES: Mapping[str, str] = {"redis": _REDIS_BUS, "rediss": _REDIS_BUS, "unix": _REDIS_BUS}
+_REDIS_LOG = "quarterdeck.store.log_redis:RedisLog"
+EVENT_LOGS: Mapping[str, str] = {"redis": _REDIS_LOG, "rediss": _REDIS_LOG, "unix": _REDIS_LOG}
 _REDIS_BREAKER = "quarterdeck.store.breaker_redis:RedisBreaker"
 BREAKERS: Mapping[str, str] = {"redis": _REDIS_BREAKER, "rediss": _REDIS_BREAKER, "unix": _REDIS_BREAKER}
 # By dialect; which provider speaks which is told in `providers`.

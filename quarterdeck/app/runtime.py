@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from quarterdeck.app.folder import ingest
 from quarterdeck.app.knowledge import opened_knowledge
 from quarterdeck.app.metering import MeasuredStore, standing_of
 from quarterdeck.app.models import ModelShelf
+from quarterdeck.app.notices import Notices, opened_notices
 from quarterdeck.app.stores import Store, in_turn, opened_states, opened_store, shared
 from quarterdeck.app.workers import Task, dispatching, relaying, working
 from quarterdeck.core.errors import Unavailable
@@ -32,6 +33,7 @@ from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.embeddings import Embeddings
 from quarterdeck.service.export import Exports
+from quarterdeck.service.repeats import Repeats
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
@@ -78,6 +80,8 @@ class Runtime:
     catalogue: Catalogue
     spending: Spending
     embeddings: Embeddings | None
+    notices: Notices
+    repeats: Repeats
     hub: Hub
     budgets: Budgets
     standing: Standing
@@ -124,6 +128,9 @@ async def opened(
         async with in_turn(configuration):
             new_keys = keys.ensure(user.id for user in configuration.users if user.key == "generated")
         access = Access(configuration.users, keys.hashes(), keyless=keyless)
+        notices = await stack.enter_async_context(opened_notices(configuration, store, access))
+        store = notices.store  # before anything that writes events
+        repeats = Repeats(store.records)
         queue = await stack.enter_async_context(dispatching(configuration, store))
         dispatcher = queue.dispatcher
         hub = Hub()
@@ -153,7 +160,7 @@ async def opened(
                 concurrency=settings.worker.concurrency,
                 grace_s=_LAST_TURNS_S if serving else settings.worker.stop_s,
                 budgets=budgets,
-                beside=_beside(configuration, store, watch, advances=advances),
+                beside=_beside(configuration, store, watch, [notices.outbox.serve, repeats.serve], advances=advances),
             )
         )
         stack.callback(intake.ingestion.drain)  # before the workers are told to stop, as the stack is left in reverse
@@ -198,6 +205,8 @@ async def opened(
                 )
             ),
             spending=Spending(budgets),
+            notices=notices,
+            repeats=repeats,
             hub=hub,
             budgets=budgets,
             standing=standing_of(configuration, store, metrics),
@@ -220,10 +229,14 @@ def open_budgets(settings: Settings, records: Records) -> Budgets:
     return Budgets(records, prices(settings.models), limits, departments=settings.departments)
 
 
-def _beside(configuration: Configuration, store: Store, watch: Watch, *, advances: bool) -> list[Task]:
-    """What goes on beside the advancing of runs."""
+def _beside(
+    configuration: Configuration, store: Store, watch: Watch, services: Sequence[Task], *, advances: bool
+) -> list[Task]:
+    """What goes on beside the advancing of runs; `services` only where runs are advanced."""
     keeping = configuration.settings.store
     tasks: list[Task] = [watch.serve] if shared(configuration) else []
+    if advances:
+        tasks += services
     if advances and keeping.keep_days is not None:
         retention = Retention(
             store.journal, store.records, keep_days=keeping.keep_days, operations_days=keeping.keep_operations_days

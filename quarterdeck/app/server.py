@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from quarterdeck.app.notices import attach
 from quarterdeck.app.runtime import Runtime, opened
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.knowledge.ingest import Progress
@@ -62,6 +63,7 @@ async def serve(
             documents_desk=runtime.documents,
             search_desk=runtime.search,
             standing=runtime.standing,
+            repeats=runtime.repeats,
             catalogue=runtime.catalogue,
             spending=runtime.spending,
             embeddings=runtime.embeddings,
@@ -84,6 +86,7 @@ async def serve(
             tokens=runtime.stream_tokens,
         )
         mount(app, door, runtime.stream_tokens)
+        attach(app, runtime.notices)
 
         draining: list[asyncio.Task[None]] = []
 

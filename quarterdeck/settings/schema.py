@@ -21,6 +21,7 @@ from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
 from quarterdeck.settings.tags import TagSettings
+from quarterdeck.settings.webhooks import DeliverySettings, EventStreamFile, WebhookFile
 
 __all__ = [
     "AgentFile",
@@ -409,6 +410,13 @@ class Settings(Section):
     store: StoreSettings = Field(default_factory=StoreSettings)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    webhooks: dict[Id, WebhookFile] = Field(
+        default_factory=dict, description="Addresses that are told what happens, by a name."
+    )
+    event_streams: dict[Id, EventStreamFile] = Field(
+        default_factory=dict, description="Streams that get an entry for what happens, by a name."
+    )
+    deliveries: DeliverySettings = Field(default_factory=DeliverySettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
 
