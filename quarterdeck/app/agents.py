@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from quarterdeck.agent.answer import unfenced
-from quarterdeck.agent.base import Audience, Directory
+from quarterdeck.agent.base import Audience, Directory, ToolRates
 from quarterdeck.agent.loop import Loop
 from quarterdeck.app.folder import build_tools
 from quarterdeck.app.knowledge import Knowledge
@@ -53,12 +53,14 @@ def assembled(
     *,
     directory: Directory,
     audience: Audience,
+    rates: ToolRates,
 ) -> Agents:
     """The loop of a folder's agents over its store.
 
     Args:
         directory: Says what people may do now.
         audience: Whoever watches runs.
+        rates: How often tools may be called.
 
     Raises:
         Misconfigured: An agent's model or tools cannot be had, or the policy is wrong; all that is wrong, with its file.
@@ -79,6 +81,7 @@ def assembled(
         policy=load_policy(configuration.policy or "policy: v1", str(folder / "policy.yaml"), tools),
         directory=directory,
         audience=audience,
+        rates=rates,
         retriever=knowledge.search,
         rewriter=_rewriter(configuration, models),
         remembered=RememberedAnswers(knowledge.index, knowledge.answers),

@@ -18,6 +18,7 @@ __all__ = [
     "EMBEDDERS",
     "EVENT_LOGS",
     "INDEXES",
+    "LIMITS",
     "PROVIDERS",
     "SCHEMAS",
     "STATES",
@@ -72,6 +73,8 @@ _REDIS_LOG = "quarterdeck.store.log_redis:RedisLog"
 EVENT_LOGS: Mapping[str, str] = {"redis": _REDIS_LOG, "rediss": _REDIS_LOG, "unix": _REDIS_LOG}
 _REDIS_BREAKER = "quarterdeck.store.breaker_redis:RedisBreaker"
 BREAKERS: Mapping[str, str] = {"redis": _REDIS_BREAKER, "rediss": _REDIS_BREAKER, "unix": _REDIS_BREAKER}
+_REDIS_LIMITS = "quarterdeck.store.limits_redis:RedisLimits"
+LIMITS: Mapping[str, str] = {"redis": _REDIS_LIMITS, "rediss": _REDIS_LIMITS, "unix": _REDIS_LIMITS}
 # By dialect; which provider speaks which is told in `providers`.
 PROVIDERS: Mapping[str, str] = {
     "openai": "quarterdeck.models.openai:OpenAIModel",

@@ -15,6 +15,7 @@ from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
 from quarterdeck.app.knowledge import opened_knowledge
+from quarterdeck.app.limits import admission, opened_limits
 from quarterdeck.app.metering import MeasuredStore, standing_of
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.app.notices import Notices, opened_notices
@@ -33,6 +34,7 @@ from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.embeddings import Embeddings
 from quarterdeck.service.export import Exports
+from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.repeats import Repeats
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.search import Search
@@ -76,6 +78,7 @@ class Runtime:
     approvals: Approvals
     effects: Effects
     access: Access
+    rates: RateLimits
     stream_tokens: StreamTokens
     catalogue: Catalogue
     spending: Spending
@@ -120,6 +123,7 @@ async def opened(
         store: Store = MeasuredStore.of(opened_here, metrics)
         states = await stack.enter_async_context(opened_states(configuration, store))
         budgets = open_budgets(settings, store.records)
+        rates = await stack.enter_async_context(opened_limits(settings))
         breakers = await stack.enter_async_context(circuits(settings))
         models = ModelShelf(settings, folder=configuration.folder, budget=budgets, breakers=breakers)
         stack.push_async_callback(models.close)
@@ -136,7 +140,7 @@ async def opened(
         hub = Hub()
         relay = await stack.enter_async_context(relaying(configuration, hub))
         stage = relay or hub
-        agents = assembled(configuration, store, models, knowledge, directory=access, audience=stage)
+        agents = assembled(configuration, store, models, knowledge, directory=access, audience=stage, rates=rates)
         async with in_turn(configuration):
             reports = await ingest(configuration, knowledge, progress)
         intake = Intake(
@@ -150,13 +154,14 @@ async def opened(
         )
         advances = not serving or settings.worker.in_server
         advance = Announced(agents.loop.advance, store.journal, stage, {"ingest": intake.ingestion.advance})
+        places = admission(configuration)
         watch = Watch(store.journal, hub, agents.loop.interrupt, relay)
         stopping = anyio.Event()
         await stack.enter_async_context(
             working(
                 agents.loop,
                 dispatcher,
-                advance if advances else None,
+                places.around(advance) if advances else None,
                 concurrency=settings.worker.concurrency,
                 grace_s=_LAST_TURNS_S if serving else settings.worker.stop_s,
                 budgets=budgets,
@@ -176,6 +181,7 @@ async def opened(
                 default_agent=configuration.default_agent,
                 index=knowledge.index,
                 exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(states)),
+                admission=places,
                 controls=Controls(
                     journal=store.journal,
                     records=store.records,
@@ -189,6 +195,7 @@ async def opened(
             approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=agents.tools),
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
+            rates=rates,
             stream_tokens=StreamTokens(store.records, access),
             catalogue=Catalogue(
                 store.records,

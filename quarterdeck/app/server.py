@@ -60,6 +60,7 @@ async def serve(
             approvals_desk=runtime.approvals,
             effects=runtime.effects,
             access=runtime.access,
+            rates=runtime.rates,
             documents_desk=runtime.documents,
             search_desk=runtime.search,
             standing=runtime.standing,
@@ -84,6 +85,7 @@ async def serve(
             approvals_desk=runtime.approvals,
             access=runtime.access,
             tokens=runtime.stream_tokens,
+            rates=runtime.rates,
         )
         mount(app, door, runtime.stream_tokens)
         attach(app, runtime.notices)
@@ -133,7 +135,7 @@ async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator
         raise Misconfigured(
             f"server.grpc_port needs a package that is not installed ({error.name}): pip install 'quarterdeck[grpc]'"
         ) from error
-    entrance = Entrance(runtime.access, TagRules(configuration.settings.tags.rules()))
+    entrance = Entrance(runtime.access, TagRules(configuration.settings.tags.rules()), runtime.rates)
     service = AgentService(runtime.desk, entrance, answer_timeout_s=settings.answer_timeout_s)
     async with serving(
         service,

@@ -43,7 +43,9 @@ class LoadSettings(Section):
     max_runs: int = Field(
         1000, ge=1, le=100_000, description="Runs of this process that are accepted and neither ended nor waiting, at most."
     )
-    min_runs: int = Field(100, ge=1, le=100_000, description="As few as `adaptive` may make that.")
+    min_runs: int | None = Field(
+        None, ge=1, le=100_000, description="As few as `adaptive` may make that; None for twice worker.concurrency."
+    )
     adaptive: bool = Field(True, description="Take fewer while runs take longer than they do without a crowd.")
     tolerance: float = Field(1.5, ge=1.0, le=100, description="How many times longer that may be.")
     batch_share: float = Field(0.7, gt=0, le=1, description="Of the places, at which batches are sent away.")
