@@ -6,17 +6,17 @@ FUZZ_S ?= 600
 TESTS  ?= tests
 
 BIN   := .venv/bin
-LOCKS := requirements.lock requirements-fleet.lock requirements-dev.lock requirements-bench.lock
+LOCKS := requirements.lock requirements-fleet.lock requirements-dev.lock requirements-bench.lock requirements-injection.lock
 # Stamps are named after what was installed, not dated: a checkout changes dates without changing files.
 KEY   := $(shell cat $(LOCKS) pyproject.toml | cksum | tr -s ' ' '-')
 READY := .venv/installed-$(KEY)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run fleet test eval check lint types imports locks bench chaos fuzz rows prompts lock clean
+.PHONY: help run fleet test eval check lint types imports locks bench bench-injection chaos fuzz rows prompts lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(READY)-run ## set everything up and serve the example support desk on http://127.0.0.1:8080 (PORT=...)
 	PORT=$(PORT) $(BIN)/quarterdeck serve examples/support_desk
@@ -62,6 +62,16 @@ locks:
 bench: $(READY)-bench ## measure against the budgets, write build/bench.json (ONLY="import journal" for some)
 	$(BIN)/python -m bench $(ONLY)
 
+# Apart from .venv: the benchmark's package brings the clients of every provider along.
+INJECTION := build/venv-injection
+bench-injection: ## let a model that obeys every injection loose on the policy, write build/bench-injection.json
+	@test -e $(INJECTION)/installed-$(KEY) || { \
+		$(PYTHON) -m venv --clear $(INJECTION) && \
+		$(INJECTION)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-injection.lock && \
+		$(INJECTION)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . && \
+		touch $(INJECTION)/installed-$(KEY); }
+	$(INJECTION)/bin/python -m bench.injection $(INJECTION_ARGS)
+
 chaos: $(READY)-dev ## kill the server KILLS=60 times at random moments and count what was lost, write build/chaos.json
 	@mkdir -p build
 	$(BIN)/python -m tests.chaos --kills $(KILLS) --report build/chaos.json
@@ -84,7 +94,8 @@ lock: ## renew the lock files with uv; versions younger than seven days wait
 	compile --all-extras --group dev -o requirements-dev.lock && \
 	compile --extra server --extra postgres --extra redis --extra s3 --extra grpc --extra documents --group build --constraint requirements-dev.lock \
 		-o requirements-fleet.lock && \
-	compile --all-extras --group bench --constraint requirements-dev.lock -o requirements-bench.lock
+	compile --all-extras --group bench --constraint requirements-dev.lock -o requirements-bench.lock && \
+	compile --extra server --group bench-injection --constraint requirements-dev.lock -o requirements-injection.lock
 	@$(MAKE) --no-print-directory locks
 
 clean: ## remove the virtual environment, caches and reports

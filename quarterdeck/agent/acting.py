@@ -189,7 +189,8 @@ class Acting:
     def _job(self, call: ToolCall, label: Label, begun: Begin | None) -> Job:
         """The call, and the label policy gives to what its tool returns."""
         tool = self.toolbox.get(call.name)
-        gives = None if tool is None else self.policy.result_label(tool, label, self.context.principal)
+        seen = self.ledger.state.label  # without the user's words, which a catalogue's answer does not make private
+        gives = None if tool is None else self.policy.result_label(tool, seen, self.context.principal)
         return Job(call=call, context=self._tool_context(call, begun), label=label, gives=gives)
 
     def _gone(self, call: CallState, label: Label) -> ToolReturned:

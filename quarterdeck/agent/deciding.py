@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -127,26 +127,32 @@ class Deciding:
         ]
 
     def _grounds(self) -> Grounds:
+        resolved: list[str] = []
+        ids: list[str] = []
+        for tool, text in self._looked_up():
+            found = self.policy.ids(tool, text)
+            if found is None:
+                resolved.append(text)
+            else:
+                ids.extend(found)
         return Grounds(
             words=self.state.words,
-            resolved=self._resolved(),
+            resolved=tuple(resolved),
+            ids=tuple(ids),
             calls_made=self._made,
         )
 
-    def _resolved(self) -> tuple[str, ...]:
-        """Results of resolvers that were asked in the user's words only: one that echoes its question would launder it."""
+    def _looked_up(self) -> Iterator[tuple[Tool, str]]:
+        """What resolvers found that were asked in the user's words only: one that echoes its question would launder it."""
         if not self.resolvers:
-            return ()
+            return
         words = Ground(self.state.words)
         done = zip((call for call in self.state.made if call.success), self.state.results, strict=True)
-        return tuple(
-            result.text
-            for call, result in done
-            if result.name in self.resolvers
-            and all(
-                words.holds(leaf) for value in call.arguments.values() for leaf in leaves(value) if isinstance(leaf, str)
-            )
-        )
+        for call, result in done:
+            tool = self.toolbox.get(result.name) if result.name in self.resolvers else None
+            asked = (leaf for value in call.arguments.values() for leaf in leaves(value) if isinstance(leaf, str))
+            if tool is not None and all(map(words.holds, asked)):
+                yield tool, result.text
 
     def _audit(self, call: ToolCall, decision: Decision, args_hash: str) -> None:
         agent = self.state.started.agent if self.state.started else ""

@@ -22,11 +22,19 @@ class Bound:
     Attributes:
         minimum, maximum: Of a number, inclusive.
         one_of: The allowed values.
+        earliest, latest: Of a date as ``YYYY-MM-DD``, perhaps with a time behind it; inclusive. Nothing else is inside.
     """
 
     minimum: float | None = None
     maximum: float | None = None
     one_of: tuple[Any, ...] = ()
+    earliest: str | None = None
+    latest: str | None = None
+
+    @property
+    def is_choice(self) -> bool:
+        """True where what is inside is one of few: an enumeration, or a date between two."""
+        return bool(self.one_of) or (self.earliest is not None and self.latest is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +47,11 @@ class ToolPolicy:
         approvers: Roles of which one must agree when it needs approval.
         needs_approval: True: every call of it becomes a draft, whatever the context.
         result_trusted: Its results cannot contain text chosen by outsiders.
+        result_public: Its results are known to everybody, as a catalogue is, and so no secret of whoever asked.
         resolver: Its results may ground identity arguments.
+        resolver_fields: Fields of its results that our own system fills, such as ids: they ground identity arguments where
+            the user's words named what was looked up and one thing was found.
+        asked: Phrases by which a user asks for it, see `policy.intent`; empty for those its name suggests.
         sink: Name of a function in the fixed table that says who can read what it sends; empty for the effect's default.
         expires_s: Seconds a draft of it may wait.
         max_calls: How often one run may call it, None for any number.
@@ -53,7 +65,10 @@ class ToolPolicy:
     approvers: tuple[str, ...] = ()
     needs_approval: bool = False
     result_trusted: bool = False
+    result_public: bool = False
     resolver: bool = False
+    resolver_fields: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     identity_args: tuple[str, ...] = ()
     content_args: tuple[str, ...] = ()
     bounds: Mapping[str, Bound] = field(default_factory=dict)
@@ -70,12 +85,15 @@ class Grounds:
     Attributes:
         words: The user's own typed words, one entry per message.
         resolved: Results of resolver tools.
+        ids: Ids our own systems gave to what the user's words named.
         calls_made: How often each tool was called in this run.
-        intent: Tools the user's words ask for with what is left of each count; None where no intent was computed.
+        intent: Tools the user asked for with what is left of each count, where somebody who knows said so; None: the words
+            say it.
     """
 
     words: tuple[str, ...] = ()
     resolved: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
     calls_made: Mapping[str, int] = field(default_factory=dict)
     intent: Mapping[str, int] | None = None
 
@@ -98,9 +116,17 @@ class Decider(Protocol):
         ...
 
     def resolves(self, tool: Tool) -> bool:
-        """True if results of `tool` may ground identity arguments: declared so, and not taken back by the policy file."""
+        """True if results of `tool`, or ids in them, may ground identity arguments: declared so, and not taken back."""
+        ...
+
+    def ids(self, tool: Tool, text: str) -> tuple[str, ...] | None:
+        """The ids in a result that our own system chose, if it found one thing only; None where all of its text grounds."""
         ...
 
     def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
-        """The label of what `tool` returns, joined with the label of its arguments."""
+        """The label of what `tool` returns, joined with that of the context that chose its arguments.
+
+        Args:
+            arguments: Join of what the model has seen; the user's own words may be left out, for whom results are anyway.
+        """
         ...

@@ -9,7 +9,7 @@ The order of checks, with the ids of their rules:
 5. ``effect.read`` and ``effect.local`` (risk 0). Allow.
 6. ``context.trusted``: no outsider had a say. Allow.
 7. An outsider had a say: ``ground.intent``, ``ground.identity``, ``ground.undeclared``, ``ground.content``,
-   ``ground.address``, and without an intent ``ground.nothing``. Approve, or deny if the policy says so.
+   ``ground.address``, ``ground.nothing``. Approve, or deny if the policy says so.
 8. ``context.grounded``. Allow.
 
 Rules of the policy file may make the outcome stricter, under their own ids. An ``error`` inside denies.
@@ -29,7 +29,9 @@ from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, Tool
 from quarterdeck.policy.base import Bound, Grounds, ToolPolicy
-from quarterdeck.policy.grounding import Ground, addresses, host_of, leaves, lines, names_something
+from quarterdeck.policy.grounding import Ground, addresses, date_in, host_of, leaves, lines, names_something
+from quarterdeck.policy.intent import asked, phrases_of
+from quarterdeck.policy.resolving import only_ids
 from quarterdeck.policy.rules import Rule, matches
 from quarterdeck.policy.sinks import audience
 from quarterdeck.policy.table import declared, field_names
@@ -103,15 +105,21 @@ class Policy:
             )
 
     def resolves(self, tool: Tool) -> bool:
-        """True if results of `tool` may ground identity arguments."""
-        return self.entry(tool).resolver
+        """True if results of `tool`, or ids in them, may ground identity arguments."""
+        entry = self.entry(tool)
+        return entry.resolver or bool(entry.resolver_fields)
+
+    def ids(self, tool: Tool, text: str) -> tuple[str, ...] | None:
+        """The ids in a result that our own system chose, if it found one thing only; None where all of its text grounds."""
+        entry = self.entry(tool)
+        return None if entry.resolver else only_ids(text, entry.resolver_fields)
 
     def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
-        """Trusted only if declared so, for the caller's eyes, joined with the label of the arguments."""
-        trusted = self.entry(tool).result_trusted
+        """Trusted or public only if declared so, else for the caller's eyes; joined with what the arguments came from."""
+        entry = self.entry(tool)
         own = Label(
-            integrity=Integrity.TRUSTED if trusted else Integrity.UNTRUSTED,
-            readers=Readers.of(f"user:{principal.user}"),
+            integrity=Integrity.TRUSTED if entry.result_trusted else Integrity.UNTRUSTED,
+            readers=Readers() if entry.result_public else Readers.of(f"user:{principal.user}"),
             sources=(f"tool:{tool.name}",),
         )
         return own.join(arguments)
@@ -259,9 +267,9 @@ class _Case:
         return self.principal.names if name == f"user:{self.principal.user}" else frozenset({name})
 
     def _carries_more_than_words(self) -> bool:
-        chosen = {name for name, bound in self.entry.bounds.items() if bound.one_of}
+        chosen = {name for name, bound in self.entry.bounds.items() if bound.is_choice}
         return any(
-            not self.words.holds(leaf)
+            not self.words.holds(leaf) and str(leaf) not in self.grounds.ids
             for name, value in self.call.args.items()
             if name not in chosen and not self._is_default(name)
             for leaf in leaves(value, self.fields)
@@ -286,9 +294,21 @@ class _Case:
             yield self._ask(
                 "ground.address", [f"{_shown(each)} does not stand in the user's words" for each in sorted(foreign)]
             )
-        if intent is None and not any(map(self._rests_on_words, args)):
+        if intent is not None:
+            return
+        if not any(map(self._rests_on_words, args)):
             # A document's "now call wipe()" gives no argument that could betray where the wish comes from.
             yield self._ask("ground.nothing", [f"nothing in this call of {self.tool.name} stands in the user's words"])
+        if self._left() <= 0:  # last, since what else is wrong tells a person more
+            yield self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}, or not so often"])
+
+    def _left(self) -> int:
+        """How many calls of this tool the user's words still ask for."""
+        name = self.tool.name
+        return asked(self.grounds.words, self.entry.asked or phrases_of(name)) - self.grounds.calls_made.get(name, 0)
+
+    def _grounds(self, leaf: Any) -> bool:
+        return self.ground.holds(leaf) or str(leaf) in self.grounds.ids
 
     def _must_stand(self, rule: str, names: Iterable[str]) -> Iterator[_Finding]:
         missing = [
@@ -296,7 +316,7 @@ class _Case:
             for name in names
             if not self._is_default(name)
             for leaf in leaves(self.call.args.get(name), self.fields)
-            if not self.ground.holds(leaf)
+            if not self._grounds(leaf)
         ]
         if missing:
             yield self._ask(rule, missing)
@@ -304,7 +324,7 @@ class _Case:
     def _rests_on_words(self, name: str) -> bool:
         """True if somebody named something by this argument: a default, a truth value and a blank text name nothing."""
         return not self._is_default(name) and any(
-            names_something(leaf) and self.ground.holds(leaf) for leaf in leaves(self.call.args.get(name), self.fields)
+            names_something(leaf) and self._grounds(leaf) for leaf in leaves(self.call.args.get(name), self.fields)
         )
 
     def _is_default(self, name: str) -> bool:
@@ -315,10 +335,10 @@ class _Case:
     def _bounded(self, name: str) -> bool:
         """Inside its limits a number or choice is harmless whoever made it; outside it was denied already."""
         bound = self.entry.bounds.get(name)
-        if bound is None or (not bound.one_of and bound.maximum is None):
+        if bound is None or (not bound.is_choice and bound.maximum is None):
             return False
         # A maximum alone leaves room without end below nothing.
-        return bool(bound.one_of) or bound.minimum is not None or all(leaf >= 0 for leaf in leaves(self.call.args.get(name)))
+        return bound.is_choice or bound.minimum is not None or all(leaf >= 0 for leaf in leaves(self.call.args.get(name)))
 
     def _ask(self, rule: str, reasons: list[str]) -> _Finding:
         return _Finding(self.on_violation, rule, tuple(reasons[:8]))
@@ -327,6 +347,9 @@ class _Case:
 def _inside(value: Any, bound: Bound) -> bool:
     if bound.one_of and value not in bound.one_of:
         return False
+    if bound.earliest is not None or bound.latest is not None:
+        date = date_in(value)
+        return date is not None and (bound.earliest or date) <= date <= (bound.latest or date)
     if bound.minimum is None and bound.maximum is None:
         return True
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -342,6 +365,8 @@ def _allowed(address: str, domains: tuple[str, ...]) -> bool:
 def _span(bound: Bound) -> str:
     if bound.one_of:
         return ", ".join(map(_shown, bound.one_of[:10]))
+    if bound.earliest or bound.latest:
+        return f"the dates {bound.earliest or 'any'} to {bound.latest or 'any'}"
     least = "any" if bound.minimum is None else f"{bound.minimum:g}"
     most = "any" if bound.maximum is None else f"{bound.maximum:g}"
     return f"{least} to {most}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from ipaddress import ip_address
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 
 from quarterdeck.core.text import has_cjk
 
-__all__ = ["Ground", "addresses", "fold", "host_of", "leaves", "lines", "names_something"]
+__all__ = ["Ground", "addresses", "date_in", "fold", "host_of", "leaves", "lines", "names_something"]
 
 _NEAR = 16  # characters beside a value that are looked at; a longer run of connectors ends a token
 _INVISIBLE = dict.fromkeys(
@@ -39,6 +40,7 @@ _ADDRESSES = (
     re.compile(r"(?<![\w@.-])[_.-]*((?:[^\W_][\w-]*\.)+[^\W\d_]{2,24}(?::\d+)?(?:[/?#][^\s<>\"'`]*)?)"),
 )
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[t ]\d{2}:\d{2}(?::\d{2})?)?\b")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(?:Z|[+-]\d{2}:\d{2})?)?\Z", re.ASCII)
 _PHONE = re.compile(r"(?<![\w.,])\+?\d(?:[ ().\-/]{0,2}\d){6,30}(?![\w])")
 _IBAN = re.compile(r"(?<![\w])[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?(?![\w])")
 _FEWEST_DIGITS = 7  # of a telephone number; the number of an account or card has more
@@ -132,6 +134,16 @@ def lines(text: str) -> frozenset[str]:
         return frozenset()
     folded = _DATE.sub(" ", fold(text))
     return frozenset("".join(filter(str.isalnum, match)) for pattern in (_PHONE, _IBAN) for match in pattern.findall(folded))
+
+
+def date_in(value: Any) -> str | None:
+    """The date of an ISO date or moment, as ``YYYY-MM-DD``; None for anything else, also a date with words behind it."""
+    if not isinstance(value, str) or _MOMENT.match(value) is None:
+        return None
+    try:
+        return datetime.fromisoformat(value).date().isoformat()
+    except ValueError:
+        return None
 
 
 def host_of(address: str) -> str | None:

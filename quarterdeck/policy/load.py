@@ -34,6 +34,8 @@ _MAX_WAIT_S = 30 * 86400.0
 Risk = Annotated[int, Field(ge=0, le=3)]
 Wait = Annotated[float, Field(gt=0, le=_MAX_WAIT_S)]
 Violation = Literal["approve", "deny"]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Phrase = Annotated[str, Field(pattern=r"\S", max_length=400)]
 Trust = Literal["trusted", "untrusted"]
 
 
@@ -44,13 +46,19 @@ class _Strict(BaseModel):
 class _Result(_Strict):
     """`readers: from_acl` says what is always so: passages carry the access list of their document."""
 
-    integrity: Trust
-    readers: Literal["from_acl"] | None = None
+    integrity: Trust = "untrusted"
+    readers: Literal["from_acl", "user", "public"] | None = None
+
+
+class _Resolver(_Strict):
+    fields: Annotated[list[str], Field(min_length=1)]
 
 
 class _Bound(_Strict):
     min: float | None = None
     max: float | None = None
+    earliest: Day | None = None
+    latest: Day | None = None
     one_of: list[str | float | bool] = []
 
 
@@ -62,7 +70,8 @@ class _Entry(_Strict):
     approvals: list[str] = []
     needs_approval: bool | None = None
     result: Trust | _Result | None = None
-    resolver: bool | None = None
+    resolver: bool | _Resolver | None = None
+    asked: list[Phrase] = []
     identity: list[str] | None = None
     content: list[str] | None = None
     bounds: dict[str, _Bound] = {}
@@ -76,6 +85,18 @@ class _Entry(_Strict):
         if self.result is None:
             return None
         return (self.result if isinstance(self.result, str) else self.result.integrity) == "trusted"
+
+    @property
+    def public(self) -> bool:
+        return isinstance(self.result, _Result) and self.result.readers == "public"
+
+    @property
+    def resolves(self) -> bool | None:
+        return None if isinstance(self.resolver, _Resolver) else self.resolver
+
+    @property
+    def resolver_fields(self) -> tuple[str, ...]:
+        return tuple(self.resolver.fields) if isinstance(self.resolver, _Resolver) else ()
 
 
 class _Defaults(_Strict):
@@ -193,6 +214,8 @@ def _loosened(tool: Tool, entry: _Entry) -> Iterator[tuple[str, str]]:
         yield "needs_approval", f"{tool.name} declares that it needs approval; {can}"
     if entry.trusted and not tool.trusted:
         yield "result", f"{tool.name} does not declare a trusted result; {can}"
+    if entry.public:
+        yield "result", f"{tool.name} is declared, so its results are for its caller; {can}"
     if entry.resolver and not tool.resolver:
         yield "resolver", f"{tool.name} does not declare itself a resolver; {can}"
     if entry.identity is not None and (left := [name for name in tool.identity_args if name not in entry.identity]):
@@ -216,7 +239,10 @@ def _tightened(base: ToolPolicy, entry: _Entry) -> ToolPolicy:
         approvers=tuple(entry.approvals),
         needs_approval=base.needs_approval if entry.needs_approval is None else entry.needs_approval,
         result_trusted=base.result_trusted if entry.trusted is None else entry.trusted,
-        resolver=base.resolver if entry.resolver is None else entry.resolver,
+        result_public=entry.public,
+        resolver=base.resolver if entry.resolves is None else entry.resolves,
+        resolver_fields=entry.resolver_fields,
+        asked=tuple(entry.asked),
         identity_args=identity,
         content_args=tuple(name for name in content if name not in identity),
         bounds={**base.bounds, **{name: _both(base.bounds.get(name), bound) for name, bound in entry.bounds.items()}},
@@ -236,6 +262,8 @@ def _both(base: Bound | None, bound: _Bound) -> Bound:
         minimum=max(lower, default=None),
         maximum=min(upper, default=None),
         one_of=tuple(each for each in allowed if not base.one_of or each in base.one_of),
+        earliest=max(filter(None, (base.earliest, bound.earliest)), default=None),
+        latest=min(filter(None, (base.latest, bound.latest)), default=None),
     )
 
 
@@ -243,6 +271,8 @@ def _empty(base: Bound | None, bound: _Bound) -> bool:
     """True if both together allow nothing, which `Bound` cannot say: without values it allows any."""
     both = _both(base, bound)
     if both.minimum is not None and both.maximum is not None and both.minimum > both.maximum:
+        return True
+    if both.earliest is not None and both.latest is not None and both.earliest > both.latest:
         return True
     return base is not None and bool(base.one_of) and bool(bound.one_of) and not both.one_of
 

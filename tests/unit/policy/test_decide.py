@@ -304,6 +304,62 @@ def test_untrusted_context_needs_the_tool_in_the_intent() -> None:
     assert outcome(decide(adjust, args, "adjust 7", intent={})) == ("approve", "ground.intent")
 
 
+@pytest.mark.row("G5", part="intent")
+def test_untrusted_context_needs_words_that_ask_for_the_tool_as_often_as_it_is_called() -> None:
+    args = {"account": 7, "amount": 5}
+
+    assert outcome(decide(adjust, args, "adjust 7")) == ("allow", "context.grounded")
+    assert outcome(decide(adjust, args, "what is on account 7?")) == ("approve", "ground.intent")
+    assert outcome(decide(adjust, args, "do not adjust 7")) == ("approve", "ground.intent")
+    assert outcome(decide(adjust, args, "adjust 7", calls_made={"adjust": 1})) == ("approve", "ground.intent")
+    assert outcome(decide(adjust, args, "adjust 7 for each of them", calls_made={"adjust": 1})) == (
+        "allow",
+        "context.grounded",
+    )
+    worded = edited(POLICY, adjust, asked=("correct balance/account",))
+    assert outcome(decide(adjust, args, "correct account 7", policy=worded)) == ("allow", "context.grounded")
+    assert outcome(decide(adjust, args, "adjust 7", policy=worded)) == ("approve", "ground.intent")
+
+
+@pytest.mark.row("G5", part="resolvers")
+def test_an_id_found_by_the_users_words_is_grounded_and_gives_nothing_away() -> None:
+    mine = Label(readers=Readers.of("user:anna"))
+    args = {"to": ["bob@corp.example"], "subject": "A-17", "body": ""}
+
+    assert outcome(decide(adjust, {"account": 7, "amount": 5}, "adjust my account", ids=("7",))) == (
+        "allow",
+        "context.grounded",
+    )
+    assert outcome(decide(adjust, {"account": 7, "amount": 5}, "adjust my account", ids=("77",))) == (
+        "approve",
+        "ground.identity",
+    )
+    assert decide(send_email, args, "mail bob@corp.example", label=mine, ids=("A-17",)).rule == "context.grounded"
+    assert decide(send_email, args, "mail bob@corp.example", label=mine).rule == "readers.sink"
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2026-05-19", ("allow", "context.grounded")),
+        ("2026-05-19 12:00", ("allow", "context.grounded")),
+        ("2026-05-19T12:00:30Z", ("allow", "context.grounded")),
+        ("2027-01-01", ("deny", "limits.bounds")),
+        ("2026-02-30", ("deny", "limits.bounds")),
+        ("2026-05-19 and call me", ("deny", "limits.bounds")),
+        ("tomorrow", ("deny", "limits.bounds")),
+    ],
+)
+@pytest.mark.row("G5", part="decide")
+def test_a_date_between_two_is_harmless_and_anything_else_no_date(day: str, expected: tuple[str, str]) -> None:
+    bounds = {"note": Bound(earliest="2026-01-01", latest="2026-12-31")}
+    policy = edited(POLICY, open_ticket, bounds={**POLICY.table["open_ticket"].bounds, **bounds})
+
+    decision = decide(open_ticket, {"title": "x", "note": day}, "open a ticket x", policy=policy)
+
+    assert outcome(decision) == expected
+
+
 @pytest.mark.row("G5", part="decide")
 def test_untrusted_context_needs_identity_in_the_users_words_or_a_resolver() -> None:
     args = {"account": 7, "amount": 5}
@@ -318,9 +374,9 @@ def test_untrusted_context_needs_identity_in_the_users_words_or_a_resolver() -> 
 def test_what_nobody_declared_must_stand_in_the_users_words_as_a_whole() -> None:
     args = {"target": "db-1", "options": {"mode": "fast"}}
 
-    assert outcome(decide(as_tool(bare), args, "run db-1 with mode fast")) == ("allow", "context.grounded")
-    assert outcome(decide(as_tool(bare), args, "run db-1 with fast")) == ("approve", "ground.undeclared")
-    assert outcome(decide(as_tool(bare), {**args, "target": "db-2"}, "run db-1 with mode fast")) == (
+    assert outcome(decide(as_tool(bare), args, "bare db-1 with mode fast")) == ("allow", "context.grounded")
+    assert outcome(decide(as_tool(bare), args, "bare db-1 with fast")) == ("approve", "ground.undeclared")
+    assert outcome(decide(as_tool(bare), {**args, "target": "db-2"}, "bare db-1 with mode fast")) == (
         "approve",
         "ground.undeclared",
     )
@@ -354,8 +410,8 @@ def test_links_and_addresses_in_content_must_be_the_users_own() -> None:
 def test_numbers_and_choices_inside_their_limits_are_harmless_and_defaults_too() -> None:
     assert decide(adjust, {"account": 7, "amount": 99}, "adjust 7").rule == "context.grounded"
     assert decide(adjust, {"account": 7, "amount": 99, "free": 5}, "adjust 7").rule == "ground.undeclared"
-    assert decide(open_ticket, {"title": "x", "colour": "blue"}, "ticket x").rule == "context.grounded"
-    assert decide(open_ticket, {"title": "x", "note": "y"}, "ticket x").rule == "ground.undeclared"
+    assert decide(open_ticket, {"title": "x", "colour": "blue"}, "open a ticket x").rule == "context.grounded"
+    assert decide(open_ticket, {"title": "x", "note": "y"}, "open a ticket x").rule == "ground.undeclared"
 
 
 @pytest.mark.row("G5", part="decide")
@@ -369,7 +425,7 @@ def test_a_call_that_names_nothing_of_the_users_needs_approval_unless_it_was_ask
 @pytest.mark.row("G5", part="decide")
 @pytest.mark.parametrize("channel", ["general", "\u200b", " "])
 def test_a_recipient_by_default_or_blank_does_not_excuse_content_from_a_document(channel: str) -> None:
-    words = "summarise the page"
+    words = "post a summary of the page"
 
     assert outcome(decide(post, {"text": "send me money", "channel": channel}, words)) == ("approve", "ground.content")
     assert outcome(decide(post, {"text": "the page", "channel": channel}, words)) == ("allow", "context.grounded")
@@ -481,12 +537,14 @@ def test_a_result_is_untrusted_for_the_callers_eyes_and_as_bad_as_its_arguments(
     plain = POLICY.result_label(look, arguments, ANNA)
     trusted = POLICY.result_label(contacts, arguments, ANNA)
     laundered = POLICY.result_label(contacts, UNTRUSTED, ANNA)
+    known = edited(POLICY, look, result_public=True).result_label(look, TRUSTED, ANNA)
 
     assert plain.integrity is Integrity.UNTRUSTED
     assert plain.readers.clauses == (("group:hr",), ("user:anna",))
     assert plain.sources == ("m1", "tool:look")
     assert trusted.integrity is Integrity.TRUSTED
     assert laundered.integrity is Integrity.UNTRUSTED
+    assert (known.integrity, known.readers) == (Integrity.UNTRUSTED, PUBLIC)
 
 
 STRICTNESS = {Verdict.ALLOW: 0, Verdict.APPROVE: 1, Verdict.DENY: 2}

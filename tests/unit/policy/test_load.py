@@ -98,6 +98,27 @@ def test_a_tool_nobody_declared_is_described_by_the_file() -> None:
     assert (entry.result_trusted, entry.allow_domains) == (True, ("*.corp.example",))
 
 
+@pytest.mark.row("G5", part="resolvers")
+def test_a_tool_nobody_declared_may_find_ids_and_public_texts_and_be_asked_for_in_the_companys_words() -> None:
+    policy = load(
+        """
+policy: v1
+tools:
+  foreign:
+    result: {readers: public}
+    resolver: {fields: [id]}
+    asked: [look/search page, fetch]
+    bounds: {text: {earliest: 2026-01-01, latest: 2026-12-31}}
+"""
+    )
+
+    entry = policy.table["foreign"]
+    assert (entry.result_public, entry.result_trusted, entry.resolver) == (True, False, False)
+    assert (entry.resolver_fields, entry.asked) == (("id",), ("look/search page", "fetch"))
+    assert entry.bounds["text"] == Bound(earliest="2026-01-01", latest="2026-12-31")
+    assert policy.ids(TOOLS[3], '[{"id": 7}]') == ("7",)
+
+
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
@@ -108,6 +129,8 @@ def test_a_tool_nobody_declared_is_described_by_the_file() -> None:
         ("pay: {needs_approval: false}", "tools.pay.needs_approval"),
         ("pay: {result: trusted}", "tools.pay.result"),
         ("pay: {resolver: true}", "tools.pay.resolver"),
+        ("pay: {resolver: {fields: [id]}}", "tools.pay.resolver"),
+        ("pay: {result: {readers: public}}", "tools.pay.result"),
         ("pay: {identity: []}", "tools.pay.identity: pay declares iban too"),
         ("pay: {content: [note, iban]}", "tools.pay.content: pay does not declare iban"),
         ("pay: {sink: tenant}", "tools.pay.sink: pay declares user"),
@@ -150,6 +173,14 @@ def test_a_file_cannot_loosen_a_declaration(entry: str, complaint: str) -> None:
         ("policy: v1\ntools:\n  foreign:\n    sink: emails(whom)", "policy.yaml:4", "reads whom"),
         ("policy: v1\ntools:\n  foreign:\n    sink: eval(url)", "policy.yaml:4", "none of"),
         ("policy: v1\ntools:\n  foreign:\n    sink: emails", "policy.yaml:4", "none of"),
+        ("policy: v1\ntools:\n  foreign:\n    resolver: {fields: []}", "policy.yaml:4", "tools.foreign.resolver"),
+        ("policy: v1\ntools:\n  foreign:\n    asked: ['']", "policy.yaml:4", "tools.foreign.asked"),
+        ("policy: v1\ntools:\n  foreign:\n    bounds: {text: {earliest: soon}}", "policy.yaml:4", "earliest"),
+        (
+            "policy: v1\ntools:\n  foreign:\n    bounds: {text: {earliest: 2026-02-01, latest: 2026-01-01}}",
+            "policy.yaml:4",
+            "leave no value",
+        ),
         ("policy: v1\ndefaults:\n  risk: 1", "policy.yaml:3", "defaults.risk"),
         ("policy: v1\ndefaults:\n  effect: read", "policy.yaml:3", "defaults.effect"),
         ("policy: v1\ndefaults:\n  result: trusted", "policy.yaml:3", "defaults.result"),

@@ -1,0 +1,141 @@
+"""What a user asked for: which tools their own typed words name, and how often.
+
+No model reads the words: an intent is as good as the words are plain, and where they are not, a person is asked. A tool is
+asked for by a phrase: all its words in one sentence, in any order and inflection, none of them quoted and none forbidden
+("do not send ..."). Words in quotation marks are somebody's text, a title or a message, and not a wish.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from quarterdeck.core.text import has_cjk, sentences
+
+__all__ = ["asked", "phrases_of"]
+
+MANY = 16  # what "each" and "all" stand for
+
+_VERBS: Mapping[str, str] = {
+    "send": "send/mail/email/write/reply/forward/notify/发送/寄/写信/回复/转发",
+    "create": "create/add/make/new/write/open/schedule/set/book/创建/新建/添加/建立/安排",
+    "add": "add/append/include/invite/put/添加/加入/加上",
+    "append": "append/add/put/write/追加/添加",
+    "open": "open/create/raise/report/file/开/提交/创建",
+    "delete": "delete/remove/erase/drop/删除/移除/删掉",
+    "remove": "remove/delete/take/移除/删除",
+    "cancel": "cancel/call/取消",
+    "update": "update/change/edit/modify/set/correct/更新/修改/更改",
+    "set": "set/change/update/设置/改",
+    "move": "move/shift/移动",
+    "reschedule": "reschedule/move/postpone/shift/改期/推迟/改到",
+    "share": "share/grant/give/共享/分享",
+    "post": "post/publish/write/发布/发帖",
+    "publish": "publish/post/发布",
+    "pay": "pay/transfer/settle/支付/付款/付",
+    "transfer": "transfer/send/pay/转账/汇款",
+    "reserve": "reserve/reservation/book/预订/预定",
+    "book": "book/reserve/reservation/预订/预定",
+    "assign": "assign/give/分配/指派",
+    "close": "close/resolve/关闭",
+    "restart": "restart/reboot/重启",
+    "fetch": "fetch/open/read/get/look/visit/summarise/summarize/打开/读取/查看",
+}
+_NOUNS: Mapping[str, str] = {
+    "email": "email/mail/message/@/邮件",
+    "mail": "mail/email/message/@/邮件",
+    "message": "message/mail/email/消息",
+    "event": "event/meeting/appointment/reminder/calendar/活动/会议/日程/提醒",
+    "file": "file/document/doc/sheet/list/文件/文档",
+    "ticket": "ticket/request/issue/incident/工单",
+    "url": "url/page/site/link/://",
+}
+_FILLER = frozenset("a an the new my draft to of for".split())
+_SIGNS = ("@", "://")  # what makes an address or a link, wherever in a word
+_NOT = frozenset("not never without don't dont no cannot can't nor".split())
+_NOT_CJK = frozenset("不别勿")
+_REACH = 3  # words behind a negation that it forbids
+_EACH = re.compile(r"\b(?:each|every|everyone|everybody|all|both)\b|[每各]|所有", re.IGNORECASE)
+_QUOTED = re.compile(
+    r"\"[^\"\n]*\"|“[^”]*”|「[^」]*」|『[^』]*』|«[^»]*»|(?<![\w])'(?:[^'\n]|(?<=\w)'(?=\w))*'(?![\w])|(?<![\w])‘[^’\n]*’(?![\w])"
+)
+_UNFORGETTABLE = re.compile(r"\b(?:do not|don't|don’t|never) (?:forget|hesitate|fail)\b|不要忘|别忘", re.IGNORECASE)
+_WORD = re.compile(r"[\w@][\w'’@.\-]*|://")
+_ENDINGS = ("ations", "ation", "ings", "ing", "ies", "ied", "ed", "es", "s", "e")
+
+
+def phrases_of(name: str) -> tuple[str, ...]:
+    """The phrase by which a tool of this name is asked for, where its policy gives none: its verb, and any of its nouns."""
+    tokens = [token for token in re.split(r"[_\-]+|(?<=[a-z0-9])(?=[A-Z])", name) if token]
+    words = [token.lower() for token in tokens if token.lower() not in _FILLER]
+    if not words:
+        return (name,)
+    verb = next((word for word in words if word in _VERBS), words[0])
+    nouns = [word for word in words if word != verb]
+    about = "/".join(_NOUNS.get(noun, noun) for noun in nouns)
+    return (" ".join(filter(None, (_VERBS.get(verb, verb), about))),)
+
+
+def asked(words: Iterable[str], phrases: Sequence[str]) -> int:
+    """How many calls `words` ask for by any of `phrases`: one for each sentence, many where it says "each" or "all".
+
+    Args:
+        phrases: Words that must all stand in a sentence; ``/`` stands between words of which any one will do.
+    """
+    wanted = [[alternatives.split("/") for alternatives in phrase.split()] for phrase in phrases]
+    found = 0
+    for sentence in _wishes(words):
+        said = _Sentence(sentence)
+        if any(_apart([said.places(options) for options in phrase]) for phrase in wanted):
+            found += MANY if _EACH.search(sentence) else 1
+    return found
+
+
+def _wishes(words: Iterable[str]) -> Iterator[str]:
+    for text in words:
+        plain = _UNFORGETTABLE.sub(" ", _QUOTED.sub(" ' ", text).replace("’", "'"))
+        for start, end in sentences(plain):
+            yield plain[start:end]
+
+
+def _apart(places: Sequence[frozenset[int]], taken: frozenset[int] = frozenset()) -> bool:
+    """True if every word of a phrase has a place of its own: "my mail" is not somebody who mails a mail."""
+    if not places:
+        return True
+    return any(_apart(places[1:], taken | {place}) for place in places[0] - taken)
+
+
+class _Sentence:
+    """A sentence, and where words stand in it that it does not forbid."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = _WORD.findall(text.lower())
+        self.stems = [_stem(token) for token in self.tokens]
+
+    def places(self, options: Iterable[str]) -> frozenset[int]:
+        """Where any of `options` stands; places of Chinese words, which have no number, are below zero."""
+        return frozenset(place for option in options for place in self._of(option))
+
+    def _of(self, option: str) -> Iterator[int]:
+        if has_cjk(option):
+            place = self.text.find(option)
+            before = self.text[max(place - _REACH, 0) : max(place, 0)]
+            if place >= 0 and _NOT_CJK.isdisjoint(before):
+                yield -1 - place
+            return
+        stem = _stem(option)
+        for place, each in enumerate(self.stems):
+            stands = option in self.tokens[place] if option in _SIGNS else stem == each
+            if stands and _NOT.isdisjoint(self.tokens[max(place - _REACH, 0) : place]):
+                yield place
+
+
+def _stem(word: str) -> str:
+    """`word` without its ending; good enough to know "scheduling" and "schedule" as one."""
+    word = word.strip(".-'").removesuffix("'s").replace("-", "")
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if word[-1:] == word[-2:-1] else word
