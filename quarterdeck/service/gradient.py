@@ -17,8 +17,8 @@ _FORGOTTEN, _FORGOTTEN_IN_A_CROWD = 1.05, 1.001
 class Gradient:
     """A limit that falls while runs take longer than `tolerance` times what is usual, and rises again while they do not.
 
-    It begins at `most`. The room it gains in each window is the square root of the limit: enough to try more, too little to
-    overrun what is behind it.
+    It begins at `most`. The room it gains in each window is half the square root of the limit: enough to try more, too
+    little to overrun what is behind it.
 
     Attributes:
         limit: Runs that may be under way.
@@ -57,9 +57,10 @@ class Gradient:
 
     def _learn(self, took_s: float) -> None:
         crowded = 2 * self._peak >= self.limit
-        forgotten = _FORGOTTEN_IN_A_CROWD if crowded else _FORGOTTEN
+        # Where there cannot be fewer, it is not for their number that runs take long.
+        forgotten = _FORGOTTEN_IN_A_CROWD if crowded and self.limit > self._least else _FORGOTTEN
         self.usual_s = took_s if self.usual_s is None else min(self.usual_s * forgotten, took_s)
         slope = min(1.0, max(_STEEPEST, self._tolerance * self.usual_s / took_s))
         if crowded or slope < 1:  # else nobody tried what the limit allows
-            wanted = slope * self.limit + math.sqrt(self.limit)
+            wanted = slope * self.limit + math.sqrt(self.limit) / 2
             self.limit = round(min(self._most, max(self._least, wanted)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -16,7 +18,12 @@ __all__ = ["LocalDispatcher"]
 
 _SCAN_S = 0.5  # how often the store is asked what is due: the resolution of timers
 _LONGEST_BACKOFF_S = 30.0
+_LATELY_S = 30.0  # a tenant that woke no run for so long needs no place kept
+_KEPT = 4  # of so many places one
 _ANY_RUNNING = 1e-9  # at the start every running run has lost its worker: there is only this process
+
+
+_Place = tuple[int, int, int, str]  # priority, round, order of arrival, run
 
 
 class LocalDispatcher:
@@ -24,7 +31,8 @@ class LocalDispatcher:
 
     A wake-up for a run that is being advanced is remembered and advances it once more: it may bring news that the running
     advance has already looked past. Where more runs want to be advanced than may be at once, those of a smaller priority go
-    first, and among equals tenants take turns: one that wakes many runs does not keep those of another waiting.
+    first, and among equals tenants take turns: one that wakes many runs does not keep those of another waiting. While
+    several tenants had runs lately, a quarter of the places is kept from those that have their fair part of them already.
     """
 
     def __init__(
@@ -32,16 +40,20 @@ class LocalDispatcher:
         journal: Journal,
         *,
         scan_s: float = _SCAN_S,
+        clock: Callable[[], float] = time.monotonic,
         on_error: Callable[[str, Exception], Awaitable[None]] | None = None,
     ) -> None:
         """`on_error` hears of advances that raised (run id, error); the run stays due and is tried again."""
         self._journal = journal
         self._scan_s = scan_s
+        self._clock = clock
         self._on_error = on_error
         self._active: dict[tuple[str, str], bool] = {}  # run -> woken again meanwhile
         self._failures: dict[tuple[str, str], int] = {}  # run -> advances that raised in a row
-        self._queue: list[tuple[int, int, int, str, str]] = []  # a heap: priority, round, order of arrival, run
+        self._queues: dict[str, list[_Place]] = {}  # tenant -> a heap
         self._queued: set[tuple[str, str]] = set()
+        self._seen: dict[str, float] = {}  # tenant -> when it last woke a run
+        self._running: Counter[str] = Counter()  # tenant -> its runs that are being advanced
         self._order = 0
         self._round = 0  # of the run that was started last; in each, every tenant has one
         self._rounds: dict[str, int] = {}  # tenant -> that of its run which was queued last
@@ -59,8 +71,9 @@ class LocalDispatcher:
         elif run not in self._queued:
             self._order += 1
             self._queued.add(run)
+            self._seen[tenant] = self._clock()
             self._rounds[tenant] = max(self._round, self._rounds.get(tenant, 0)) + 1
-            heapq.heappush(self._queue, (priority, self._rounds[tenant], self._order, tenant, run_id))
+            heapq.heappush(self._queues.setdefault(tenant, []), (priority, self._rounds[tenant], self._order, run_id))
             self._news.set()
 
     @property
@@ -96,14 +109,30 @@ class LocalDispatcher:
             self._tasks.cancel_scope.cancel()
 
     def _start_queued(self, tasks: TaskGroup, advance: Advance, concurrency: int) -> None:
-        while self._queue and len(self._active) < concurrency:
-            _, turn, _, tenant, run_id = heapq.heappop(self._queue)
+        while (tenant := self._next(concurrency)) is not None:
+            _, turn, _, run_id = heapq.heappop(self._queues[tenant])
             self._queued.discard((tenant, run_id))
             self._round = max(self._round, turn)
-            if not self._queue:
+            if not self._queues[tenant]:
+                del self._queues[tenant]
+            if not self._queues:
                 self._rounds.clear()
             self._active[tenant, run_id] = False
+            self._running[tenant] += 1
             tasks.start_soon(self._advance, tasks, advance, tenant, run_id)
+
+    def _next(self, concurrency: int) -> str | None:
+        """The tenant whose run is to be started; None if there is none, or no place for it."""
+        left = concurrency - len(self._active)
+        if not self._queues or left <= 0:
+            return None
+        since = self._clock() - _LATELY_S
+        self._seen = {tenant: at for tenant, at in self._seen.items() if at >= since or tenant in self._queues}
+        tenants = len(self._seen.keys() | self._running.keys())
+        kept = concurrency // _KEPT if tenants > 1 else 0
+        fair = concurrency / tenants
+        able = [tenant for tenant in self._queues if left > kept or self._running[tenant] < fair]
+        return min(able, key=lambda tenant: self._queues[tenant][0], default=None)
 
     async def _advance(self, tasks: TaskGroup, advance: Advance, tenant: str, run_id: str) -> None:
         run = (tenant, run_id)
@@ -120,6 +149,9 @@ class LocalDispatcher:
             tasks.start_soon(self._try_again, tenant, run_id)
         finally:
             del self._active[run]
+            self._running[tenant] -= 1
+            if not self._running[tenant]:
+                del self._running[tenant]
             self._news.set()
 
     async def _try_again(self, tenant: str, run_id: str) -> None:

@@ -164,7 +164,7 @@ def test_work_that_takes_longer_than_it_used_to_is_learnt() -> None:
         window(gradient, 1.0, 1, clock)
 
     assert gradient.usual_s == pytest.approx(1.0)
-    assert [window(gradient, 1.0, gradient.limit, clock) for _ in range(20)][-1] == 100
+    assert [window(gradient, 1.0, gradient.limit, clock) for _ in range(60)][-1] == 100
 
 
 def test_the_fewest_that_may_be_accepted_always_are() -> None:

@@ -167,3 +167,60 @@ async def test_people_go_first_batches_next_and_evaluations_last() -> None:
     await served(dispatcher, advanced, 3)
 
     assert advanced == ["interactive", "batch", "eval"]
+
+
+@pytest.mark.row("L5", part="tenants")
+async def test_while_two_tenants_are_there_one_of_them_leaves_places_for_the_other() -> None:
+    dispatcher = LocalDispatcher(Due())  # type: ignore[arg-type]
+    running: list[str] = []
+    end = anyio.Event()
+
+    async def advance(tenant: str, run_id: str) -> None:
+        running.append(tenant)
+        await end.wait()
+
+    async def settled() -> list[str]:
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        return sorted(running)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(dispatcher.serve, advance, concurrency=8))
+            await dispatcher.wake("quiet", "q0")
+            for number in range(20):
+                await dispatcher.wake("noisy", f"n{number}")
+            beside = list(await settled())
+            await dispatcher.wake("quiet", "q1")
+            await dispatcher.wake("quiet", "q2")
+            after = list(await settled())
+            end.set()
+            await dispatcher.stop(1.0)
+
+    assert beside == ["noisy"] * 5 + ["quiet"]
+    assert after == ["noisy"] * 5 + ["quiet"] * 3
+
+
+async def test_a_tenant_that_is_alone_has_all_places() -> None:
+    now = [100.0]
+    dispatcher = LocalDispatcher(Due(), clock=lambda: now[0])  # type: ignore[arg-type]
+    most = 0
+
+    async def advance(tenant: str, run_id: str) -> None:
+        nonlocal most
+        most = max(most, dispatcher.busy)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(dispatcher.serve, advance, concurrency=8))
+            await dispatcher.wake("quiet", "q0")
+            while dispatcher.busy or not most:
+                await anyio.lowlevel.checkpoint()
+            now[0] += 60  # the quiet one was not heard of since
+            for number in range(8):
+                await dispatcher.wake("noisy", f"n{number}")
+            while most < 8:
+                await anyio.lowlevel.checkpoint()
+            await dispatcher.stop(1.0)
+
+    assert most == 8
