@@ -9,6 +9,7 @@ import typer
 
 from quarterdeck.cli import approvals, runs
 from quarterdeck.cli.chat import chat
+from quarterdeck.cli.doctor import doctor
 from quarterdeck.cli.evaluate import evaluate
 from quarterdeck.cli.folder import config, migrate, serve, worker
 from quarterdeck.cli.ingest import ingest
@@ -51,6 +52,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
 app.command()(migrate)
 app.command()(config)
+app.command()(doctor)
 app.command()(simulate)
 
 

@@ -24,33 +24,10 @@ def _json(*words: str, **environ: str) -> Any:
 @pytest.mark.row("D4", part="help")
 @pytest.mark.parametrize(
     "words",
-    [
-        (),
-        ("serve",),
-        ("chat",),
-        ("ingest",),
-        ("eval",),
-        ("migrate",),
-        ("config",),
-        ("simulate",),
-        ("runs", "list"),
-        ("runs", "show"),
-        ("runs", "cancel"),
-        ("runs", "pause"),
-        ("runs", "resume"),
-        ("runs", "steer"),
-        ("runs", "fork"),
-        ("runs", "retry"),
-        ("runs", "dead"),
-        ("approvals", "list"),
-        ("approvals", "show"),
-        ("approvals", "approve"),
-        ("approvals", "reject"),
-        ("approvals", "doubt"),
-    ],
+    [(), ("serve",), ("runs", "show")],
     ids=" ".join,
 )
-def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+def test_the_program_explains_itself(words: tuple[str, ...]) -> None:
     done = _run(*words, "--help")
 
     assert done.returncode == 0
