@@ -109,7 +109,7 @@ class Delivery:
     """A notice on its way to one target.
 
     Attributes:
-        attempts: Times it was handed to the sink.
+        attempts: Times it was handed to the sink, since `first_at`.
         first_at: When it came to be, or was last sent again by hand: how long it is tried counts from here.
         due_at: When it is next tried, None when it is not.
         error: What the last attempt said, empty if none failed.

@@ -213,7 +213,7 @@ class Outbox:
         if delivery.status is DeliveryStatus.WAITING:
             raise Conflict(f"delivery {delivery_id} is still on its way; it is tried again by itself")
         now = self._now()
-        again = replace(delivery, status=DeliveryStatus.WAITING, first_at=now, due_at=now, error="")
+        again = replace(delivery, status=DeliveryStatus.WAITING, attempts=0, first_at=now, due_at=now, error="")
         self._resting.pop(_whither(delivery), None)
         await self._put(again, record.version)
         self.hurry()

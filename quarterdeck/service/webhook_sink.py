@@ -77,8 +77,8 @@ class WebhookSink:
             "webhook-timestamp": str(at),
             "webhook-signature": signature(delivery.notice.id, at, body, self._webhooks.secrets(tenant, webhook)),
         }
-        client = await (self._trusted if webhook.configured else self._public)()
         try:
+            client = await (self._trusted if webhook.configured else self._public)()
             async with client.open(
                 "POST", webhook.url, timeout_s=self._timeout_s, headers=headers, body=body, max_bytes=_MAX_ANSWER
             ) as reply:

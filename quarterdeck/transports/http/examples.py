@@ -155,6 +155,32 @@ _STORY = {
     ],
     "withheld": False,
 }
+_WEBHOOK = {
+    "id": "019c2f6a8b3e7c20b1d4f6a8c0e2d4b7",
+    "url": "https://crm.example/hooks/agents",
+    "events": ["approval_needed", "run_finished"],
+    "description": "",
+    "content": False,
+    "configured": False,
+    "user": "omar",
+    "status": "active",
+    "reason": "",
+    "created_at": _BEGAN,
+}
+_DELIVERY = {
+    "id": "7d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a",
+    "notice_id": "evt_5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b",
+    "type": "run_finished",
+    "run_id": _RUN,
+    "sink": "webhook",
+    "address": "019c2f6a8b3e7c20b1d4f6a8c0e2d4b7",
+    "status": "dead",
+    "attempts": 14,
+    "error": "the receiver answered 500",
+    "happened_at": _ENDED,
+    "due_at": None,
+}
+
 EXAMPLES: Mapping[str, Any] = {
     "Problem": {"error": _PROBLEM},
     "Health": {"status": "ok"},
@@ -327,6 +353,13 @@ EXAMPLES: Mapping[str, Any] = {
         "metadata": {"run_id": _RUN},
         "quarterdeck": _CHAT,
     },
+    "WebhookRequest": {"url": "https://crm.example/hooks/agents", "events": ["run_finished", "approval_needed"]},
+    "WebhookBody": _WEBHOOK,
+    "WebhookMade": {**_WEBHOOK, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+    "WebhookList": {"webhooks": [_WEBHOOK]},
+    "WebhookTested": {"verdict": "failed", "detail": "the receiver answered 500", "notice_id": "evt_1c9f"},
+    "DeliveryBody": _DELIVERY,
+    "DeliveryList": {"deliveries": [_DELIVERY]},
     "EmbeddingsBody": {"model": "embedding", "input": ["How long does a VPN session last?"]},
     "EmbeddingList": {
         "object": "list",

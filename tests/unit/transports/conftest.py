@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from quarterdeck.core.answers import Answer, Citation, Confidence, Passage
-from quarterdeck.core.errors import NotFound
+from quarterdeck.core.errors import NotFound, Unavailable
 from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, Retrieved, RunStarted
 from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, Role, Text
@@ -22,6 +22,7 @@ from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Document, Lookup
 from quarterdeck.knowledge.search import Searcher
+from quarterdeck.net import GuardedClient
 from quarterdeck.models.prices import Prices
 from quarterdeck.service.access import Access, User
 from quarterdeck.service.budgets import Budgets
@@ -31,6 +32,10 @@ from quarterdeck.service.desk import Desk
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.export import Exports
 from quarterdeck.service.ingestion_sources import OrderSources
+from quarterdeck.service.outbox import Outbox
+from quarterdeck.service.repeats import Repeats
+from quarterdeck.service.webhook_sink import WebhookSink
+from quarterdeck.service.webhooks import Webhooks
 from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
@@ -47,6 +52,7 @@ from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.routes import webhooks
 from quarterdeck.transports.websocket import tokens as stream_tokens
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
@@ -71,8 +77,8 @@ def _user(name: str, tenant: str, *scopes: str, roles: tuple[str, ...] = (), def
 
 USERS = (
     _user("emma", "acme", "chat", default=True),
-    _user("omar", "acme", "approvals", "operate", roles=("approver",)),
-    _user("gil", "globex", "chat", "approvals", "operate", roles=("approver",)),
+    _user("omar", "acme", "approvals", "operate", "webhooks", roles=("approver",)),
+    _user("gil", "globex", "chat", "approvals", "operate", "webhooks", roles=("approver",)),
 )
 
 
@@ -228,6 +234,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.journal.close()
 
 
+async def _nobody() -> GuardedClient:
+    raise Unavailable("there is no network here")
+
+
 @pytest.fixture
 async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
     hub = Hub()
@@ -280,10 +290,15 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
         spending=Spending(Budgets(store.records, Prices({}))),
         checks={"journal": check},
         version="0",
+        repeats=Repeats(store.records),
         standing=Standing(Metrics(), store.journal, store.records, ("acme", "globex")),
         tags=TagRules([TagRule(name="experiment", header="x-tag-experiment")]),
         limits=HttpLimits(hosts=("127.0.0.1", "localhost"), answer_timeout_s=5.0),
     )
+    hooks = Webhooks(store.records, access, secret=b"own", check_url=lambda url: None)
+    app.state.webhooks, app.state.outbox = hooks, Outbox(store.records, {})
+    app.state.webhook_sink = WebhookSink(hooks, trusted=_nobody, public=_nobody)
+    app.include_router(webhooks.router)
     app.include_router(stream_tokens.router)
     app.state.stream_tokens = StreamTokens(store.records, access)
     async with anyio.create_task_group() as tasks:
