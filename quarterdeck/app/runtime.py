@@ -14,6 +14,7 @@ from quarterdeck.app.agents import assembled
 from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
+from quarterdeck.app.governance import Governance, opened_governance
 from quarterdeck.app.knowledge import opened_knowledge
 from quarterdeck.app.limits import admission, opened_limits
 from quarterdeck.app.metering import MeasuredStore, standing_of
@@ -74,6 +75,7 @@ class Runtime:
     configuration: Configuration
     desk: Desk
     documents: Documents
+    governance: Governance
     search: Search
     approvals: Approvals
     effects: Effects
@@ -122,6 +124,7 @@ async def opened(
         opened_here = await stack.enter_async_context(opened_store(configuration, serving=serving))
         store: Store = MeasuredStore.of(opened_here, metrics)
         states = await stack.enter_async_context(opened_states(configuration, store))
+        governance = await stack.enter_async_context(opened_governance(configuration, store))
         budgets = open_budgets(settings, store.records)
         rates = await stack.enter_async_context(opened_limits(settings))
         breakers = await stack.enter_async_context(circuits(settings))
@@ -165,7 +168,10 @@ async def opened(
                 concurrency=settings.worker.concurrency,
                 grace_s=_LAST_TURNS_S if serving else settings.worker.stop_s,
                 budgets=budgets,
-                beside=_beside(configuration, store, watch, [notices.outbox.serve, repeats.serve], advances=advances),
+                beside=[
+                    *_beside(configuration, store, watch, [notices.outbox.serve, repeats.serve], advances=advances),
+                    *governance.tasks,
+                ],
             )
         )
         stack.callback(intake.ingestion.drain)  # before the workers are told to stop, as the stack is left in reverse
@@ -191,6 +197,7 @@ async def opened(
                 ),
             ),
             documents=intake.documents,
+            governance=governance,
             search=Search(knowledge.searcher, timeout_s=settings.knowledge.search_timeout_s),
             approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=agents.tools),
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),

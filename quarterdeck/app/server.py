@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from quarterdeck.app.governance import attach as attach_governance
 from quarterdeck.app.notices import attach
 from quarterdeck.app.runtime import Runtime, opened
 from quarterdeck.core.errors import Misconfigured
@@ -80,6 +81,7 @@ async def serve(
                 heartbeat_s=settings.heartbeat_s,
             ),
         )
+        attach_governance(app, runtime.governance)
         door = Door(
             desk=runtime.desk,
             approvals_desk=runtime.approvals,

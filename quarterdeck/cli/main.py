@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import typer
 
-from quarterdeck.cli import approvals, runs, webhooks
+from quarterdeck.cli import approvals, audit, runs, webhooks
 from quarterdeck.cli.chat import chat
 from quarterdeck.cli.doctor import doctor
 from quarterdeck.cli.evaluate import evaluate
@@ -50,6 +50,7 @@ app.command()(ingest)
 app.command(name="eval")(evaluate)
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(audit.app, name="audit")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(migrate)
 app.command()(config)

@@ -24,6 +24,7 @@ SCOPES: Mapping[str, str] = {
     "documents.write": "bring documents in, open them to other groups, remove them: among those one may read",
     "costs.read": "see what the users, groups, agents, tools and runs of the tenant consumed, not only oneself",
     "webhooks": "have addresses told of what happens in every run of the tenant, and see what became of it",
+    "audit.read": "read, check and export the audit log of the tenant: who did what, and nothing anybody said",
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
     "history.write": "answer for the earlier messages a client sends along, and send some in an application's name",
 }

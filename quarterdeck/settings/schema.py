@@ -17,6 +17,7 @@ from pydantic import (
 from quarterdeck.core.errors import QuarterdeckError, error_of
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.service.access import SCOPES, User
+from quarterdeck.settings.audit import AuditSettings
 from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
@@ -406,6 +407,7 @@ class Settings(Section):
     budgets: tuple[BudgetFile, ...] = Field((), description="What may be spent on models.")
     limits: LimitSettings = Field(default_factory=LimitSettings)
     tags: TagSettings = Field(default_factory=TagSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     departments: Words = Field((), description="Groups whose spending is counted, such as departments.")
     store: StoreSettings = Field(default_factory=StoreSettings)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)

@@ -10,9 +10,10 @@ from typing import Any
 from quarterdeck.core.ids import canonical_json
 from quarterdeck.store.base import Audit
 
-__all__ = ["GENESIS", "audit_row", "row_hash", "verify"]
+__all__ = ["BEFORE_ALL", "GENESIS", "Chain", "audit_row", "row_hash", "verify"]
 
 GENESIS = "0" * 64  # what the first row of a tenant names as the hash before it
+BEFORE_ALL = -(2**62)  # a seq to read from that also shows rows somebody put in front of the first
 
 
 def audit_row(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> dict[str, Any]:
@@ -40,6 +41,42 @@ def _chained(prev: str, body: Mapping[str, Any]) -> str:
     return hashlib.sha256((prev + canonical_json(body)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class Chain:
+    """A tenant's rows, followed one after the other: what a check remembers of them is their end.
+
+    Attributes:
+        seq: Of the last row that holds.
+        hash: Its hash.
+        bad: Seq of the first row that is changed, missing or out of order; None as long as the chain holds.
+    """
+
+    def __init__(self, *, after: int = 0, prev: str = GENESIS) -> None:
+        self.seq = after
+        self.hash = prev
+        self.bad: int | None = None
+
+    def follow(self, row: Mapping[str, Any]) -> bool:
+        """Whether the next row holds. Nothing that stands behind the first bad row is looked at."""
+        if self.bad is None and not self._holds(row):
+            seq = row["seq"] if isinstance(row["seq"], int) else self.seq + 1
+            self.bad = min(seq, self.seq + 1)
+        if self.bad is None:
+            self.seq, self.hash = row["seq"], row["hash"]
+        return self.bad is None
+
+    def end(self, head: tuple[int, str] | None) -> int | None:
+        """The first bad row, now that there are no more; `head` is seq and hash of the last as known from elsewhere."""
+        if self.bad is None and head is not None and head != (self.seq, self.hash):
+            self.bad = self.seq if self.seq == head[0] else min(self.seq, head[0]) + 1
+        return self.bad
+
+    def _holds(self, row: Mapping[str, Any]) -> bool:
+        try:
+            return bool(row["seq"] == self.seq + 1 and row["prev"] == self.hash and row["hash"] == row_hash(row))
+        except (TypeError, ValueError):  # a value of a kind that no row has
+            return False
+
+
 def verify(
     rows: Iterable[Mapping[str, Any]], *, after: int = 0, prev: str = GENESIS, head: tuple[int, str] | None = None
 ) -> int | None:
@@ -49,12 +86,8 @@ def verify(
         rows: A tenant's rows in order, beginning after `after`, whose hash was `prev`.
         head: Seq and hash of the last row as known from elsewhere; shows rows cut off at the end.
     """
-    seq = after
+    chain = Chain(after=after, prev=prev)
     for row in rows:
-        seq += 1
-        if row["seq"] != seq or row["prev"] != prev or row["hash"] != row_hash(row):
-            return seq
-        prev = row["hash"]
-    if head is not None and head != (seq, prev):
-        return min(seq, head[0]) + 1 if seq != head[0] else seq
-    return None
+        if not chain.follow(row):
+            break
+    return chain.end(head)

@@ -297,6 +297,14 @@ class Records(Protocol):
         """Audit rows in order: seq, at, the fields of `Audit`, prev and hash."""
         ...
 
+    async def audit_head(self, tenant: str) -> tuple[int, str] | None:
+        """Seq and hash of the tenant's last audit row, kept apart from the rows so that a cut-off end shows."""
+        ...
+
+    async def audit_heads(self) -> Mapping[str, tuple[int, str]]:
+        """The same of every tenant that has audit rows."""
+        ...
+
 
 class KeyValue(Protocol):
     """State by key (row R12): bytes that outlive the process. Keys are ids or paths of ids joined by '/'."""

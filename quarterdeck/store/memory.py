@@ -114,6 +114,10 @@ class MemoryRecords:
         rows = self._audit.get(tenant)
         return (rows[-1]["seq"], rows[-1]["hash"]) if rows else None
 
+    async def audit_heads(self) -> Mapping[str, tuple[int, str]]:
+        """Seq and hash of the last audit row of every tenant that has some."""
+        return {tenant: (rows[-1]["seq"], rows[-1]["hash"]) for tenant, rows in self._audit.items()}
+
     def check(self, tenant: str, rows: Sequence[Beside]) -> None:
         """Raise Conflict if `apply` could not write all of them."""
         versions: dict[tuple[str, str, str], int] = {}

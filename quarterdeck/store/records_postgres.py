@@ -69,6 +69,7 @@ _CHAIN = """WITH added AS (
     AS r (seq, actor, subject, action, object, decision, args_hash, prev, hash))
 UPDATE audit_heads SET seq = %(seq)s, hash = %(hash)s WHERE tenant = %(tenant)s"""
 _HEAD = "SELECT seq, hash FROM audit_heads WHERE tenant = %s"
+_HEADS = "SELECT tenant, seq, hash FROM audit_heads"
 _AUDIT_ROWS = """SELECT seq, at, actor, subject, action, object, decision, args_hash, prev, hash
 FROM audit WHERE tenant = %s AND seq > %s ORDER BY seq LIMIT %s"""
 
@@ -265,6 +266,14 @@ class PostgresRecords:
 
         row = await self._database.run(tenant, query)
         return None if row is None else (row[0], row[1].hex())
+
+    async def audit_heads(self) -> Mapping[str, tuple[int, str]]:
+        """Seq and hash of the last audit row of every tenant that has some, looked for across tenants."""
+
+        async def query(connection: PostgresConnection) -> Any:
+            return await (await connection.execute(_HEADS, binary=True)).fetchall()
+
+        return {tenant: (seq, own.hex()) for tenant, seq, own in await self._database.run_across(query)}
 
 
 def _record(row: tuple[Any, ...]) -> Record:

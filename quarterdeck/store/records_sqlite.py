@@ -47,6 +47,7 @@ ORDER BY no LIMIT :limit"""
 _FORGET = "DELETE FROM records WHERE no IN (SELECT value FROM json_each(?)) AND updated_at < ?"
 
 _HEAD = "SELECT seq, hash FROM audit_heads WHERE tenant = ?"
+_HEADS = "SELECT tenant, seq, hash FROM audit_heads"
 _SET_HEAD = """INSERT INTO audit_heads (tenant, seq, hash) VALUES (?, ?, ?)
 ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq, hash = excluded.hash"""
 _AUDIT = """INSERT INTO audit (tenant, seq, at, actor, subject, action, object, decision, args_hash, prev, hash)
@@ -191,7 +192,12 @@ class SqliteRecords:
     async def audit_head(self, tenant: str) -> tuple[int, str] | None:
         """Seq and hash of the tenant's last audit row, kept apart from the rows so that a cut-off end shows."""
         row = await self._database.read(lambda c: c.execute(_HEAD, (tenant,)).fetchone())
-        return None if row is None else (row[0], row[1].hex())
+        return None if row is None else (row[0], _hex(row[1]))
+
+    async def audit_heads(self) -> Mapping[str, tuple[int, str]]:
+        """Seq and hash of the last audit row of every tenant that has some."""
+        rows = await self._database.read(lambda c: c.execute(_HEADS).fetchall())
+        return {tenant: (seq, _hex(own)) for tenant, seq, own in rows}
 
 
 def _numbers(values: Mapping[str, Any], connection: sqlite3.Connection) -> list[int]:
@@ -218,12 +224,17 @@ def _record(row: tuple[Any, ...]) -> Record:
 
 
 def _audit_row(tenant: str, row: tuple[Any, ...]) -> Mapping[str, Any]:
+    """A row as it is read. What somebody else wrote may hold a value of any kind in any column: it is told as it is."""
     texts = dict(zip(("actor", "subject", "action", "object", "decision", "args_hash"), row[2:8], strict=True))
-    return {
-        "tenant": tenant,
-        "seq": row[0],
-        "at": from_micros(row[1]).isoformat(),
-        **texts,
-        "prev": row[8].hex(),
-        "hash": row[9].hex(),
-    }
+    return {"tenant": tenant, "seq": row[0], "at": _instant(row[1]), **texts, "prev": _hex(row[8]), "hash": _hex(row[9])}
+
+
+def _hex(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else repr(value)
+
+
+def _instant(value: Any) -> str:
+    try:
+        return from_micros(value).isoformat()
+    except (TypeError, OverflowError):
+        return repr(value)

@@ -264,3 +264,14 @@ async def test_record_is_due_no_more_once_it_was_put_off(store: Store, clock: Cl
     assert await store.records.due("approval") == []
     clock.pass_by(seconds=30)
     assert await store.records.due("approval") == [("acme", "a")]
+
+
+@pytest.mark.row("G7", part="chain")
+async def test_the_heads_of_all_tenants_are_told_at_once(store: Store) -> None:
+    await store.records.write("acme", [audit("a"), audit("b")])
+    await store.records.write("beta", [audit("c")])
+
+    heads = await store.records.audit_heads()
+
+    assert heads == {"acme": await store.records.audit_head("acme"), "beta": await store.records.audit_head("beta")}
+    assert {tenant: seq for tenant, (seq, _) in heads.items()} == {"acme": 2, "beta": 1}

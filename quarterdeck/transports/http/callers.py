@@ -21,6 +21,7 @@ from quarterdeck.transports.http.rates import counted
 __all__ = [
     "Approver",
     "Asker",
+    "AuditReader",
     "Commander",
     "CostReader",
     "DocumentOpener",
@@ -123,6 +124,7 @@ async def open_to_all() -> None:
 Asker = Annotated[Principal, Depends(Needs("chat"))]
 Reader = Annotated[Principal, Depends(Needs("chat", "approvals", "operate", "documents.write"))]
 Approver = Annotated[Principal, Depends(Needs("approvals"))]
+AuditReader = Annotated[Principal, Depends(Needs("audit.read"))]
 CostReader = Annotated[Principal, Depends(Needs("chat", "costs.read"))]
 Commander = Annotated[Principal, Depends(Needs("chat", "operate", "documents.write"))]
 DocumentReader = Annotated[Principal, Depends(Needs("documents.read"))]

@@ -181,7 +181,22 @@ _DELIVERY = {
     "due_at": None,
 }
 
+_AUDIT_ROW = {
+    "tenant": "acme",
+    "seq": 812,
+    "at": "2026-03-02T09:14:07.120000+00:00",
+    "actor": "agent:helper",
+    "subject": "user:emma",
+    "action": "decision",
+    "object": f"{_RUN}:t1c0:search_knowledge",
+    "decision": "allow",
+    "args_hash": "5f" * 32,
+    "prev": "8a" * 32,
+    "hash": "c3" * 32,
+}
 EXAMPLES: Mapping[str, Any] = {
+    "AuditList": {"rows": [_AUDIT_ROW], "after": None},
+    "AuditVerdict": {"tenant": "acme", "rows": 812, "head": "c3" * 32, "bad": None, "checkpoints": 0},
     "Problem": {"error": _PROBLEM},
     "Health": {"status": "ok"},
     "Readiness": {"status": "healthy", "timestamp": _ENDED, "checks": {"journal": "ok", "knowledge": "ok", "worker": "ok"}},

@@ -25,6 +25,7 @@ from quarterdeck.knowledge.search import Searcher
 from quarterdeck.net import GuardedClient
 from quarterdeck.models.prices import Prices
 from quarterdeck.service.access import Access, User
+from quarterdeck.service.auditing import AuditLog
 from quarterdeck.service.budgets import Budgets
 from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.controls import Controls
@@ -53,6 +54,7 @@ from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
 from quarterdeck.transports.http.routes import webhooks
+from quarterdeck.transports.http.routes.audit import router as audit_router
 from quarterdeck.transports.websocket import tokens as stream_tokens
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
@@ -300,6 +302,8 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
     app.state.webhook_sink = WebhookSink(hooks, trusted=_nobody, public=_nobody)
     app.include_router(webhooks.router)
     app.include_router(stream_tokens.router)
+    app.state.audit = AuditLog(store.records)
+    app.include_router(audit_router)
     app.state.stream_tokens = StreamTokens(store.records, access)
     async with anyio.create_task_group() as tasks:
         worker.tasks = tasks

@@ -1,0 +1,62 @@
+"""What people who answer for a deployment need of it: its audit log."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from quarterdeck.app.audit import opened_witness
+from quarterdeck.app.stores import Store
+from quarterdeck.app.workers import Task
+from quarterdeck.core.ids import content_hash
+from quarterdeck.service.auditing import AuditLog
+from quarterdeck.service.configured import told_configuration
+from quarterdeck.settings import Configuration
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["Governance", "attach", "opened_governance"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Governance:
+    """The objects the routes need, and what goes on beside them.
+
+    Attributes:
+        tasks: Run until they are cancelled.
+    """
+
+    audit: AuditLog
+    tasks: tuple[Task, ...]
+
+
+@contextlib.asynccontextmanager
+async def opened_governance(configuration: Configuration, store: Store) -> AsyncIterator[Governance]:
+    """Open it while the block lasts; what the configuration says now is written down where it differs from before.
+
+    Raises as `app.audit.opened_witness` does.
+    """
+    async with opened_witness(configuration, store.records) as witness:
+        tenants = {user.tenant for user in configuration.users} or {"default"}
+        told = {
+            "settings": configuration.settings.model_dump(mode="json"),  # secrets are masked
+            "agents": {name: content_hash(asdict(spec)) for name, spec in configuration.agents.items()},
+            "policy": configuration.policy,
+            "users": [
+                {"id": user.id, "tenant": user.tenant, "roles": user.roles, "groups": user.groups, "scopes": user.scopes}
+                for user in configuration.users
+            ],
+        }
+        await told_configuration(store.records, tenants, told)
+        yield Governance(audit=AuditLog(store.records), tasks=() if witness is None else (witness.serve,))
+
+
+def attach(app: FastAPI, governance: Governance) -> None:
+    """Give an application the routes of it."""
+    from quarterdeck.transports.http.routes import audit
+
+    app.state.audit = governance.audit
+    app.include_router(audit.router)
