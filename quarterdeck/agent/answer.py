@@ -14,7 +14,7 @@ from typing import Any
 
 from quarterdeck.agent.confidence import Evidence, Judged, claimed_by, evidence_of, judge, without_claim
 from quarterdeck.agent.state import RunState
-from quarterdeck.core.answers import Answer
+from quarterdeck.core.answers import Answer, Confidence
 from quarterdeck.core.messages import Role
 from quarterdeck.core.runs import AgentSpec, StopReason
 from quarterdeck.knowledge.cite import Cited, resolve, without
@@ -149,6 +149,11 @@ def _judged(state: RunState, cited: Cited, problems: Sequence[str], claimed: flo
         broken=bool(problems),
     )
     return judge(evidence)
+
+
+def handing_over(state: RunState) -> Answer:
+    """What is said with calls of tools of whoever asked: the model's words beside them, as they are."""
+    return Answer(text=state.messages[-1].text.strip() if state.messages else "", confidence=Confidence.LOW)
 
 
 def partial(state: RunState, reason: StopReason) -> Answer:

@@ -11,7 +11,7 @@ from typing import Protocol
 import anyio
 
 from quarterdeck.agent.acting import Acting
-from quarterdeck.agent.answer import ReadOutput, partial, settle
+from quarterdeck.agent.answer import ReadOutput, handing_over, partial, settle
 from quarterdeck.agent.asking import ask, request_for
 from quarterdeck.agent.base import Audience, Models, Remembered, Retriever, ToolRates
 from quarterdeck.agent.checking import check_citations
@@ -29,6 +29,7 @@ from quarterdeck.agent.next_step import (
     End,
     Expire,
     GiveUp,
+    HandOver,
     RaiseDoubt,
     Refuse,
     Retrieve,
@@ -138,6 +139,9 @@ class Driving:
         self.tool_specs = tuple(
             ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema, risk=tool.risk)
             for tool in tools
+        ) + tuple(
+            ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema)
+            for tool in spec.client_tools
         )
         self._resolvers = frozenset(tool.name for tool in tools if loop.policy.resolves(tool))
         self.context = Context(
@@ -216,6 +220,8 @@ class Driving:
                 await self._check()
             case Settle():
                 await self._settle()
+            case HandOver():
+                await self._finish(handing_over(self.ledger.state), StopReason.CLIENT_TOOLS)
             case GiveUp(reason):
                 await self._finish(partial(self.ledger.state, reason), reason)
             case Close(reason):

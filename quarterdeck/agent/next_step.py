@@ -21,6 +21,7 @@ __all__ = [
     "End",
     "Expire",
     "GiveUp",
+    "HandOver",
     "RaiseDoubt",
     "Refuse",
     "Retrieve",
@@ -128,6 +129,11 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """What is left to call are tools of whoever asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """Stop here with the best partial answer there is."""
 
@@ -150,6 +156,7 @@ Step = (
     | Wait
     | Check
     | Settle
+    | HandOver
     | GiveUp
 )
 
@@ -163,8 +170,17 @@ def next_step(state: RunState, spec: AgentSpec, now: datetime) -> Step:
     if state.paused:
         return Wait(None)
     if state.calls:
-        return _with_calls(state.calls, now)
+        own = _own(state.calls, spec)
+        if len(own) < len(state.calls) and all(call.result is not None for call in own):
+            return HandOver()
+        return _with_calls(own, now)
     return _between_turns(state, spec)
+
+
+def _own(calls: Sequence[CallState], spec: AgentSpec) -> Sequence[CallState]:
+    """The calls that are executed here; those that make no sense are among them, as they go back to the model."""
+    brought = {tool.name for tool in spec.client_tools}
+    return [call for call in calls if call.call.name not in brought or call.call.malformed is not None] if brought else calls
 
 
 def _cancelling(calls: Sequence[CallState]) -> Step:

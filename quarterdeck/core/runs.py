@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-__all__ = ["AgentSpec", "Limits", "RunStatus", "StopReason"]
+__all__ = ["AgentSpec", "ClientTool", "Limits", "RunStatus", "StopReason"]
 
 
 class RunStatus(StrEnum):
@@ -30,6 +30,7 @@ class StopReason(StrEnum):
     """Why a run stopped or what it waits for: the closed list every client may rely on."""
 
     COMPLETED = "completed"
+    CLIENT_TOOLS = "client_tools"
     AWAITING_APPROVAL = "awaiting_approval"
     IN_DOUBT = "in_doubt"
     PAUSED = "paused"
@@ -80,6 +81,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTool:
+    """A tool of whoever asks: the model may call it, and the one who asked executes it and asks again with the result."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSpec:
     """A declared agent. Its content hash stands in every run it begins; a run keeps the version it began with.
 
@@ -91,6 +101,7 @@ class AgentSpec:
         citations_model: That model, ``provider:name``; empty for the agent's own.
         output_schema: JSON Schema the answer must satisfy, None for plain text.
         options: Passed to the provider as they are.
+        client_tools: What one question brought along; a run that calls one of them ends there.
         answer_cache: Whether a sure answer is given again to who asks the same and may read all it was made from.
     """
 
@@ -108,3 +119,4 @@ class AgentSpec:
     max_output_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     answer_cache: bool = False
+    client_tools: tuple[ClientTool, ...] = ()

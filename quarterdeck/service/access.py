@@ -26,7 +26,7 @@ SCOPES: Mapping[str, str] = {
     "webhooks": "have addresses told of what happens in every run of the tenant, and see what became of it",
     "audit.read": "read, check and export the audit log of the tenant: who did what, and nothing anybody said",
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
-    "history.write": "answer for the earlier messages a client sends along, and send some in an application's name",
+    "history.write": "answer for the earlier messages and the tools a client sends along, and speak in an application's name",
 }
 
 

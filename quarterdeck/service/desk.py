@@ -16,14 +16,14 @@ from quarterdeck.core.events import RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
-from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
+from quarterdeck.core.runs import AgentSpec, ClientTool, RunStatus, StopReason
 from quarterdeck.knowledge.base import Document, KnowledgeIndex
 from quarterdeck.knowledge.search import lookup_groups
 from quarterdeck.service.admission import Admission
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.export import Exports
 from quarterdeck.service.follow import Follow
-from quarterdeck.service.history import Turn, told
+from quarterdeck.service.history import Turn, bringing, told
 from quarterdeck.service.intake import check_fits, cleaned
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.sessions import Session, Sessions
@@ -47,6 +47,7 @@ class Question:
         session_id: None opens a session.
         idempotency_key: The same key from the same person is the same run, however often it is sent.
         history: What was said before, for a question without a session whose client keeps the conversation; None of others.
+        tools: Those of the client; a run that calls one of them ends there.
         deadline: When its asker waits no more: the run ends then, and one that was not started is not. None for never.
         lane: How urgent it is.
     """
@@ -60,6 +61,7 @@ class Question:
     span_id: str | None = None
     tags: Mapping[str, str] | None = None
     history: tuple[Turn, ...] | None = None
+    tools: tuple[ClientTool, ...] = ()
     deadline: datetime | None = None
     lane: Lane = Lane.INTERACTIVE
 
@@ -274,7 +276,7 @@ class Desk:
         started = RunStarted(
             input=Message(role=Role.USER, parts=(Text(text=text, label=typed),)),
             agent=agent.name,
-            config_hash=await self._specs.keep(principal.tenant, agent),
+            config_hash=await self._specs.keep(principal.tenant, bringing(principal, agent, question.tools)),
             tenant=principal.tenant,
             principal=principal,
             session_id=session_id,

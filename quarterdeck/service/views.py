@@ -12,7 +12,7 @@ from quarterdeck.agent.state import MadeCall, RunState
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.events import FinalAnswer, RunCancelled, RunFailed
 from quarterdeck.core.labels import Label
-from quarterdeck.core.messages import Role
+from quarterdeck.core.messages import Role, ToolCall
 from quarterdeck.core.propagation import named
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.core.usage import Usage
@@ -41,6 +41,7 @@ class RunView:
         tool_calls: Names of the tools called so far, those that wait included.
         drafts: Ids of drafts that wait for a person.
         doubts: Ids of started calls whose outcome a person must tell.
+        client_calls: Calls of tools that whoever asked has to execute.
         latency_ms: From its start to its last event, milliseconds.
         head: Seq of the last event seen.
         request_id, trace_id: Of the request that began it.
@@ -69,6 +70,7 @@ class RunView:
     created_at: datetime
     updated_at: datetime
     head: int
+    client_calls: tuple[ToolCall, ...] = ()
     request_id: str | None = None
     trace_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +122,7 @@ def view_of_state(run_id: str, state: RunState, status: RunStatus | None = None)
         created_at=began,
         updated_at=last,
         head=state.seq,
+        client_calls=_client_calls(state),
         request_id=started.request_id,
         trace_id=started.trace_id,
         tags=named(started.tags),
@@ -129,7 +132,13 @@ def view_of_state(run_id: str, state: RunState, status: RunStatus | None = None)
 def without_words(view: RunView) -> RunView:
     """The view for somebody who may know how a run stands, and not what was said in it."""
     made = tuple(replace(call, arguments={}) for call in view.tool_calls_made)
-    return replace(view, question="", said="", answer=None, output=None, failure=None, tool_calls_made=made)
+    return replace(view, question="", said="", answer=None, output=None, failure=None, tool_calls_made=made, client_calls=())
+
+
+def _client_calls(state: RunState) -> tuple[ToolCall, ...]:
+    if state.stop_reason is not StopReason.CLIENT_TOOLS:
+        return ()
+    return tuple(call.call for call in state.calls if call.result is None)
 
 
 def _said(state: RunState) -> str:

@@ -15,6 +15,7 @@ from quarterdeck.transports.http.shapes import chat_answer
 from quarterdeck.transports.http.wire import dump
 from quarterdeck.transports.openai_compat.citing import marks
 from quarterdeck.transports.openai_compat.errors import error_body
+from quarterdeck.transports.openai_compat.tools import tool_calls
 from quarterdeck.transports.openai_compat.words import Words, text_of
 
 __all__ = ["ChatChunks", "Served", "completion", "cut_short"]
@@ -58,6 +59,8 @@ def completion(run: RunView, served: Served) -> dict[str, Any]:
     text = text_of(run)
     cited = [{"type": "url_citation", "url_citation": mark.fields()} for mark in marks(run, text)]
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": cited}
+    if run.client_calls:
+        message |= {"content": text or None, "tool_calls": tool_calls(run)}
     return {
         **_head(run, served, "chat.completion"),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(run)}],
@@ -96,6 +99,8 @@ class ChatChunks:
         if run.failure is not None:
             yield _data({"error": error_body(run.failure.code, f"run {run.run_id} failed: {run.failure.message}")})
             return
+        if run.client_calls:
+            yield self._delta({"tool_calls": [{"index": at, **call} for at, call in enumerate(tool_calls(run))]})
         last = {"metadata": {**self._served.metadata, "run_id": run.run_id}, "quarterdeck": chat_answer(run)}
         yield self._delta({}, _finish(run), last)
         if self._tells_usage:
@@ -119,6 +124,8 @@ def _head(run: RunView, served: Served, kind: str) -> dict[str, Any]:
 
 
 def _finish(run: RunView) -> str:
+    if run.client_calls:
+        return "tool_calls"
     return {None: "stop", "max_output_tokens": "length", "content_filter": "content_filter"}[cut_short(run)]
 
 

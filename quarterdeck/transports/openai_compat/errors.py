@@ -40,9 +40,7 @@ class Unserved(HTTPException):
         param: The field it is about, if it is about one.
     """
 
-    def __init__(
-        self, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(KINDS[code].status, message, headers)
         self.code = code
         self.param = param

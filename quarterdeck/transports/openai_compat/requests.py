@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from quarterdeck.core.messages import Role
 from quarterdeck.service.history import Turn
 from quarterdeck.transports.openai_compat.errors import Unserved
+from quarterdeck.transports.openai_compat.tools import called
 
 __all__ = ["ChatBody", "ChatMessage", "ResponseBody", "asked", "ignored", "refuse_unserved"]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _MAX_NAMED = 20
+CALL, RESULT = "function_call", "function_call_output"  # items of responses
 
 
 class _Lenient(BaseModel):
@@ -35,6 +37,7 @@ class ChatMessage(_Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
 
 
 class StreamOptions(_Lenient):
@@ -51,8 +54,9 @@ class _Asked(_Lenient):
     model: Name = Field(description="The name of an agent.")
     stream: bool | None = None
     metadata: Annotated[Metadata, Field(max_length=16)] | None = Field(None, description="Given back as it came.")
-    # Declared to be refused by name: an agent has its own tools, and its own form of answer.
-    tools: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = Field(
+        None, description="Functions of the client: it executes calls of them itself."
+    )
     tool_choice: str | dict[str, Any] | None = None
 
 
@@ -69,6 +73,10 @@ class InputItem(_Lenient):
     type: str | None = None
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: str | list[ContentPart] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[ContentPart] | None = None
 
 
 class ResponseBody(_Asked):
@@ -89,11 +97,11 @@ def ignored(body: _Asked) -> list[str]:
 
 def refuse_unserved(body: ChatBody | ResponseBody) -> None:
     """Refuse what cannot be ignored, because the answer would not be what was asked for. Raises Unserved."""
-    if body.tools or (isinstance(body, ChatBody) and body.functions):
-        raise _unsupported("tools", "an agent calls its own tools; tools of a client are not passed to it")
     if not (body.tool_choice is None or body.tool_choice in ("auto", "none")):
-        raise _unsupported("tool_choice", "an agent chooses among its own tools")
+        raise _unsupported("tool_choice", "an agent chooses by itself among its tools and those of the client")
     if isinstance(body, ChatBody):
+        if body.functions:
+            raise _unsupported("functions", "send them as tools")
         if body.n not in (None, 1):
             raise _unsupported("n", "one question is one run with one answer; send 1")
         if body.modalities not in (None, [], ["text"]):
@@ -109,27 +117,59 @@ def refuse_unserved(body: ChatBody | ResponseBody) -> None:
 def asked(messages: Sequence[ChatMessage | InputItem], field: str) -> tuple[str, tuple[Turn, ...]]:
     """The question and what was said before it.
 
+    Where results of the client's tools stand at the end, the question is the last one of a person, and they come before it.
+
     Args:
         field: Where the messages stand in the body, for errors.
 
     Raises:
-        Unserved: A message is of a kind that is not served, or the last one is no question of a person.
+        Unserved: A message is of a kind that is not served, or the last one is no question of a person and no result.
     """
-    turns = [_turn(message, f"{field}.{at}") for at, message in enumerate(messages)]
-    if turns[-1].role is not Role.USER:
-        raise Unserved("invalid_input", "the last message must have the role user: it is the question", field)
-    return turns[-1].text, tuple(turn for turn in turns[:-1] if turn.text.strip() or turn.role is not Role.ASSISTANT)
+    calls: dict[str, tuple[object, object]] = {}
+    turns: list[Turn] = []
+    for at, message in enumerate(messages):
+        place = f"{field}.{at}"
+        calls |= _calls(message)
+        turns.append(_result(message, place, calls) or _turn(message, place))
+    at = max((at for at, turn in enumerate(turns) if turn.role is Role.USER), default=-1)
+    if at < 0 or turns[-1].role not in (Role.USER, Role.TOOL):
+        raise Unserved("invalid_input", "the last message must have the role user or tool: a question, or a result", field)
+    told = (*turns[:at], *turns[at + 1 :])
+    return turns[at].text, tuple(turn for turn in told if turn.text.strip() or turn.role is not Role.ASSISTANT)
+
+
+def _calls(message: ChatMessage | InputItem) -> dict[str, tuple[object, object]]:
+    """Names and arguments of what a message calls, by the id of the call."""
+    if isinstance(message, InputItem):
+        return {message.call_id: (message.name, message.arguments)} if message.type == CALL and message.call_id else {}
+    functions = ((str(call.get("id")), call.get("function")) for call in message.tool_calls or ())
+    return {call: (told.get("name"), told.get("arguments")) for call, told in functions if isinstance(told, dict)}
+
+
+def _result(message: ChatMessage | InputItem, place: str, calls: Mapping[str, tuple[object, object]]) -> Turn | None:
+    """What came of a call of the client's, None if the message says something else."""
+    if isinstance(message, InputItem):
+        if message.type == CALL:
+            return Turn(role=Role.ASSISTANT, text="")  # it is told with its result
+        if message.type != RESULT:
+            return None
+        call, content = message.call_id, message.output
+    else:
+        if message.role != "tool":
+            return None
+        call, content = message.tool_call_id, message.content
+    if call is None or call not in calls:
+        raise Unserved("invalid_input", "the result belongs to no call of a message before it", place)
+    return Turn(role=Role.TOOL, text=called(*calls[call], _text(content, place)))
 
 
 def _turn(message: ChatMessage | InputItem, place: str) -> Turn:
     if isinstance(message, InputItem) and message.type not in (None, "message"):
-        raise _unsupported(f"{place}.type", f"items of the type {message.type[:64]!r} are not served, only messages")
-    if isinstance(message, ChatMessage) and message.tool_calls:
-        raise _unsupported(f"{place}.tool_calls", "an agent calls its own tools; calls of a client's tools are not served")
+        raise _unsupported(f"{place}.type", f"items of the type {message.type[:64]!r} are not served")
     roles = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
     role = roles.get(message.role or "")
     if role is None:
-        raise _unsupported(f"{place}.role", "a message has the role system, developer, user or assistant")
+        raise _unsupported(f"{place}.role", "a message has the role system, developer, user, assistant or tool")
     return Turn(role=role, text=_text(message.content, f"{place}.content"))
 
 

@@ -16,6 +16,7 @@ from quarterdeck.transports.http.wire import dump
 from quarterdeck.transports.openai_compat.chat import Served, cut_short
 from quarterdeck.transports.openai_compat.citing import marks
 from quarterdeck.transports.openai_compat.errors import error_body
+from quarterdeck.transports.openai_compat.tools import tool_calls
 from quarterdeck.transports.openai_compat.words import Words, text_of
 
 __all__ = ["PREFIX", "ResponseEvents", "response"]
@@ -45,7 +46,7 @@ def response(run: RunView, served: Served, text: str | None = None) -> dict[str,
         "instructions": None,
         "max_output_tokens": None,
         "model": served.model,
-        "output": [_item(run, text, _item_status(status))] if text else [],
+        "output": [*([_item(run, text, _item_status(status))] if text else ()), *_function_calls(run)],
         "parallel_tool_calls": True,
         "previous_response_id": None,
         "reasoning": {"effort": None, "summary": None},
@@ -109,6 +110,15 @@ class ResponseEvents:
             yield self._event("output_text.done", {**self._place, "text": text, "logprobs": []})
             yield self._event("content_part.done", {**self._place, "part": _part(text, _annotations(run, text))})
             yield self._event("output_item.done", {"output_index": 0, "item": item})
+        for at, item in enumerate(_function_calls(run), 1 if text else 0):
+            place = {"item_id": item["id"], "output_index": at}
+            yield self._event(
+                "output_item.added", {"output_index": at, "item": item | {"arguments": "", "status": "in_progress"}}
+            )
+            yield self._event("function_call_arguments.delta", {**place, "delta": item["arguments"]})
+            told = {"name": item["name"], "arguments": item["arguments"]}
+            yield self._event("function_call_arguments.done", {**place, **told})
+            yield self._event("output_item.done", {"output_index": at, "item": item})
         # There is no event of a cancelled response: to who reads its stream it is not the whole one.
         yield self._event("incomplete" if whole["status"] == "cancelled" else whole["status"], {"response": whole})
 
@@ -143,6 +153,14 @@ def _error(run: RunView) -> dict[str, Any] | None:
 def _item(run: RunView, text: str, status: str) -> dict[str, Any]:
     part = _part(text, _annotations(run, text))
     return {"id": f"msg_{run.run_id}", "type": "message", "status": status, "role": "assistant", "content": [part]}
+
+
+def _function_calls(run: RunView) -> list[dict[str, Any]]:
+    """The calls that the client has to execute, as items."""
+    return [
+        {"id": f"fc_{call['id']}", "type": "function_call", "call_id": call["id"], "status": "completed", **call["function"]}
+        for call in tool_calls(run)
+    ]
 
 
 def _annotations(run: RunView, text: str) -> list[dict[str, Any]]:

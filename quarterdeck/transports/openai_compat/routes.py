@@ -14,7 +14,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict, DeadlineExceeded
 from quarterdeck.core.ids import check_id, content_hash
 from quarterdeck.core.messages import Role
-from quarterdeck.core.runs import AgentSpec
+from quarterdeck.core.runs import AgentSpec, ClientTool
 from quarterdeck.service.desk import Desk, Followed, Question
 from quarterdeck.service.history import Turn
 from quarterdeck.service.views import RunView
@@ -30,6 +30,7 @@ from quarterdeck.transports.openai_compat.chat import ChatChunks, Served, comple
 from quarterdeck.transports.openai_compat.errors import COMPAT_PROBLEMS, CompatRoute, Unserved
 from quarterdeck.transports.openai_compat.requests import ChatBody, ResponseBody, asked, ignored, refuse_unserved
 from quarterdeck.transports.openai_compat.responses import PREFIX, ResponseEvents, response
+from quarterdeck.transports.openai_compat.tools import client_tools
 
 __all__ = ["router"]
 
@@ -64,8 +65,9 @@ async def chat_completions(
     """Ask the agent named by `model`; the last message is the question."""
     agent = _agent(request.app.state.desk, body.model)
     refuse_unserved(body)
+    tools = client_tools(body.tools or (), body.tool_choice)
     text, turns = asked(body.messages, "messages")
-    question = _question(request, agent, text, idempotency_key, history=turns)
+    question = _question(request, agent, text, idempotency_key, history=turns, tools=tools)
     served = _served(agent, body.metadata)
     if body.stream:
         tells_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -87,14 +89,15 @@ async def responses(
     """Ask the agent named by `model`; what is not done within the time is ``in_progress`` and can be fetched later."""
     agent = _agent(request.app.state.desk, body.model)
     refuse_unserved(body)
+    tools = client_tools(body.tools or (), body.tool_choice)
     text, turns = (body.input, ()) if isinstance(body.input, str) else asked(body.input, "input")
     if body.instructions:
         turns = (Turn(role=Role.SYSTEM, text=body.instructions), *turns)
     if body.previous_response_id is None:
-        question = _question(request, agent, text, idempotency_key, history=turns)
+        question = _question(request, agent, text, idempotency_key, history=turns, tools=tools)
     else:
         session_id = await _session_of(request, caller, body.previous_response_id, turns)
-        question = _question(request, agent, text, idempotency_key, session_id=session_id)
+        question = _question(request, agent, text, idempotency_key, session_id=session_id, tools=tools)
     served = _served(agent, body.metadata)
     if body.stream:
 
@@ -154,12 +157,14 @@ def _question(
     *,
     session_id: str | None = None,
     history: tuple[Turn, ...] | None = None,
+    tools: tuple[ClientTool, ...] = (),
 ) -> Question:
     return Question(
         text=text,
         agent=agent.name,
         session_id=session_id,
         history=history,
+        tools=tools,
         idempotency_key=checked(key),
         request_id=request.state.request_id,
         trace_id=request.state.trace_id,

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from quarterdeck.core import errors
+from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.guards import BoundedBody, Envelope
 
@@ -145,7 +146,7 @@ async def test_hidden_characters_leave_the_question_and_others_stay_to_the_lette
 
 
 async def test_body_that_does_not_arrive_in_time_is_answered_408() -> None:
-    app = Envelope(BoundedBody(_unreachable, max_bytes=10, timeout_s=0.01))
+    app = Envelope(BoundedBody(_unreachable, max_bytes=10, timeout_s=0.01), TagRules())
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -160,7 +161,7 @@ async def test_body_that_does_not_arrive_in_time_is_answered_408() -> None:
 
 
 async def test_size_is_counted_on_the_stream_whatever_was_announced() -> None:
-    app = Envelope(BoundedBody(_unreachable, max_bytes=10, timeout_s=5))
+    app = Envelope(BoundedBody(_unreachable, max_bytes=10, timeout_s=5), TagRules())
     pieces = iter([b"12345678", b"12345678"])
     sent: list[Any] = []
 
@@ -181,7 +182,7 @@ async def test_crash_shows_the_client_an_id_and_nothing_of_the_inside() -> None:
         raise RuntimeError("password=hunter2")
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    reply = await exchange(Envelope(broken), scope, b"")
+    reply = await exchange(Envelope(broken, TagRules()), scope, b"")
 
     assert (reply.status, reply.code) == (500, "internal")
     assert "hunter2" not in reply.body.decode()

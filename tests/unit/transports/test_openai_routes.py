@@ -219,7 +219,6 @@ async def test_fields_that_change_nothing_are_ignored_and_named(served: Served) 
     assert "x-quarterdeck-warning" not in (await ask(served)).headers
 
 
-TOOL = {"type": "function", "function": {"name": "look"}}
 PICTURE = {"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}
 
 
@@ -227,12 +226,12 @@ PICTURE = {"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}
 @pytest.mark.parametrize(
     ("change", "code", "param"),
     [
-        ({"tools": [TOOL]}, "unsupported_parameter", "tools"),
+        ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools.0"),
         ({"tool_choice": "required"}, "unsupported_parameter", "tool_choice"),
         ({"n": 2}, "unsupported_parameter", "n"),
         ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
         ({"modalities": ["audio"]}, "unsupported_parameter", "modalities"),
-        ({"messages": [{"role": "tool", "content": "x"}, HELLO]}, "unsupported_parameter", "messages.0.role"),
+        ({"messages": [{"role": "tool", "content": "x"}, HELLO]}, "invalid_value", "messages.0"),
         ({"messages": [{"role": "user", "content": [PICTURE]}]}, "unsupported_parameter", "messages.0.content.0.type"),
         ({"messages": [HELLO, EARLIER[1]]}, "invalid_value", "messages"),
         ({"messages": []}, "invalid_value", "messages"),
