@@ -79,7 +79,8 @@ def _model(told: Mapping[str, Any]) -> Iterator[str]:
     if prompt["as_before"]:
         yield f"given {prompt['as_before']} messages as before"
     for message in prompt["messages"]:
-        yield f"given {message['role']} [{message['integrity']}]: {_said(message)}"
+        calls = ", ".join(f"calls {call['name']} ({call['id']})" for call in message.get("tool_calls", ()))
+        yield f"given {message['role']} [{message['integrity']}]: {_said(message) or calls}"
     if reply.get("text") != "":
         yield f"says: {_said(reply)}"
     for call in reply.get("tool_calls", ()):
