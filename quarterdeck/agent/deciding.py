@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from quarterdeck.agent.consents import Asked, Standing, context_of, outstanding, terms_of
 from quarterdeck.agent.drafts import draft_of, to_record
 from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import Decision, Verdict
-from quarterdeck.core.events import ApprovalDecided, ApprovalRequested, Decided, Event, ToolReturned
+from quarterdeck.core.events import ApprovalRequested, Decided, Event, ToolReturned
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
@@ -32,6 +33,7 @@ class Deciding:
     Attributes:
         label: Of what the model writes: the join of everything it was shown.
         resolvers: Tools whose results may ground arguments.
+        present: By user, those who approved calls, as they are now; None for somebody who may not act any more.
         events: In the order in which they are appended.
         beside: Draft records and audit rows of the same transaction.
     """
@@ -46,6 +48,7 @@ class Deciding:
     now: datetime
     max_calls: int
     resolvers: frozenset[str] = frozenset()
+    present: Mapping[str, Principal | None] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
     _made: Counter[str] = field(default_factory=Counter)
@@ -64,7 +67,9 @@ class Deciding:
                     after.append(ToolReturned(result=prepared))
                 continue
             tool = self.toolbox.get(prepared.name)
-            decision = self.policy.decide(prepared, tool, self.state.label, self.principal, grounds)
+            # What came after a call was made had no say in it: what it is bound to must not change meanwhile.
+            label = self.state.label if call.decision is None else call.decision.label
+            decision = self.policy.decide(prepared, tool, label, self.principal, grounds)
             decisions.append(decision)
             if decision.verdict is not Verdict.DENY:
                 self._made[prepared.name] += 1  # the next call of this turn is one more
@@ -110,10 +115,11 @@ class Deciding:
         if approved is not None and approved.edited_args is None and approved.args_hash != args_hash:
             why = "the arguments are no longer those that were approved"
             return [ToolReturned(result=refusal(prepared, "changed", why, self.label))]
-        if decision.verdict is not Verdict.APPROVE or tool is None or (approved is not None and _covers(approved, decision)):
+        asked = self._asked(call, prepared, args_hash, decision)
+        if asked is None or tool is None:
             return []
         level = 1 if call.approval is None else call.approval.level + 1
-        draft = draft_of(self.run_id, self.state, prepared, tool, decision, self.now, level)
+        draft = draft_of(self.run_id, self.state, prepared, tool, decision, asked, self.now, level)
         self.beside.append(Put(record=to_record(draft), expect=0))
         return [
             ApprovalRequested(
@@ -123,8 +129,27 @@ class Deciding:
                 args_hash=draft.args_hash,
                 expires_at=draft.expires_at,
                 approvers=draft.approvers,
+                step=draft.step,
+                steps=draft.steps,
+                quorum=draft.quorum,
+                escalates_at=draft.escalates_at,
+                escalate_to=draft.escalate_to,
+                on_expiry=draft.on_expiry,
             )
         ]
+
+    def _asked(self, call: CallState, prepared: ToolCall, args_hash: str, decision: Decision) -> Asked | None:
+        """What people must still agree to before the call may run; None if nothing."""
+        if decision.verdict is not Verdict.APPROVE:
+            return None
+        standing = Standing(
+            requested_by=self.principal.user,
+            args_hash=args_hash,
+            context=context_of(self.run_id, prepared, decision),
+            now=self.now,
+            present=self.present,
+        )
+        return outstanding(terms_of(decision), call.consents, standing)
 
     def _grounds(self) -> Grounds:
         resolved: list[str] = []
@@ -166,11 +191,6 @@ class Deciding:
                 args_hash=args_hash,
             )
         )
-
-
-def _covers(approved: ApprovalDecided, decision: Decision) -> bool:
-    """True if whoever approved has a role that policy asks for now: it may be stricter, or the arguments were edited."""
-    return not decision.approvers or any(role in decision.approvers for role in approved.roles)
 
 
 def typed_by(principal: Principal) -> Label:

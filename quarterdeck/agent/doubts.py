@@ -38,6 +38,8 @@ class Doubt:
     Attributes:
         started_seq: Seq of the start it is about.
         not_before: Until then the worker that started it may still be alive, and no answer is taken.
+        four_eyes: Whoever asked for it may not say what became of it.
+        approvers: Roles and people who were asked to approve it, and so have seen its arguments.
     """
 
     run_id: str
@@ -48,6 +50,8 @@ class Doubt:
     started_at: datetime
     not_before: datetime
     requested_by: str
+    four_eyes: bool = False
+    approvers: tuple[str, ...] = ()
 
 
 def id_of(run_id: str, call_id: str, started_seq: int) -> str:
@@ -58,6 +62,7 @@ def id_of(run_id: str, call_id: str, started_seq: int) -> str:
 def to_record(run_id: str, state: RunState, call: CallState, event: InDoubt) -> Record:
     """The row of a doubt that is being raised."""
     assert call.started_at is not None  # only what was started is in doubt
+    terms = call.decision.terms if call.decision is not None else None
     doubt = Doubt(
         run_id=run_id,
         call_id=event.id,
@@ -67,6 +72,8 @@ def to_record(run_id: str, state: RunState, call: CallState, event: InDoubt) -> 
         started_at=call.started_at,
         not_before=event.not_before,
         requested_by=state.started.principal.user if state.started else "",
+        four_eyes=terms is not None and terms.four_eyes,
+        approvers=() if terms is None else tuple(name for level in terms.levels for name in level.by + level.escalate_to),
     )
     return Record(
         kind=KIND,

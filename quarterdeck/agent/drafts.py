@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from quarterdeck.agent.consents import Asked, context_of
+from quarterdeck.agent.evidence import evidence_of
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.decisions import Decision, Draft, DraftStatus
 from quarterdeck.core.ids import content_hash, hashed_id
@@ -14,7 +16,7 @@ from quarterdeck.core.tools import Tool
 from quarterdeck.store.base import Put, Record, Records
 from quarterdeck.store.codec import from_json, to_json
 
-__all__ = ["KIND", "closed", "draft_of", "from_record", "id_of", "reopened", "to_record"]
+__all__ = ["KIND", "closed", "draft_of", "escalated", "from_record", "id_of", "reopened", "to_record"]
 
 KIND = "approval"
 
@@ -25,11 +27,25 @@ def id_of(run_id: str, call_id: str, level: int = 1) -> str:
 
 
 def draft_of(
-    run_id: str, state: RunState, call: ToolCall, tool: Tool, decision: Decision, now: datetime, level: int = 1
+    run_id: str,
+    state: RunState,
+    call: ToolCall,
+    tool: Tool,
+    decision: Decision,
+    asked: Asked,
+    now: datetime,
+    level: int = 1,
 ) -> Draft:
-    """What a person is asked to agree to, bound to exactly these arguments, this label and this policy."""
+    """What people are asked to agree to, bound to exactly these arguments, this label and this policy.
+
+    Args:
+        asked: Which of the levels of policy it is for.
+        level: How often people were asked about the call, this time included.
+    """
     if state.started is None:
         raise ValueError("a run that has not begun proposes nothing")
+    rule = asked.level
+    escalates = None if rule.escalate_s is None else now + timedelta(seconds=rule.escalate_s)
     return Draft(
         id=id_of(run_id, call.id, level),
         run_id=run_id,
@@ -42,13 +58,26 @@ def draft_of(
         rule=decision.rule,
         requested_by=state.started.principal.user,
         created_at=now,
-        expires_at=now + timedelta(seconds=decision.expires_s),
-        risk=tool.risk,
+        expires_at=now + timedelta(seconds=rule.expires_s),
+        risk=tool.risk if decision.risk is None else decision.risk,
         level=level,
         agent=state.started.agent,
         summary=tool.description.split("\n", 1)[0],
         reasons=decision.reasons,
-        approvers=decision.approvers,
+        approvers=rule.by,
+        context=context_of(run_id, call, decision),
+        step=asked.step,
+        steps=len(asked.terms.levels),
+        quorum=rule.quorum,
+        four_eyes=asked.terms.four_eyes,
+        reason_required=asked.terms.reason_required,
+        on_expiry=asked.terms.on_expiry,
+        escalate_to=rule.escalate_to,
+        escalates_at=escalates,
+        agreed=tuple(sorted({person for consent in asked.earlier for person in consent.people})),
+        consents=asked.given,
+        sink=decision.sink,
+        evidence=evidence_of(state, call, tool),
     )
 
 
@@ -78,6 +107,19 @@ async def closed(records: Records, tenant: str, ids: Sequence[str], status: Draf
         record = await records.get(tenant, KIND, draft_id)
         if record is not None and record.status == DraftStatus.WAITING:
             draft = replace(from_record(record), status=status, decided_by="timeout", decided_at=now)
+            rows.append(Put(record=to_record(draft), expect=record.version))
+    return rows
+
+
+async def escalated(records: Records, tenant: str, ids: Iterable[str]) -> list[Put]:
+    """Rows of undecided drafts that others may decide from now on too."""
+    rows = []
+    for draft_id in ids:
+        record = await records.get(tenant, KIND, draft_id)
+        if record is not None and record.status == DraftStatus.WAITING:
+            draft = from_record(record)
+            approvers = tuple(dict.fromkeys(draft.approvers + draft.escalate_to))
+            draft = replace(draft, approvers=approvers, escalated=True, escalates_at=None)
             rows.append(Put(record=to_record(draft), expect=record.version))
     return rows
 

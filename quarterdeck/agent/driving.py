@@ -13,11 +13,11 @@ import anyio
 from quarterdeck.agent.acting import Acting
 from quarterdeck.agent.answer import ReadOutput, handing_over, partial, settle
 from quarterdeck.agent.asking import ask, request_for
-from quarterdeck.agent.base import Audience, Models, Remembered, Retriever, ToolRates
+from quarterdeck.agent.base import Audience, Directory, Models, Remembered, Retriever, ToolRates
 from quarterdeck.agent.checking import check_citations
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
-from quarterdeck.agent.drafts import closed
+from quarterdeck.agent.drafts import closed, escalated
 from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.next_step import (
     Ask,
@@ -27,6 +27,7 @@ from quarterdeck.agent.next_step import (
     Compact,
     Decide,
     End,
+    Escalate,
     Expire,
     GiveUp,
     HandOver,
@@ -57,6 +58,8 @@ from quarterdeck.core.errors import (
 from quarterdeck.core.events import (
     AnswerRejected,
     ApprovalDecided,
+    ApprovalEscalated,
+    CancelRequested,
     ContextCompacted,
     FinalAnswer,
     GuardrailFired,
@@ -91,6 +94,7 @@ class Parts(Protocol):
     models: Models
     toolbox: Toolbox
     policy: Decider
+    directory: Directory
     audience: Audience
     retriever: Retriever | None
     rewriter: Rewriter | None
@@ -190,7 +194,7 @@ class Driving:
         await self._recall()
         left = [c for c in self.ledger.state.calls if c.result is None and c.decision is not None and not _waiting(c)]
         if left:
-            self._decide(left)
+            await self._decide(left)
         while True:
             step = next_step(self.ledger.state, self.spec, self.loop.now())
             match step:
@@ -215,7 +219,7 @@ class Driving:
             case Retrieve():
                 await self._retrieve()
             case Decide(calls):
-                self._decide(calls)
+                await self._decide(calls)
             case Check():
                 await self._check()
             case Settle():
@@ -228,6 +232,8 @@ class Driving:
                 self.ledger.stage(GuardrailFired(layer="limits", verdict="stop", rule=reason, action="close"))
             case Compact():
                 await self._compact()
+            case Escalate(calls):
+                await self._escalate(calls)
             case Expire(calls):
                 await self._expire(calls)
             case Refuse(calls):
@@ -269,7 +275,7 @@ class Driving:
         if not dropped:  # else the reply answers what the journal does not hold
             self.ledger.stage(reply)
 
-    def _decide(self, calls: Sequence[CallState]) -> None:
+    async def _decide(self, calls: Sequence[CallState]) -> None:
         deciding = Deciding(
             run_id=self.ledger.run_id,
             state=self.ledger.state,
@@ -281,9 +287,20 @@ class Driving:
             now=self.loop.now(),
             max_calls=self.spec.limits.max_calls_per_turn,
             resolvers=self._resolvers,
+            present=await self._present(calls),
         )
         deciding.decide(calls)
         self.ledger.stage(*deciding.events, beside=deciding.beside)
+
+    async def _present(self, calls: Sequence[CallState]) -> Mapping[str, Principal | None]:
+        """Those who agreed to calls, as they are now: a right lost since is no right."""
+        roles: dict[str, tuple[str, ...]] = {}
+        for call in calls:
+            for consent in call.consents:
+                roles.setdefault(consent.by, ())
+                roles[consent.right_of] = consent.roles
+        known = (Principal(user=user, tenant=self.ledger.tenant, roles=had) for user, had in roles.items())
+        return {person.user: await self.loop.directory.current(person) for person in known}
 
     async def _retrieve(self) -> None:
         if await self.ledger.commit() is not Commit.ALONE:
@@ -355,6 +372,20 @@ class Driving:
         ids = [c.approval.draft for c in calls if c.approval is not None]
         await self.ledger.commit()  # a draft that is still staged has no row yet
         beside = await closed(self.loop.records, self.ledger.tenant, ids, DraftStatus.EXPIRED, self.loop.now())
+        self.ledger.stage(*events, beside=beside)
+        late = next((c.call for c in calls if c.approval is not None and c.approval.on_expiry == "cancel_run"), None)
+        if late is not None and self.ledger.state.cancel is None:
+            self.ledger.stage(CancelRequested(by="timeout", reason=f"nobody decided {late.name} ({late.id}) in time"))
+        await self.ledger.commit()
+
+    async def _escalate(self, calls: Sequence[CallState]) -> None:
+        await self.ledger.commit()  # a draft that is still staged has no row yet
+        asked = [c.approval for c in calls if c.approval is not None]
+        beside = await escalated(self.loop.records, self.ledger.tenant, [each.draft for each in asked])
+        events = (
+            ApprovalEscalated(id=a.id, draft=a.draft, level=a.level, to=a.escalate_to, expires_at=a.expires_at)
+            for a in asked
+        )
         self.ledger.stage(*events, beside=beside)
         await self.ledger.commit()
 

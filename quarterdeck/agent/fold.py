@@ -13,6 +13,7 @@ from quarterdeck.core.answers import render_passages
 from quarterdeck.core.events import (
     AnswerRejected,
     ApprovalDecided,
+    ApprovalEscalated,
     ApprovalRequested,
     CancelRequested,
     CitationsChecked,
@@ -83,6 +84,8 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case ApprovalRequested():
             waiting = {"approval": event, "approved": None, "redecided": False}
             return {**_on_call(state, event.id, waiting), "waited": True}
+        case ApprovalEscalated():
+            return _on_escalation(state, event)
         case ApprovalDecided():
             return _on_approval(state, event)
         case InDoubt():
@@ -225,9 +228,21 @@ def _on_attempt(state: RunState, call_id: str, started_seq: int, changes: _Chang
     return {}
 
 
+def _on_escalation(state: RunState, event: ApprovalEscalated) -> _Changes:
+    asked = next((call.approval for call in state.calls if call.call.id == event.id), None)
+    if asked is None or asked.level != event.level:
+        return {}
+    return _on_call(state, event.id, {"approval": replace(asked, escalates_at=None)})
+
+
 def _on_approval(state: RunState, event: ApprovalDecided) -> _Changes:
     changes: _Changes = {"approved": event}
-    call = next((call.call for call in state.calls if call.call.id == event.id), None)
+    found = next((call for call in state.calls if call.call.id == event.id), None)
+    call = None if found is None else found.call
+    if found is not None:
+        # New arguments are another call: what people said of the old ones is nobody's word for these.
+        before = found.consents if event.edited_args is None else ()
+        changes["consents"] = tuple(dict.fromkeys((*before, *event.consents)))
     if event.edited_args is None or call is None:
         return _on_call(state, event.id, changes)
     edited = replace(call, args=event.edited_args)

@@ -19,6 +19,7 @@ __all__ = [
     "Compact",
     "Decide",
     "End",
+    "Escalate",
     "Expire",
     "GiveUp",
     "HandOver",
@@ -72,6 +73,13 @@ class Close:
 @dataclass(frozen=True, slots=True)
 class Decide:
     """Validate these calls and have policy decide them: new ones, and those a person approved."""
+
+    calls: Sequence[CallState]
+
+
+@dataclass(frozen=True, slots=True)
+class Escalate:
+    """These drafts waited so long that others are asked too."""
 
     calls: Sequence[CallState]
 
@@ -148,6 +156,7 @@ Step = (
     | Ask
     | Close
     | Decide
+    | Escalate
     | Expire
     | Refuse
     | RaiseDoubt
@@ -205,10 +214,13 @@ def _with_calls(calls: Sequence[CallState], now: datetime) -> Step:
         return RaiseDoubt(found)
     if found := [call for call in open_calls if call.waits_for_decision and _expired(call, now)]:
         return Expire(found)
+    if found := [call for call in open_calls if call.waits_for_decision and _escalates(call, now)]:
+        return Escalate(found)
     if found := [call for call in open_calls if _runnable(call)]:
         return RunTools(found)
-    expiries = [call.approval.expires_at for call in open_calls if call.approval and call.waits_for_decision]
-    return Wait(min(expiries, default=None))
+    waiting = [call.approval for call in open_calls if call.approval and call.waits_for_decision]
+    times = [at for asked in waiting for at in (asked.expires_at, asked.escalates_at) if at is not None]
+    return Wait(min(times, default=None))
 
 
 def _newly_approved(call: CallState) -> bool:
@@ -229,6 +241,11 @@ def _repeatable(call: CallState) -> bool:
 
 def _expired(call: CallState, now: datetime) -> bool:
     return call.approval is not None and call.approval.expires_at <= now
+
+
+def _escalates(call: CallState, now: datetime) -> bool:
+    asked = call.approval
+    return asked is not None and asked.escalates_at is not None and asked.escalates_at <= now
 
 
 def _runnable(call: CallState) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from quarterdeck.core.answers import Passage
-from quarterdeck.core.decisions import Decision
+from quarterdeck.core.decisions import Consent, Decision
 from quarterdeck.core.events import (
     ApprovalDecided,
     ApprovalRequested,
@@ -52,6 +52,7 @@ class CallState(_Folded):
     Attributes:
         call: As it will be executed: arguments a person edited stand in place of the model's.
         redecided: True once policy has spoken again after a person's approval.
+        consents: Of everybody who agreed to it, oldest first; which of them count is decided anew each time.
         started: The latest start of a call that may change the world.
         started_seq, started_at: Where and when that start stands in the journal.
         doubt, resolution: Belong to that latest start; a new start voids both.
@@ -62,6 +63,7 @@ class CallState(_Folded):
     redecided: bool = False
     approval: ApprovalRequested | None = None
     approved: ApprovalDecided | None = None
+    consents: tuple[Consent, ...] = ()
     started: ToolStarted | None = None
     started_seq: int = 0
     started_at: datetime | None = None

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-from quarterdeck.core.labels import Label
+from quarterdeck.core.labels import Label, Readers
 
-__all__ = ["Decision", "Draft", "DraftStatus", "Verdict"]
+__all__ = ["Consent", "Decision", "Draft", "DraftStatus", "Evidence", "Level", "OnExpiry", "Origin", "Terms", "Verdict"]
+
+OnExpiry = Literal["reject", "cancel_run"]
+Origin = Literal["words", "record", "untrusted", "default", "model"]
 
 
 class Verdict(StrEnum):
@@ -21,6 +24,96 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One of the agreements a call needs; several are asked for in order, and nobody counts for two of them.
+
+    Attributes:
+        by: Roles, and people as ``user:<id>``.
+        quorum: How many different people must agree.
+        expires_s: Seconds it may wait.
+        escalate_to: Who may decide it besides, once it has waited `escalate_s` seconds. None: never.
+    """
+
+    by: tuple[str, ...] = ("approver",)
+    quorum: int = 1
+    expires_s: float = 3600.0
+    escalate_to: tuple[str, ...] = ()
+    escalate_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a call may happen that needs people.
+
+    Attributes:
+        four_eyes: Whoever asked for the call counts for no level.
+        reason_required: Nobody decides without saying why.
+        on_expiry: What happens when nobody decides in time: the agent is told no, or its run ends.
+    """
+
+    levels: tuple[Level, ...]
+    four_eyes: bool = False
+    reason_required: bool = False
+    on_expiry: OnExpiry = "reject"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """A person's yes, bound to what he saw. It counts for exactly these arguments in exactly this context.
+
+    Attributes:
+        by: Who said it.
+        on_behalf_of: Whose right it rests on, if somebody had delegated it to him.
+        roles: Those of the person whose right it is, at that time.
+        args_hash: Of the arguments agreed to: after an edit, the edited ones.
+        context: Hash of run, call, tool, label and policy version.
+        escalated: Those a level escalates to were among those asked.
+        good_until: An approval that was not used by then counts no more.
+    """
+
+    by: str
+    at: datetime
+    good_until: datetime
+    args_hash: str
+    context: str
+    roles: tuple[str, ...] = ()
+    on_behalf_of: str | None = None
+    escalated: bool = False
+
+    @property
+    def right_of(self) -> str:
+        """Whose right it rests on."""
+        return self.on_behalf_of or self.by
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Everybody who has had his say by it."""
+        return frozenset({self.by, self.right_of})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Where a value of a draft's arguments comes from.
+
+    Attributes:
+        argument: Its place, such as ``to[0]``.
+        value: The value, cut.
+        origin: ``words`` the requester typed it; ``record`` a trusted source says it; ``untrusted`` somebody outside does;
+            ``default`` the tool's author chose it; ``model`` it stands nowhere: the model made it up or put it together.
+        source: Call or passage it stands in.
+        snippet: The text around it there, cut.
+        readers: Who may read the snippet.
+    """
+
+    argument: str
+    value: str
+    origin: Origin
+    source: str = ""
+    snippet: str = ""
+    readers: Readers = field(default_factory=Readers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Policy's answer for one call.
 
@@ -28,8 +121,11 @@ class Decision:
         rule: Id of the rule that made it.
         reasons: In words for a person.
         label: Of the context the call was decided in.
-        approvers: Roles of which one must agree, when the verdict is approve.
+        approvers: Everybody `terms` names, when the verdict is approve.
         expires_s: Seconds a draft may wait, when the verdict is approve.
+        terms: Who must agree and how, when the verdict is approve.
+        risk: What policy holds the call for, 0 to 3; None in decisions of older versions.
+        sink: Who would read what it sends, as in ``Readers``, or ``everybody``.
     """
 
     call_id: str
@@ -40,6 +136,9 @@ class Decision:
     reasons: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
     expires_s: float = 3600.0
+    terms: Terms | None = None
+    risk: int | None = None
+    sink: tuple[str, ...] = ()
 
 
 class DraftStatus(StrEnum):
@@ -58,11 +157,22 @@ class Draft:
 
     Attributes:
         id: Hash of run, call and level.
+        level: How often people were asked about this call, from 1.
+        step, steps: Which of the levels policy asks for this one is.
+        context: Hash of run, call, tool, label and policy version, to which a consent is bound beside the arguments.
         args: Resolved arguments, as they would be executed.
         args_hash: SHA-256 of their canonical JSON.
         requested_by: The user on whose behalf it was proposed.
-        approvers: Roles of which one must agree.
+        approvers: Roles and people that may decide it now.
+        quorum: How many of them must agree.
         risk: 0 to 3; a draft of risk 3 is never decided by its requester.
+        four_eyes: Its requester may not decide it, whatever its risk.
+        escalate_to, escalates_at: Who may decide it too from when on; `escalates_at` is None once they may.
+        escalated: They may.
+        agreed: People who counted for an earlier level; they count for no other.
+        consents: Those given so far.
+        sink: Who would read what it sends, as in ``Readers``, or ``everybody``.
+        evidence: Where the values of its arguments come from.
         decided_by, reason, edited_args: How it was decided, once it was.
     """
 
@@ -84,6 +194,20 @@ class Draft:
     summary: str = ""
     reasons: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
+    context: str = ""
+    step: int = 1
+    steps: int = 1
+    quorum: int = 1
+    four_eyes: bool = False
+    reason_required: bool = False
+    on_expiry: OnExpiry = "reject"
+    escalate_to: tuple[str, ...] = ()
+    escalates_at: datetime | None = None
+    escalated: bool = False
+    agreed: tuple[str, ...] = ()
+    consents: tuple[Consent, ...] = ()
+    sink: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     status: DraftStatus = DraftStatus.WAITING
     decided_by: str | None = None
     decided_at: datetime | None = None

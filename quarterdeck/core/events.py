@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from quarterdeck.core.answers import Answer, Passage
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import Decision
+from quarterdeck.core.decisions import Consent, Decision, OnExpiry
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import Message, ToolResult
 from quarterdeck.core.runs import StopReason
@@ -24,6 +24,8 @@ __all__ = [
     "KINDS",
     "AnswerRejected",
     "ApprovalDecided",
+    "ApprovalEscalated",
+    "ApprovalGiven",
     "ApprovalRequested",
     "CancelRequested",
     "ChildFinished",
@@ -213,6 +215,10 @@ class ApprovalRequested:
     Attributes:
         draft: Id of the draft.
         args_hash: Of the arguments the approval is bound to.
+        level: How often people were asked about this call, from 1.
+        step, steps: Which of the levels policy asks for this is.
+        escalates_at, escalate_to: When others are asked too, and who; None for never.
+        on_expiry: What happens when nobody decides in time.
     """
 
     kind: ClassVar[str] = "approval_requested"
@@ -222,11 +228,51 @@ class ApprovalRequested:
     expires_at: datetime
     level: int = 1
     approvers: tuple[str, ...] = ()
+    step: int = 1
+    steps: int = 1
+    quorum: int = 1
+    escalates_at: datetime | None = None
+    escalate_to: tuple[str, ...] = ()
+    on_expiry: OnExpiry = "reject"
     v: int = 1
 
     @property
     def key(self) -> str:
         return f"a:{self.id}:{self.level}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalGiven:
+    """One of several people who must agree did so."""
+
+    kind: ClassVar[str] = "approval_given"
+    id: str
+    draft: str
+    level: int
+    consent: Consent
+    reason: str | None = None
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"v:{self.id}:{self.level}:{self.consent.by}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalEscalated:
+    """Nobody decided a draft for a while, so others may decide it too."""
+
+    kind: ClassVar[str] = "approval_escalated"
+    id: str
+    draft: str
+    level: int
+    to: tuple[str, ...]
+    expires_at: datetime
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"e:{self.id}:{self.level}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +284,8 @@ class ApprovalDecided:
         roles: Those the person had: what a later, stricter policy asks for may not be covered by them.
         args_hash: Of the arguments that were decided on, before any edit.
         edited_args: Arguments the person put in place of the proposed ones, validated.
+        on_behalf_of: Who had delegated the right to decide it, None where it was the person's own.
+        consents: All it rests on, when approved; after an edit, only that of the person who edited.
     """
 
     kind: ClassVar[str] = "approval_decided"
@@ -249,6 +297,8 @@ class ApprovalDecided:
     roles: tuple[str, ...] = ()
     reason: str | None = None
     edited_args: dict[str, Any] | None = None
+    on_behalf_of: str | None = None
+    consents: tuple[Consent, ...] = ()
     v: int = 1
 
     @property
@@ -600,6 +650,8 @@ Event = (
     | ToolStarted
     | ToolReturned
     | ApprovalRequested
+    | ApprovalGiven
+    | ApprovalEscalated
     | ApprovalDecided
     | InDoubt
     | DoubtResolved

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import Decision
+from quarterdeck.core.decisions import Decision, Terms
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, Tool
@@ -44,7 +44,7 @@ class ToolPolicy:
     Attributes:
         risk: 0 none, 1 low, 2 medium, 3 high.
         roles: Roles that may call it, empty for everybody with the scope.
-        approvers: Roles of which one must agree when it needs approval.
+        approvers: Roles of which one must agree when it needs approval, if `terms` do not say more.
         needs_approval: True: every call of it becomes a draft, whatever the context.
         result_trusted: Its results cannot contain text chosen by outsiders.
         result_public: Its results are known to everybody, as a catalogue is, and so no secret of whoever asked.
@@ -63,6 +63,7 @@ class ToolPolicy:
     scope: str | None = None
     roles: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
+    terms: Terms | None = None
     needs_approval: bool = False
     result_trusted: bool = False
     result_public: bool = False

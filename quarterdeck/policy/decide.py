@@ -35,6 +35,7 @@ from quarterdeck.policy.resolving import only_ids
 from quarterdeck.policy.rules import Rule, matches
 from quarterdeck.policy.sinks import audience
 from quarterdeck.policy.table import declared, field_names
+from quarterdeck.policy.terms import terms_asked
 
 __all__ = ["Policy"]
 
@@ -127,22 +128,26 @@ class Policy:
     def _decide(self, call: ToolCall, tool: Tool | None, label: Label, principal: Principal, grounds: Grounds) -> Decision:
         if tool is None:
             finding = _Finding(Verdict.DENY, "rights.unknown_tool", (f"there is no tool {call.name[:64]}",))
-            return self._decision(call, label, finding, self.fallback, ())
+            return self._decision(call, label, finding, self.fallback)
         entry = self.entry(tool)
         case = _Case(call, tool, entry, label, principal, grounds, self.on_violation)
         finding = next(case.findings())
-        approvers: tuple[str, ...] = ()
+        asked: list[tuple[str, ...]] = []
         for rule in self.rules:
             if rule.applies(call.name, entry, label, call.args):
-                approvers += rule.approvers
+                asked.append(rule.approvers)
                 if _STRICTNESS[rule.verdict] > _STRICTNESS[finding.verdict]:
                     finding = _Finding(rule.verdict, rule.id, (f"rule {rule.id} of the policy asks for it",))
-        return self._decision(call, label, finding, entry, approvers)
+        decision = self._decision(call, label, finding, entry)
+        if finding.verdict is not Verdict.APPROVE:
+            return decision
+        terms = terms_asked(entry, asked)
+        reached = audience(entry.sink, entry.effect, call.args, principal)
+        sink = ("everybody",) if reached is None else tuple(reached)
+        named = tuple(dict.fromkeys((*entry.approvers, *(name for by in asked for name in by))))
+        return replace(decision, terms=terms, approvers=named, risk=entry.risk, sink=sink)
 
-    def _decision(
-        self, call: ToolCall, label: Label, finding: _Finding, entry: ToolPolicy, approvers: tuple[str, ...]
-    ) -> Decision:
-        asks = finding.verdict is Verdict.APPROVE
+    def _decision(self, call: ToolCall, label: Label, finding: _Finding, entry: ToolPolicy) -> Decision:
         return Decision(
             call_id=call.id,
             verdict=finding.verdict,
@@ -150,7 +155,6 @@ class Policy:
             policy_version=self.version,
             label=label,
             reasons=finding.reasons,
-            approvers=tuple(dict.fromkeys(entry.approvers + approvers)) if asks else (),
             expires_s=entry.expires_s,
         )
 

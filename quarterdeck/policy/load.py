@@ -18,10 +18,13 @@ from quarterdeck.core.decisions import Verdict
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.labels import Integrity
 from quarterdeck.core.tools import Effect, Tool
+from quarterdeck.policy import approvals_file
+from quarterdeck.policy.approvals_file import Approvals
 from quarterdeck.policy.base import Bound, ToolPolicy
 from quarterdeck.policy.decide import Policy
 from quarterdeck.policy.rules import Comparison, Rule, comparison, matches
 from quarterdeck.policy.table import check_sink, declared, takes_number
+from quarterdeck.policy.terms import everybody_named
 
 if TYPE_CHECKING:
     from quarterdeck.store.strict_yaml import YamlDocument
@@ -67,7 +70,7 @@ class _Entry(_Strict):
     risk: Risk | None = None
     scope: str | None = None
     roles: list[str] = []
-    approvals: list[str] = []
+    approvals: Approvals | None = None
     needs_approval: bool | None = None
     result: Trust | _Result | None = None
     resolver: bool | _Resolver | None = None
@@ -145,6 +148,10 @@ def load_policy(text: str, source: str, tools: Iterable[Tool]) -> Policy:
             continue
         for key, why in _contradictions(known[name], entry):
             problems.add(("tools", name, key), f"tools.{name}.{key}: {why}")
+        if entry.approvals is not None:
+            waits_s = entry.expires_s or table[name].expires_s
+            for why in approvals_file.problems(entry.approvals, waits_s):
+                problems.add(("tools", name, "approvals"), f"tools.{name}.approvals: {why}")
         table[name] = _tightened(table[name], entry)
     rules = tuple(rule for position, each in enumerate(file.rules) if (rule := _rule(each, position, problems)) is not None)
     for position, rule in enumerate(rules if len(rules) == len(file.rules) else ()):
@@ -230,13 +237,16 @@ def _tightened(base: ToolPolicy, entry: _Entry) -> ToolPolicy:
     """`base` with what `entry` says; bounds of both hold."""
     identity = base.identity_args if entry.identity is None else tuple(entry.identity)
     content = base.content_args if entry.content is None else tuple(entry.content)
+    expires_s = entry.expires_s or base.expires_s
+    terms = None if entry.approvals is None else approvals_file.written(entry.approvals, expires_s)
     return replace(
         base,
         effect=entry.effect or base.effect,
         risk=base.risk if entry.risk is None else entry.risk,
         scope=entry.scope or base.scope,
         roles=tuple(entry.roles),
-        approvers=tuple(entry.approvals),
+        approvers=() if terms is None else everybody_named(terms),
+        terms=terms,
         needs_approval=base.needs_approval if entry.needs_approval is None else entry.needs_approval,
         result_trusted=base.result_trusted if entry.trusted is None else entry.trusted,
         result_public=entry.public,
@@ -247,7 +257,7 @@ def _tightened(base: ToolPolicy, entry: _Entry) -> ToolPolicy:
         content_args=tuple(name for name in content if name not in identity),
         bounds={**base.bounds, **{name: _both(base.bounds.get(name), bound) for name, bound in entry.bounds.items()}},
         sink=base.sink if entry.sink is None else entry.sink,
-        expires_s=entry.expires_s or base.expires_s,
+        expires_s=expires_s,
         max_calls=entry.max_calls,
         allow_domains=tuple(entry.allow_domains),
     )

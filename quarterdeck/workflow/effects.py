@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -38,13 +39,18 @@ class Effects:
         self._now = now
 
     async def doubts(self, principal: Principal, limit: int = 100) -> Sequence[Doubt]:
-        """Open doubts of the tenant that may be resolved by now, newest first. Raises Forbidden without a resolving role."""
+        """Open doubts of the tenant that may be resolved by now, newest first.
+
+        Arguments are shown to whoever asked for the write or was to approve it; others see that there is a doubt.
+
+        Raises Forbidden without a resolving role.
+        """
         _check_role(principal)
         found: list[Doubt] = []
         before: str | None = None
         while len(found) < limit:
             rows = await self._records.find(principal.tenant, KIND, status=OPEN, before=before, limit=_PAGE)
-            found += [doubt for doubt in map(from_record, rows) if doubt.not_before <= self._now()]
+            found += [_shown(principal, doubt) for doubt in map(from_record, rows) if doubt.not_before <= self._now()]
             if len(rows) < _PAGE:
                 break
             before = rows[-1].id
@@ -66,6 +72,7 @@ class Effects:
 
         Raises:
             NotFound: No such doubt is open.
+            Forbidden: No resolving role; or the principal asked for the write himself and policy wants four eyes.
             Conflict: The worker that started it may still be at it, the message says until when; or the run has ended.
         """
         _check_role(principal)
@@ -80,10 +87,16 @@ class Effects:
         if self._now() < call.doubt.not_before:
             until = call.doubt.not_before.isoformat()
             raise Conflict(f"call {call_id} of run {run_id} may still be executed by its first worker until {until}")
+        terms = call.decision.terms if call.decision is not None else None
+        asker = state.started.principal.user if state.started else ""
+        if terms is not None and terms.four_eyes and principal.user == asker:
+            raise Forbidden(
+                f"call {call_id} wants four eyes: somebody other than {asker}, who asked, says what became of it"
+            )
         event = DoubtResolved(id=call_id, started_seq=call.started_seq, outcome=outcome, by=principal.user, output=output)
         audit = Audit(
             actor=f"user:{principal.user}",
-            subject=f"user:{state.started.principal.user}" if state.started else "",
+            subject=f"user:{asker}" if asker else "",
             action="approval",
             object=f"{run_id}:{call_id}:{call.call.name}",
             decision=f"doubt:{outcome}",
@@ -98,6 +111,13 @@ class Effects:
 
     async def _state(self, tenant: str, run_id: str) -> RunState:
         return fold([entry async for entry in self._journal.read(tenant, run_id)])
+
+
+def _shown(principal: Principal, doubt: Doubt) -> Doubt:
+    names = {f"user:{principal.user}", *principal.roles}
+    if principal.user == doubt.requested_by or not names.isdisjoint(doubt.approvers):
+        return doubt
+    return replace(doubt, args={})
 
 
 def _check_role(principal: Principal) -> None:

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from quarterdeck.core.decisions import DraftStatus
+from quarterdeck.core.decisions import DraftStatus, OnExpiry, Origin
+from quarterdeck.transports.http.shapes import Id
 
-__all__ = ["DraftBody", "DraftList"]
+__all__ = [
+    "DecisionOutcomes",
+    "Decisions",
+    "DelegationBody",
+    "DelegationList",
+    "DelegationRequest",
+    "DraftBody",
+    "DraftList",
+]
+
+
+class ConsentBody(BaseModel):
+    by: str
+    on_behalf_of: str | None = Field(description="Who had delegated the right to decide, if somebody had.")
+    roles: list[str]
+    at: datetime
+
+
+class EvidenceBody(BaseModel):
+    argument: str = Field(description="Its place in the arguments, such as `to[0]`.")
+    value: str
+    origin: Origin = Field(
+        description="`words`: the requester typed it. `record`: a trusted source says it. `untrusted`: an outsider does. "
+        "`default`: the tool's author chose it. `model`: the model made it, and it stands nowhere."
+    )
+    source: str = Field(description="The call or passage it stands in.")
+    snippet: str = Field(description="The text around it there; empty where the caller may not read it. Never instructions.")
 
 
 class DraftBody(BaseModel):
@@ -28,7 +55,20 @@ class DraftBody(BaseModel):
     integrity: str = Field(description="How far what it was made from can be trusted.")
     sources: list[str]
     requested_by: str
-    approvers: list[str] = Field(description="Roles that may decide it.")
+    approvers: list[str] = Field(description="Roles, and people as `user:<id>`, that may decide it now.")
+    level: int = Field(description="How often people were asked about this call, from 1.")
+    step: int = Field(description="Which of the levels of the policy this is, from 1.")
+    steps: int
+    quorum: int = Field(description="How many different people must agree.")
+    consents: list[ConsentBody]
+    four_eyes: bool = Field(description="Whoever asked for it may not decide it.")
+    reason_required: bool
+    on_expiry: OnExpiry
+    escalate_to: list[str]
+    escalates_at: datetime | None = Field(description="When `escalate_to` may decide it too.")
+    escalated: bool
+    sink: list[str] = Field(description="Who would read what it sends; `everybody` for anybody.")
+    evidence: list[EvidenceBody]
     policy_version: str
     created_at: datetime
     expires_at: datetime
@@ -40,3 +80,50 @@ class DraftBody(BaseModel):
 
 class DraftList(BaseModel):
     approvals: list[DraftBody]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Decisions(_Request):
+    ids: Annotated[list[Id], Field(min_length=1, max_length=100)] = Field(description="Drafts of one tool.")
+    approved: bool
+    reason: Annotated[str, StringConstraints(max_length=2000)] | None = None
+
+
+class DecisionError(BaseModel):
+    code: str
+    message: str
+
+
+class DecisionOutcome(BaseModel):
+    id: str
+    status: DraftStatus | None
+    error: DecisionError | None
+
+
+class DecisionOutcomes(BaseModel):
+    outcomes: list[DecisionOutcome]
+
+
+class DelegationRequest(_Request):
+    to: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(description="Id of the person.")
+    ends_at: AwareDatetime
+    begins_at: AwareDatetime | None = Field(None, description="Now, if it is not given.")
+    reason: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class DelegationBody(BaseModel):
+    id: str
+    giver: str
+    to: str
+    roles: list[str]
+    begins_at: datetime
+    ends_at: datetime
+    reason: str
+    revoked: bool
+
+
+class DelegationList(BaseModel):
+    delegations: list[DelegationBody]

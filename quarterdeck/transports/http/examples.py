@@ -95,6 +95,27 @@ _DRAFT_BODY = {
     "sources": [],
     "requested_by": "emma",
     "approvers": ["approver"],
+    "level": 1,
+    "step": 1,
+    "steps": 1,
+    "quorum": 1,
+    "consents": [],
+    "four_eyes": False,
+    "reason_required": False,
+    "on_expiry": "reject",
+    "escalate_to": [],
+    "escalates_at": None,
+    "escalated": False,
+    "sink": ["everybody"],
+    "evidence": [
+        {
+            "argument": "title",
+            "value": "Laptop does not charge",
+            "origin": "words",
+            "source": "",
+            "snippet": "",
+        }
+    ],
     "policy_version": "5d41402abc4b",
     "created_at": _BEGAN,
     "expires_at": "2026-03-03T09:14:07.120000Z",
@@ -102,6 +123,16 @@ _DRAFT_BODY = {
     "decided_at": None,
     "reason": None,
     "edited_args": None,
+}
+_DELEGATION = {
+    "id": "0195f3c2a1b27c3d8e4f5a6b7c8d9e0f",
+    "giver": "omar",
+    "to": "marc",
+    "roles": ["employee", "approver"],
+    "begins_at": _BEGAN,
+    "ends_at": "2026-03-16T08:00:00Z",
+    "reason": "away for two weeks",
+    "revoked": False,
 }
 _DOCUMENT = {
     "id": "vpn-setup",
@@ -229,6 +260,8 @@ EXAMPLES: Mapping[str, Any] = {
                 "started_at": _BEGAN,
                 "not_before": _ENDED,
                 "requested_by": "emma",
+                "four_eyes": False,
+                "approvers": ["approver"],
             }
         ]
     },
@@ -239,6 +272,11 @@ EXAMPLES: Mapping[str, Any] = {
     "ApprovalDecision": {"approved": True, "reason": "checked with the requester"},
     "DraftBody": _DRAFT_BODY,
     "DraftList": {"approvals": [_DRAFT_BODY]},
+    "Decisions": {"ids": [_DRAFT], "approved": True, "reason": "the usual"},
+    "DecisionOutcomes": {"outcomes": [{"id": _DRAFT, "status": "approved", "error": None}]},
+    "DelegationRequest": {"to": "marc", "ends_at": "2026-03-16T08:00:00Z", "reason": "away for two weeks"},
+    "DelegationBody": _DELEGATION,
+    "DelegationList": {"delegations": [_DELEGATION]},
     "SessionRequest": {"agent_id": "support", "context": {"channel": "intranet"}},
     "SessionBody": _SESSION_BODY,
     "SessionList": {"sessions": [_SESSION_BODY]},

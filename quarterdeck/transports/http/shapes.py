@@ -195,11 +195,13 @@ class DoubtBody(BaseModel):
     run_id: str
     call_id: str
     tool: str
-    args: dict[str, Any]
+    args: dict[str, Any] = Field(description="Empty unless the caller asked for it or was to approve it.")
     started_seq: int
     started_at: datetime
     not_before: datetime
     requested_by: str
+    four_eyes: bool = Field(description="Whoever asked for it may not say what became of it.")
+    approvers: list[str]
 
 
 class DoubtList(BaseModel):

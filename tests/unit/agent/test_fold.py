@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.state import CallState, RunState
-from quarterdeck.core.decisions import Decision, Verdict
+from quarterdeck.core.decisions import Consent, Decision, Verdict
 from quarterdeck.core.events import (
     AnswerRejected,
     ApprovalDecided,
@@ -276,6 +276,7 @@ def a_journal_that_sets_every_field() -> list[Entry]:
     said = Message(role=Role.USER, parts=(Text(text="Soon.", label=OURS),))
     decision = Decision(call_id="t3c0", verdict=Verdict.APPROVE, rule="writes", policy_version="1", label=THEIRS)
     start = ToolStarted(id="t3c0", name="look", args_hash="h", idem_key="k", attempt=1, timeout_s=1.0)
+    consent = Consent(by="lee", at=START, good_until=START, args_hash="h", context="c", roles=("approver",))
     return journal_of(
         [
             Retrieved(turn=0, query="q", passages=(passage("a-1", "A."),), mode="late", label=THEIRS),
@@ -288,7 +289,7 @@ def a_journal_that_sets_every_field() -> list[Entry]:
             reply_with(3, "t3c0", "t3c1"),
             Decided(turn=3, decisions=(decision,)),
             ApprovalRequested(id="t3c0", draft="d", args_hash="h", expires_at=START),
-            ApprovalDecided(id="t3c0", approved=True, by="lee", args_hash="h"),
+            ApprovalDecided(id="t3c0", approved=True, by="lee", args_hash="h", consents=(consent,)),
             Decided(turn=3, decisions=(decision,), revision=1),
             start,  # at 14
             InDoubt(id="t3c0", started_seq=14, not_before=START),

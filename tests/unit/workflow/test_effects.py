@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from quarterdeck.core.errors import Conflict, NotFound
@@ -34,7 +36,7 @@ async def test_a_doubt_is_offered_once_nobody_can_be_at_it_any_more() -> None:
 
     early = await scene.effects.doubts(LEE)
     scene.clock.pass_by(pay.timeout_s + scene.loop.doubt_grace_s)
-    (doubt,) = await scene.effects.doubts(LEE)
+    (doubt,) = await scene.effects.doubts(replace(LEE, user=ANNA.user))
 
     assert early == []
     assert (doubt.run_id, doubt.call_id, doubt.tool, doubt.args) == (scene.run_id, "t1c0", "pay", {"amount": 5})

@@ -1,4 +1,4 @@
-"""Drafts that wait for people."""
+"""Drafts that wait for people, and who decides in whose place."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from quarterdeck.core.decisions import Draft, DraftStatus
+from quarterdeck.core.errors import NotFound
 from quarterdeck.service.intake import cleaned
-from quarterdeck.transports.http.approval_bodies import DraftBody, DraftList
+from quarterdeck.transports.http.approval_bodies import (
+    DecisionOutcomes,
+    Decisions,
+    DelegationBody,
+    DelegationList,
+    DelegationRequest,
+    DraftBody,
+    DraftList,
+)
 from quarterdeck.transports.http.callers import Approver, Reader
 from quarterdeck.transports.http.keys import IdempotencyKey
 from quarterdeck.transports.http.once import once
 from quarterdeck.transports.http.shapes import PROBLEMS, ApprovalDecision, Id, IdPath
 from quarterdeck.transports.http.wire import ControlRoute, Json
-from quarterdeck.workflow.approvals import Approvals
+from quarterdeck.workflow.approvals import Approvals, Outcome
+from quarterdeck.workflow.delegations import Delegation, Delegations
 
 __all__ = ["router"]
 
@@ -34,6 +44,38 @@ async def approvals(
     desk: Approvals = request.app.state.approvals
     drafts = await desk.list(caller, status=status, run_id=run_id, before=before, limit=limit)
     return Json({"approvals": [draft_body(draft) for draft in drafts]})
+
+
+@router.post("/api/v1/approvals/decisions", responses={200: {"model": DecisionOutcomes}})
+async def decide_all(request: Request, caller: Approver, body: Decisions) -> Response:
+    """Approve or reject many drafts of one tool alike; of each it is said what became of it."""
+    desk: Approvals = request.app.state.approvals
+    reason = cleaned(body.reason, "reason") if body.reason else None
+    outcomes = await desk.decide_all(caller, body.ids, approved=body.approved, reason=reason)
+    return Json({"outcomes": [_outcome(each) for each in outcomes]})
+
+
+@router.get("/api/v1/approvals/delegations", responses={200: {"model": DelegationList}})
+async def delegations(request: Request, caller: Approver) -> Response:
+    """Who decides in the caller's place, and in whose place the caller does: delegations that are not over."""
+    desk = _delegations(request)
+    return Json({"delegations": [_delegation(each) for each in await desk.list(caller)]})
+
+
+@router.post("/api/v1/approvals/delegations", responses={200: {"model": DelegationBody}})
+async def delegate(request: Request, caller: Approver, body: DelegationRequest) -> Response:
+    """Let somebody else decide in the caller's place for a time. He cannot pass it on."""
+    desk = _delegations(request)
+    reason = cleaned(body.reason, "reason") if body.reason else ""
+    given = await desk.give(caller, body.to, begins_at=body.begins_at, ends_at=body.ends_at, reason=reason)
+    return Json(_delegation(given))
+
+
+@router.delete("/api/v1/approvals/delegations/{delegation_id}", responses={200: {"model": DelegationBody}})
+async def revoke(request: Request, caller: Approver, delegation_id: IdPath) -> Response:
+    """End a delegation before its time: by who gave it, or who got it."""
+    desk = _delegations(request)
+    return Json(_delegation(await desk.revoke(caller, delegation_id)))
 
 
 @router.get("/api/v1/approvals/{draft_id}", responses={200: {"model": DraftBody}})
@@ -77,6 +119,30 @@ def draft_body(draft: Draft) -> dict[str, Any]:
         "sources": draft.label.sources,
         "requested_by": draft.requested_by,
         "approvers": draft.approvers,
+        "level": draft.level,
+        "step": draft.step,
+        "steps": draft.steps,
+        "quorum": draft.quorum,
+        "consents": [
+            {"by": each.by, "on_behalf_of": each.on_behalf_of, "roles": each.roles, "at": each.at} for each in draft.consents
+        ],
+        "four_eyes": draft.four_eyes or draft.risk >= 3,
+        "reason_required": draft.reason_required,
+        "on_expiry": draft.on_expiry,
+        "escalate_to": draft.escalate_to,
+        "escalates_at": draft.escalates_at,
+        "escalated": draft.escalated,
+        "sink": draft.sink,
+        "evidence": [
+            {
+                "argument": each.argument,
+                "value": each.value,
+                "origin": each.origin,
+                "source": each.source,
+                "snippet": each.snippet,
+            }
+            for each in draft.evidence
+        ],
         "policy_version": draft.policy_version,
         "created_at": draft.created_at,
         "expires_at": draft.expires_at,
@@ -84,4 +150,33 @@ def draft_body(draft: Draft) -> dict[str, Any]:
         "decided_at": draft.decided_at,
         "reason": draft.reason,
         "edited_args": draft.edited_args,
+    }
+
+
+def _delegations(request: Request) -> Delegations:
+    approvals: Approvals = request.app.state.approvals
+    if approvals.delegations is None:
+        raise NotFound("this server knows no delegations")
+    return approvals.delegations
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    draft, error = outcome.draft, outcome.error
+    return {
+        "id": outcome.draft_id,
+        "status": draft.status if draft is not None else None,
+        "error": None if error is None else {"code": error.code, "message": str(error)},
+    }
+
+
+def _delegation(delegation: Delegation) -> dict[str, Any]:
+    return {
+        "id": delegation.id,
+        "giver": delegation.giver,
+        "to": delegation.to,
+        "roles": delegation.roles,
+        "begins_at": delegation.begins_at,
+        "ends_at": delegation.ends_at,
+        "reason": delegation.reason,
+        "revoked": delegation.revoked,
     }
