@@ -18,7 +18,7 @@ __all__ = ["LocalDispatcher"]
 
 _SCAN_S = 0.5  # how often the store is asked what is due: the resolution of timers
 _LONGEST_BACKOFF_S = 30.0
-_LATELY_S = 30.0  # a tenant that woke no run for so long needs no place kept
+_LATELY_S = 5.0  # for a tenant that woke no run for so long no place is kept
 _KEPT = 4  # of so many places one
 _ANY_RUNNING = 1e-9  # at the start every running run has lost its worker: there is only this process
 
