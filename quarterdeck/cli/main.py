@@ -9,6 +9,7 @@ import typer
 
 from quarterdeck.cli import approvals, audit, runs, webhooks
 from quarterdeck.cli.chat import chat
+from quarterdeck.cli.costs import costs
 from quarterdeck.cli.doctor import doctor
 from quarterdeck.cli.evaluate import evaluate
 from quarterdeck.cli.folder import config, migrate, serve, worker
@@ -47,6 +48,7 @@ app.command()(serve)
 app.command()(worker)
 app.command()(chat)
 app.command()(ingest)
+app.command()(costs)
 app.command(name="eval")(evaluate)
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")

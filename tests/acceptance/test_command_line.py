@@ -56,6 +56,21 @@ def test_draft_is_listed_shown_edited_and_approved_from_the_command_line(server:
     assert _json("approvals", "doubt", **omar) == []
 
 
+@pytest.mark.row("S14", part="costs")
+def test_what_was_consumed_is_told_to_who_consumed_it(server: Server) -> None:
+    emma = {"QUARTERDECK_URL": server.url, "QUARTERDECK_KEY": server.key("emma")}
+    _json("chat", "How do I report phishing?", **emma)
+
+    told = _json("costs", **emma)
+    others = _run("costs", "--scope", "tenant", **emma)
+    table = _run("costs", **emma)
+
+    assert sum(row["calls"] for row in told["costs"]) > 0
+    assert {row["name"] for row in told["costs"]} == {"emma"}
+    assert (others.returncode, "costs.read" in others.stderr) == (3, True)
+    assert "together" in table.stdout
+
+
 def test_lists_are_readable_for_people(server: Server) -> None:
     omar = {"QUARTERDECK_URL": server.url, "QUARTERDECK_KEY": server.key("omar")}
     asked = server.ask("Please open a ticket because my dock is dead.")
