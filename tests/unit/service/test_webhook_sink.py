@@ -3,9 +3,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import textwrap
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +17,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.net import GuardedClient
 from quarterdeck.service.deliveries import Delivery, Notice, Target, Verdict
 from quarterdeck.service.webhook_sink import WebhookSink, signature
-from quarterdeck.service.webhooks import ConfiguredWebhook, Webhooks, WebhookWanted
+from quarterdeck.service.webhooks import ConfiguredWebhook, Webhooks, WebhookWanted, secret_text
 from quarterdeck.store.memory import MemoryStore
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -96,6 +100,24 @@ def test_signature_is_the_one_of_the_specifications_example() -> None:
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
+def test_check_on_the_page_for_receivers_takes_ours_and_no_other() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "webhooks.md").read_text()
+    block = page.split("```python\n")[1].split("```")[0]
+    made: dict[str, Any] = {}
+    exec(textwrap.dedent(block), made)
+    now = int(time.time())
+
+    def checked(body: bytes, at: int, secrets: list[bytes]) -> bool:
+        headers = {"webhook-id": "evt_1", "webhook-timestamp": str(at)}
+        headers["webhook-signature"] = signature("evt_1", at, b"{}", secrets)
+        return bool(made["genuine"](secret_text(KEY), headers, body))
+
+    assert checked(b"{}", now, [b"old" * 8, KEY])
+    assert not checked(b"{} ", now, [KEY])
+    assert not checked(b"{}", now, [b"old" * 8])
+    assert not checked(b"{}", now - 400, [KEY])
+
+
 async def test_delivery_is_posted_with_id_time_and_a_signature_for_each_secret() -> None:
     receiver = Receiver(reply(204))
 
@@ -174,6 +196,22 @@ async def test_tenants_webhook_does_not_reach_a_private_address_though_the_confi
 
     assert sent.verdict is Verdict.REFUSED
     assert receiver.requests == []
+
+
+async def test_nothing_is_sent_unsigned() -> None:
+    store, receiver = MemoryStore(), Receiver()
+    async with receiver.open():
+        url = f"http://127.0.0.1:{receiver.port}/hook"
+        before = Webhooks(store.records, Nobody(), secret=b"own", check_url=lambda url: None)
+        made, _ = await before.create(EMMA, WebhookWanted(url=url, events=("run_finished",)))
+        since = Webhooks(store.records, Nobody(), secret=None, check_url=lambda url: None)
+
+        async def client() -> GuardedClient:
+            raise AssertionError("nobody is called")
+
+        sent = await WebhookSink(since, trusted=client, public=client).send(delivery(made.id))
+
+    assert (sent.verdict, "state_secret" in sent.detail) == (Verdict.FAILED, True)
 
 
 async def test_delivery_to_a_webhook_that_was_deleted_is_refused() -> None:

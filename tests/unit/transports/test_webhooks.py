@@ -63,6 +63,15 @@ async def test_test_says_how_it_went(served: Served) -> None:
     assert (tested.json["verdict"], tested.json["detail"]) == ("failed", "there is no network here")
 
 
+async def test_words_of_any_kind_come_back_as_they_were_sent(served: Served) -> None:
+    words = "十二 \u0000 \u202e ' OR 1=1; {0.__class__} 🙂"
+
+    made = await make(served, {**WANTED, "description": words})
+    shown = await served.send("GET", f"/api/v1/webhooks/{made.json['id']}", key=KEYS["omar"])
+
+    assert (made.status, shown.json["description"]) == (201, made.json["description"])
+
+
 async def test_webhooks_need_a_scope_of_their_own(served: Served) -> None:
     for method, path in (("GET", "/api/v1/webhooks"), ("POST", "/api/v1/webhooks"), ("GET", "/api/v1/deliveries")):
         reply = await served.send(method, path, WANTED if method == "POST" else None, key=KEYS["emma"])
