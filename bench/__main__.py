@@ -16,7 +16,13 @@ MEASURES = (
     "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "simulator", "model_client", "tokens",
     "durable", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
 )  # fmt: skip
-ON_REQUEST = ("fleet", "retrieval_100k", "retrieval_100k_postgres")  # take minutes, the first of them every processor
+ON_REQUEST = (
+    "fleet",
+    "overload",
+    "soak",
+    "retrieval_100k",
+    "retrieval_100k_postgres",
+)  # take minutes, the first every processor
 TIME_LIMIT_S = 1200
 _CHOICE = f"of {', '.join(MEASURES)}; all of them when none is named. Only when named: {', '.join(ON_REQUEST)}"
 

@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from bench.measure import Measure, absolute
+from bench.measure import Measure, absolute, relative
 from bench.reference.chat_server import chat_server
 
 ROOT = Path(__file__).parents[2]
@@ -28,8 +28,19 @@ EXAMPLE = ROOT / "examples" / "support_desk"
 STARTS = 3
 QUESTIONS, BATCHES = 40, 5
 READY_WITHIN_S = 60.0
-READY_BUDGET_S, IDLE_BUDGET_MB, CHAT_BUDGET_MS = 2.0, 120.0, 4.0
+READY_BUDGET_S, IDLE_BUDGET_MB, CHAT_BUDGET_MS, OVER_BARE = 2.0, 120.0, 4.0, 1.5
 QUESTION = {"message": "The printer on the third floor does not print. What can I do?"}
+
+
+Command = Callable[[Path, int], Sequence[str]]  # data folder, port
+
+
+def quarterdeck_command(data: Path, port: int) -> Sequence[str]:
+    return (str(Path(sys.executable).with_name("quarterdeck")), "serve", str(EXAMPLE))
+
+
+def bare_command(data: Path, port: int) -> Sequence[str]:
+    return (sys.executable, "-m", "bench.reference.bare_route", str(EXAMPLE), str(data), str(port))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +64,17 @@ class Started:
 async def measure() -> list[Measure]:
     async with aiohttp.ClientSession() as session:
         first_s, later_s, idle_mb = await _starts(session)
-        chat_ms, wall_ms = await _questions(session)
+        chat_ms, wall_ms, bare_ms = await _questions(session)
     return [
         absolute("server ready", later_s, "s", budget=READY_BUDGET_S, note=f"index built; at first {first_s:.2f} s"),
         absolute("server idle memory", idle_mb, "MB RSS", budget=IDLE_BUDGET_MB),
         absolute(
             "POST /chat, 3 model calls + 2 searches", chat_ms, "ms CPU", budget=CHAT_BUDGET_MS,
             note=f"of the server, durable on SQLite, one question at a time; {wall_ms:.1f} ms until the answer",
+        ),
+        relative(
+            "POST /chat over a bare route", chat_ms, "ms CPU", reference=bare_ms, budget=OVER_BARE,
+            note="the same runs, journal and model calls behind one FastAPI route without guards, ids, logs or metrics",
         ),
     ]  # fmt: skip
 
@@ -69,28 +84,35 @@ async def _starts(session: aiohttp.ClientSession) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as data:
         ready_s, idle_mb = [], []
         for _ in range(1 + STARTS):
-            async with _server(session, Path(data), LLM_MODE="local") as server:
+            async with started(session, Path(data), LLM_MODE="local") as server:
                 await asyncio.sleep(1.0)  # settle: idle is what is left after the start
                 ready_s.append(server.ready_s)
                 idle_mb.append(server.resident_mb())
     return ready_s[0], statistics.median(ready_s[1:]), statistics.median(idle_mb[1:])
 
 
-async def _questions(session: aiohttp.ClientSession) -> tuple[float, float]:
-    """CPU and wall milliseconds of a question."""
-    cpu_ms, wall_ms = [], []
-    with tempfile.TemporaryDirectory() as data:
-        async with (
-            chat_server(tool_turns=2) as provider,
-            _server(session, Path(data), LLM_MODE="remote", OPENAI_BASE_URL=provider, OPENAI_API_KEY="none") as server,
-        ):
-            await _ask(session, server, QUESTIONS)
-            for _ in range(BATCHES):
-                cpu_s, begun = server.cpu_s(), time.monotonic()
-                await _ask(session, server, QUESTIONS)
-                wall_ms.append((time.monotonic() - begun) * 1e3 / QUESTIONS)
-                cpu_ms.append((server.cpu_s() - cpu_s) * 1e3 / QUESTIONS)
-    return statistics.median(cpu_ms), statistics.median(wall_ms)
+async def _questions(session: aiohttp.ClientSession) -> tuple[float, float, float]:
+    """CPU and wall milliseconds of a question, and CPU milliseconds of it behind a bare route; they take turns."""
+    cpu_ms: dict[str, list[float]] = {"served": [], "bare": []}
+    wall_ms: list[float] = []
+    with tempfile.TemporaryDirectory() as data, tempfile.TemporaryDirectory() as other:
+        async with chat_server(tool_turns=2) as provider:
+            environ = {"LLM_MODE": "remote", "OPENAI_BASE_URL": provider, "OPENAI_API_KEY": "none"}
+            async with (
+                started(session, Path(data), **environ) as served,
+                started(session, Path(other), command=bare_command, **environ) as bare,
+            ):
+                servers = {"served": served, "bare": bare}
+                for server in servers.values():
+                    await _ask(session, server, QUESTIONS)
+                for _ in range(BATCHES):
+                    for name, server in servers.items():
+                        cpu_s, begun = server.cpu_s(), time.monotonic()
+                        await _ask(session, server, QUESTIONS)
+                        cpu_ms[name].append((server.cpu_s() - cpu_s) * 1e3 / QUESTIONS)
+                        if name == "served":
+                            wall_ms.append((time.monotonic() - begun) * 1e3 / QUESTIONS)
+    return statistics.median(cpu_ms["served"]), statistics.median(wall_ms), statistics.median(cpu_ms["bare"])
 
 
 async def _ask(session: aiohttp.ClientSession, server: Started, times: int) -> None:
@@ -102,7 +124,9 @@ async def _ask(session: aiohttp.ClientSession, server: Started, times: int) -> N
 
 
 @asynccontextmanager
-async def _server(session: aiohttp.ClientSession, data: Path, **environment: str) -> AsyncIterator[Started]:
+async def started(
+    session: aiohttp.ClientSession, data: Path, *, command: Command = quarterdeck_command, **environment: str
+) -> AsyncIterator[Started]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -111,9 +135,7 @@ async def _server(session: aiohttp.ClientSession, data: Path, **environment: str
     log = data / "server.log"
     with log.open("wb") as sink:
         begun = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("quarterdeck")), "serve", str(EXAMPLE), env=passed, stdout=sink, stderr=sink
-        )
+        process = await asyncio.create_subprocess_exec(*command(data, port), cwd=ROOT, env=passed, stdout=sink, stderr=sink)
     try:
         url = f"http://127.0.0.1:{port}"
         while not await _ready(session, url):

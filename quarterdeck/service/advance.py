@@ -16,7 +16,7 @@ from quarterdeck.workflow.base import Advance
 
 __all__ = ["Announced"]
 
-_REMEMBERED = 10_000
+_REMEMBERED = 1_000  # runs whose beginning is known without reading it again
 
 log = logging.getLogger(__name__)
 

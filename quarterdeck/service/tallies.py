@@ -29,7 +29,7 @@ __all__ = ["KIND", "Account", "Scope", "Tallies", "Tally", "read_tallies"]
 KIND = "budget"
 Scope = Literal["run", "user", "group", "agent", "tool", "tenant", "saving"]
 
-_KEPT = 20_000  # accounts in memory; those with nothing left to write are read again when needed
+_KEPT = 2_000  # accounts in memory; those with nothing left to write are read again when needed
 _PROCESSES = 64  # that a row remembers the last batch of
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _log = logging.getLogger(__name__)
