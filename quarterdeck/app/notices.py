@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from quarterdeck.agent.base import Directory
 from quarterdeck.app.documents import WebClient
 from quarterdeck.app.implementations import EVENT_LOGS, resolve
-from quarterdeck.app.stores import Store, scheme_of, sealing_secret, shared
+from quarterdeck.app.stores import Store, scheme_of, sealing_secret
 from quarterdeck.core.errors import Forbidden, InvalidInput, Misconfigured
 from quarterdeck.service import stream_sink, webhooks
 from quarterdeck.service.deliveries import Sink
@@ -76,7 +76,7 @@ async def opened_notices(configuration: Configuration, store: Store, directory: 
             store.records,
             directory,
             configured=named,
-            secret=await _own_secret(configuration),
+            secret=await sealing_secret(configuration),
             check_url=_checking(patience.allowed_origins),
         )
         streams = EventStreams(await stack.enter_async_context(_streams(configuration)))
@@ -122,13 +122,6 @@ async def _streams(configuration: Configuration) -> AsyncIterator[list[EventStre
             stack.push_async_callback(log.close)
             found.append(EventStream(name=name, log=log, tenant=file.tenant, events=file.events))
         yield found
-
-
-async def _own_secret(configuration: Configuration) -> bytes | None:
-    """What secrets of webhooks are derived from. Processes that each made one for themselves would sign differently."""
-    if shared(configuration) and configuration.settings.store.state_secret is None:
-        return None
-    return await sealing_secret(configuration)
 
 
 def _configured(name: str, file: WebhookFile) -> ConfiguredWebhook:

@@ -112,7 +112,7 @@ class Webhooks:
 
     Args:
         directory: Says what the maker of a webhook may read now.
-        secret: The deployment's own, the same for all its processes; None where there is none, and none can be made here.
+        secret: The deployment's own; the same for all its processes.
         check_url: Raises InvalidInput for an address that a tenant may not have called.
         now: Gives aware UTC.
     """
@@ -123,7 +123,7 @@ class Webhooks:
         directory: Directory,
         *,
         configured: Sequence[ConfiguredWebhook] = (),
-        secret: bytes | None,
+        secret: bytes,
         check_url: Callable[[str], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -213,8 +213,6 @@ class Webhooks:
         Raises as `delete` does, and Conflict when somebody rotates it at the same moment.
         """
         record = await self._own(principal.tenant, webhook_id)
-        if self._secret is None:
-            raise InvalidInput("an administrator must set store.state_secret before a secret can be made")
         by = None if key is None else hashed_id(principal.user, key)
         if by is None or record.data.get("rotated_by") != by:
             turned = {"generation": int(record.data["generation"]) + 1, "rotated_at": self._now().isoformat()}
@@ -252,20 +250,18 @@ class Webhooks:
         return found
 
     def secrets(self, tenant: str, webhook: Webhook) -> tuple[bytes, ...]:
-        """What its deliveries are signed with now, the present secret first; none without a secret of the deployment."""
+        """What its deliveries are signed with now, the present secret first."""
         if webhook.configured:
             return self._configured[webhook.id].secrets
-        if self._secret is None:
-            return ()
-        present = self._derived(self._secret, tenant, webhook.id, webhook.generation)
+        present = self._derived(tenant, webhook.id, webhook.generation)
         rotated = webhook.rotated_at
         if rotated is None or self._now() - rotated >= _OVERLAP:
             return (present,)
-        return present, self._derived(self._secret, tenant, webhook.id, webhook.generation - 1)
+        return present, self._derived(tenant, webhook.id, webhook.generation - 1)
 
-    def _derived(self, secret: bytes, tenant: str, webhook_id: str, generation: int) -> bytes:
+    def _derived(self, tenant: str, webhook_id: str, generation: int) -> bytes:
         # Neither a tenant nor an id can hold a slash, so that no two webhooks are told apart by nothing.
-        return hmac.new(secret, f"webhook/{tenant}/{webhook_id}/{generation}".encode(), hashlib.sha256).digest()
+        return hmac.new(self._secret, f"webhook/{tenant}/{webhook_id}/{generation}".encode(), hashlib.sha256).digest()
 
     def _named(self, tenant: str) -> list[ConfiguredWebhook]:
         return [webhook for webhook in self._configured.values() if webhook.tenant in (None, tenant)]
@@ -301,8 +297,6 @@ class Webhooks:
         return tuple(maker.names) if maker is not None else ()
 
     def _check(self, wanted: WebhookWanted) -> None:
-        if self._secret is None:
-            raise InvalidInput("an administrator must set store.state_secret before webhooks can be made here")
         if not wanted.events:
             raise InvalidInput(f"say of which events it is told: {', '.join(NOTICES)}")
         for name in wanted.events:

@@ -97,15 +97,6 @@ def test_mistakes_of_the_configuration_are_told_with_their_place(tmp_path: Path,
     assert "quarterdeck.yaml:1" in str(caught.value)
 
 
-async def test_processes_that_share_a_database_and_no_secret_make_no_webhooks(tmp_path: Path) -> None:
-    text = "store: {database_url: 'postgresql://nobody@127.0.0.1:1/none'}"
-    configuration = folder(tmp_path, text)
-
-    async with opened_notices(configuration, MemoryStore(), Nobody()) as notices:
-        with pytest.raises(InvalidInput, match="state_secret"):
-            await notices.webhooks.create(EMMA, WebhookWanted(url="https://crm.example", events=("run_finished",)))
-
-
 async def test_webhook_of_the_configuration_takes_its_secret_from_the_environment(tmp_path: Path) -> None:
     text = "webhooks: {crm: {url: 'http://10.0.0.7/hook', events: [run_failed]}}"
     configuration = folder(tmp_path, text, QUARTERDECK_WEBHOOKS__CRM__SECRET=SECRET)

@@ -198,22 +198,6 @@ async def test_tenants_webhook_does_not_reach_a_private_address_though_the_confi
     assert receiver.requests == []
 
 
-async def test_nothing_is_sent_unsigned() -> None:
-    store, receiver = MemoryStore(), Receiver()
-    async with receiver.open():
-        url = f"http://127.0.0.1:{receiver.port}/hook"
-        before = Webhooks(store.records, Nobody(), secret=b"own", check_url=lambda url: None)
-        made, _ = await before.create(EMMA, WebhookWanted(url=url, events=("run_finished",)))
-        since = Webhooks(store.records, Nobody(), secret=None, check_url=lambda url: None)
-
-        async def client() -> GuardedClient:
-            raise AssertionError("nobody is called")
-
-        sent = await WebhookSink(since, trusted=client, public=client).send(delivery(made.id))
-
-    assert (sent.verdict, "state_secret" in sent.detail) == (Verdict.FAILED, True)
-
-
 async def test_delivery_to_a_webhook_that_was_deleted_is_refused() -> None:
     async with way_to(Receiver()) as (sink, _):
         sent = await sink.send(delivery("gone"))
