@@ -13,6 +13,7 @@ from quarterdeck.agent.loop import Loop
 from quarterdeck.app.folder import build_tools
 from quarterdeck.app.knowledge import Knowledge
 from quarterdeck.app.models import ModelShelf
+from quarterdeck.app.policy import PolicyFile
 from quarterdeck.app.stores import Store
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.runs import AgentSpec
@@ -20,7 +21,6 @@ from quarterdeck.knowledge.remembered import RememberedAnswers
 from quarterdeck.knowledge.rewrite import CarriedTerms, Rewriter
 from quarterdeck.knowledge.rewrite_model import ModelRewriter
 from quarterdeck.knowledge.tool import search_tool
-from quarterdeck.policy.load import load_policy
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.settings import Configuration
 from quarterdeck.tools.registry import Registry
@@ -43,6 +43,7 @@ class Agents:
     specs: BlobSpecs
     tools: Registry
     models: Mapping[str, str]
+    policy: PolicyFile
 
 
 def assembled(
@@ -72,13 +73,14 @@ def assembled(
     registry = Registry(tools)
     _of_each_agent(configuration, lambda agent: registry.only(agent.tools))
     specs = BlobSpecs(store.journal)
+    policy = PolicyFile(folder / "policy.yaml", tools)
     loop = Loop(
         journal=store.journal,
         records=store.records,
         specs=specs,
         models=models,
         toolbox=registry,
-        policy=load_policy(configuration.policy or "policy: v1", str(folder / "policy.yaml"), tools),
+        policy=policy.load(configuration.policy),
         directory=directory,
         audience=audience,
         rates=rates,
@@ -88,7 +90,7 @@ def assembled(
         read_output=_read_json,
         search_timeout_s=configuration.settings.knowledge.search_timeout_s,
     )
-    return Agents(loop=loop, specs=specs, tools=registry, models=named)
+    return Agents(loop=loop, specs=specs, tools=registry, models=named, policy=policy)
 
 
 def _rewriter(configuration: Configuration, models: ModelShelf) -> Rewriter | None:

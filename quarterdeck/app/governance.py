@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -27,10 +27,12 @@ class Governance:
 
     Attributes:
         tasks: Run until they are cancelled.
+        tell_policy: Writes down that the policy says something else from now on.
     """
 
     audit: AuditLog
     tasks: tuple[Task, ...]
+    tell_policy: Callable[[str], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
@@ -50,8 +52,13 @@ async def opened_governance(configuration: Configuration, store: Store) -> Async
                 for user in configuration.users
             ],
         }
-        await told_configuration(store.records, tenants, told)
-        yield Governance(audit=AuditLog(store.records), tasks=() if witness is None else (witness.serve,))
+
+        async def tell_policy(text: str) -> None:
+            await told_configuration(store.records, tenants, {**told, "policy": text})
+
+        await tell_policy(configuration.policy)
+        tasks = () if witness is None else (witness.serve,)
+        yield Governance(audit=AuditLog(store.records), tasks=tasks, tell_policy=tell_policy)
 
 
 def attach(app: FastAPI, governance: Governance) -> None:

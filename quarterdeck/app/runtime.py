@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import anyio
 
-from quarterdeck.app.agents import assembled
+from quarterdeck.app.agents import Agents, assembled
 from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
@@ -20,6 +20,7 @@ from quarterdeck.app.limits import admission, opened_limits
 from quarterdeck.app.metering import MeasuredStore, standing_of
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.app.notices import Notices, opened_notices
+from quarterdeck.app.policy import Watching
 from quarterdeck.app.stores import Store, in_turn, opened_states, opened_store, shared
 from quarterdeck.app.workers import Task, dispatching, relaying, working
 from quarterdeck.core.errors import Unavailable
@@ -171,6 +172,7 @@ async def opened(
                 beside=[
                     *_beside(configuration, store, watch, [notices.outbox.serve, repeats.serve], advances=advances),
                     *governance.tasks,
+                    *_policy_watched(settings, agents, governance),
                 ],
             )
         )
@@ -241,6 +243,14 @@ def open_budgets(settings: Settings, records: Records) -> Budgets:
         for limit in settings.budgets
     ]
     return Budgets(records, prices(settings.models), limits, departments=settings.departments)
+
+
+def _policy_watched(settings: Settings, agents: Agents, governance: Governance) -> list[Task]:
+    """What reads a changed policy while runs go on."""
+    every_s = settings.policy.reload_s
+    if every_s is None:
+        return []
+    return [Watching(agents.policy, agents.loop, every_s=every_s, tell=governance.tell_policy).serve]
 
 
 def _beside(

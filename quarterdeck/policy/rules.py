@@ -107,12 +107,18 @@ class Rule:
     args: Mapping[str, Comparison] | None = None
     approvers: tuple[str, ...] = ()
 
-    def applies(self, name: str, entry: ToolPolicy, label: Label, args: Mapping[str, Any]) -> bool:
+    def concerns(self, name: str, entry: ToolPolicy) -> bool:
+        """True if calls of the tool may meet it, in some context and with some arguments."""
         return (
             matches(self.tool, name)
-            and label.integrity >= self.integrity
-            and not (self.not_public and label.readers.is_public)
             and (self.risk is None or self.risk.holds(entry.risk))
             and (self.effect is None or self.effect.holds(entry.effect.value))
+        )
+
+    def applies(self, name: str, entry: ToolPolicy, label: Label, args: Mapping[str, Any]) -> bool:
+        return (
+            self.concerns(name, entry)
+            and label.integrity >= self.integrity
+            and not (self.not_public and label.readers.is_public)
             and all(wanted.holds(args.get(argument)) for argument, wanted in (self.args or {}).items())
         )

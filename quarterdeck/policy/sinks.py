@@ -10,7 +10,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.tools import Effect
 from quarterdeck.policy.grounding import leaves
 
-__all__ = ["SINKS", "Audience", "audience", "sink_parts"]
+__all__ = ["SINKS", "Audience", "audience", "named_sink", "sink_parts"]
 
 Audience = Mapping[str, str] | None
 """Name as in ``Readers`` → how the arguments name it ("" where they do not); None is everybody."""
@@ -51,3 +51,9 @@ def audience(sink: str, effect: Effect, args: Mapping[str, Any], principal: Prin
     name, named = sink_parts(sink or _BY_EFFECT.get(effect, "everybody"))
     values = [str(leaf) for each in named for leaf in leaves(args.get(each)) if leaf is not None and str(leaf).strip()]
     return SINKS[name](principal, values)
+
+
+def named_sink(sink: str, effect: Effect) -> str:
+    """Who that is, in words for a person."""
+    name, named = sink_parts(sink or _BY_EFFECT.get(effect, "everybody"))
+    return {"user": "the user alone", "tenant": "the tenant"}.get(name, f"those in {', '.join(named)}" if named else name)

@@ -20,6 +20,7 @@ from quarterdeck.service.access import SCOPES, User
 from quarterdeck.settings.audit import AuditSettings
 from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
+from quarterdeck.settings.policy import PolicySettings
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
 from quarterdeck.settings.tags import TagSettings
 from quarterdeck.settings.webhooks import DeliverySettings, EventStreamFile, WebhookFile
@@ -408,6 +409,7 @@ class Settings(Section):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     tags: TagSettings = Field(default_factory=TagSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
     departments: Words = Field((), description="Groups whose spending is counted, such as departments.")
     store: StoreSettings = Field(default_factory=StoreSettings)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)

@@ -1,0 +1,111 @@
+"""The policy of a folder by command, and changed under a running server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import EXAMPLE, QUARTERDECK, Server, environment, with_root
+
+CLOSED = "\nrules:\n  - {id: closed, when: {tool: create_ticket_draft}, then: deny}\n"
+TICKET = {"title": "Dock", "description": "My dock is dead", "category": "hardware", "priority": "low"}
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*QUARTERDECK, "policy", *words], capture_output=True, text=True, timeout=60, check=False, env=environment()
+    )
+
+
+def told(*words: str) -> Any:
+    done = command(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.row("G4", part="policy check")
+def test_a_decision_is_explained_with_its_rule_and_the_people_who_must_agree() -> None:
+    asked = ("check", str(EXAMPLE), "create_ticket_draft", "--args", json.dumps(TICKET), "--user", "emma")
+
+    untrusted = told(*asked, "--words", "Open a ticket: Dock, My dock is dead, hardware, low")
+    private = told(*asked, "--readers", "group:hr")
+    nowhere = told("check", str(EXAMPLE), "wipe_disk")
+
+    assert (untrusted["verdict"], untrusted["rule"], untrusted["approvers"]) == (
+        "approve",
+        "approval.required",
+        ["approver"],
+    )
+    assert (private["rule"], "group:hr" in private["reasons"][0]) == ("readers.sink", True)
+    assert (nowhere["verdict"], nowhere["rule"]) == ("deny", "rights.unknown_tool")
+
+
+@pytest.mark.row("G4", part="policy check")
+def test_a_file_that_is_no_policy_is_refused_with_its_lines(tmp_path: Path) -> None:
+    folder = with_root(tmp_path / "desk")
+    (folder / "policy.yaml").write_text("policy: v1\ntools:\n  create_ticket_draft:\n    risk: 1\n  nothing: {}\n")
+
+    refused = command("check", str(folder))
+
+    assert refused.returncode == 2
+    assert "policy.yaml:4: tools.create_ticket_draft.risk" in refused.stderr
+    assert "policy.yaml:5: there is no tool 'nothing'" in refused.stderr
+
+
+@pytest.mark.row("G4", part="policy check")
+def test_a_policy_is_told_in_words_and_an_agent_by_the_rule_of_two() -> None:
+    (draft,) = told("explain", str(EXAMPLE), "create_ticket_draft")
+    linted = told("lint", str(EXAMPLE))
+
+    assert "always with an approval of approver" in draft["says"]
+    assert linted["agents"][0]["all_three"]
+    assert linted["agents"][0]["verdict"] == "all three, and a person is asked before everything it does"
+    assert command("explain", str(EXAMPLE), "nothing").returncode == 4
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = with_root(tmp_path / "desk")
+    server = Server(data=tmp_path / "data", folder=folder, environ={"QUARTERDECK_POLICY__RELOAD_S": "0.1"})
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.row("G4", part="hot swap")
+def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothing(server: Server) -> None:
+    file = server.folder / "policy.yaml"
+    before = file.read_text()
+    first = server.ask("Please open a ticket because my dock is dead.")
+
+    file.write_text(before + CLOSED)
+    closed = _until_closed(server)
+    file.write_text("policy: v1\ntools: {create_ticket_draft: {risk: 1}}\n")
+    still = _decision(server, server.ask("Please open a ticket because my mouse is dead.")["run_id"])
+    rows = server.send("GET", "/api/v1/audit?limit=200", user="root").json
+
+    assert _decision(server, first["run_id"])["rule"] != "closed"
+    assert (closed["verdict"], still["verdict"]) == ("deny", "deny")
+    assert closed["policy_version"] == still["policy_version"] != _decision(server, first["run_id"])["policy_version"]
+    assert [row for row in rows["rows"] if row["action"] == "config" and row["object"] == "policy"]
+
+
+def _until_closed(server: Server) -> Any:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        decision = _decision(server, server.ask("Please open a ticket because my screen is dead.")["run_id"])
+        if decision["rule"] == "closed":
+            return decision
+    raise AssertionError("the changed policy did not come into force")
+
+
+def _decision(server: Server, run_id: str) -> Any:
+    """The last decision of a run about the ticket."""
+    story = server.send("GET", f"/api/v1/runs/{run_id}/story").json
+    return [step["told"] for step in story["steps"] if step["kind"] == "policy"][-1]
