@@ -6,8 +6,8 @@ other groups and forgetting them is done at once. Each is audited.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Principal
@@ -45,6 +45,7 @@ class Requested:
     request_id: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +196,7 @@ class Documents:
             trace_id=asked.trace_id,
             span_id=asked.span_id,
             request_id=asked.request_id,
+            tags=asked.tags,
         )
         audit = _audit(principal, "ingest", run_id, started.config_hash)
         if await self._journal.create(principal.tenant, run_id, Entry(event=started), beside=[audit]):

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.access import Access
+from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.transports.grpc import agent_pb2 as pb
 from quarterdeck.transports.grpc.calls import Entrance
 from quarterdeck.transports.grpc.errors import STATUS
@@ -21,6 +22,7 @@ from quarterdeck.transports.grpc.server import GrpcServer, serving
 from quarterdeck.transports.grpc.service import AgentService
 from quarterdeck.transports.http import errors as http_errors
 from tests.unit.transports.conftest import KEYS, USERS, Served
+from tests.unit.transports.test_tags import started
 
 EMMA = (("authorization", f"Bearer {KEYS['emma']}"),)
 
@@ -40,7 +42,8 @@ class Client:
 @pytest.fixture
 async def server(served: Served) -> AsyncIterator[GrpcServer]:
     desk = served.app.state.desk
-    service = AgentService(desk, Entrance(Access(USERS, {}, keyless=False)), answer_timeout_s=5.0)
+    tags = TagRules([TagRule(name="experiment", header="x-tag-experiment")])
+    service = AgentService(desk, Entrance(Access(USERS, {}, keyless=False), tags), answer_timeout_s=5.0)
     async with serving(service, host="127.0.0.1", port=0, max_message_bytes=131_072) as server:
         yield server
 
@@ -70,6 +73,16 @@ async def test_question_is_answered_with_its_sources(client: Client) -> None:
     assert answer.sources[0].uri == "/api/v1/documents/vpn?at=0-25"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (7, 3, 10)
     assert answer.session_id
+
+
+@pytest.mark.row("D3", part="runs")
+async def test_tags_come_as_metadata_too(client: Client, served: Served) -> None:
+    metadata = (*EMMA, ("x-request-id", "call-1"), ("x-tag-experiment", "b"), ("baggage", "other=c"))
+
+    await client.query(pb.QueryRequest(query="How long?"), metadata=metadata, timeout=10)
+
+    (row,) = await served.store.journal.runs("acme", request_id="call-1")
+    assert dict((await started(served, row.run_id)).tags) == {"experiment": "b"}
 
 
 @pytest.mark.row("S7", part="stream")

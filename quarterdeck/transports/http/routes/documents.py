@@ -181,6 +181,7 @@ def _asked(request: Request, key: str | None) -> Requested:
         request_id=request.state.request_id,
         trace_id=request.state.trace_id,
         span_id=request.state.span_id,
+        tags=request.state.tags,
     )
 
 
