@@ -24,6 +24,7 @@ from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.settings import Configuration
 from quarterdeck.tools.registry import Registry
+from quarterdeck.tools.secrets import with_secrets
 
 __all__ = ["Agents", "assembled"]
 
@@ -69,7 +70,10 @@ def assembled(
     folder = configuration.folder
     # A missing key is a mistake now, not at the first question.
     named = dict(_of_each_agent(configuration, lambda agent: (agent.model, models.get(agent.model).name)))
-    tools = (search_tool(knowledge.search), *build_tools(folder, configuration.data))
+    secrets = configuration.secrets
+    secrets.check()
+    own = (with_secrets(tool, secrets) for tool in build_tools(folder, configuration.data))
+    tools = (search_tool(knowledge.search), *own)
     registry = Registry(tools)
     _of_each_agent(configuration, lambda agent: registry.only(agent.tools))
     specs = BlobSpecs(store.journal)

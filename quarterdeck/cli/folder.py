@@ -76,7 +76,8 @@ def _log(configuration: Configuration) -> None:
     from quarterdeck.telemetry import configure
 
     settings = configuration.settings
-    configure(settings.log.level, secrets=secret_values(settings), personal=settings.log.personal)
+    known = {*secret_values(settings), *configuration.secrets.values()}
+    configure(settings.log.level, secrets=known, personal=settings.log.personal)
 
 
 def _leave_threads() -> None:

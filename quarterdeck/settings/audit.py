@@ -17,7 +17,7 @@ class AuditSettings(Section):
     checkpoints_url: SecretStr | None = Field(
         None,
         description="Where they are kept, outside of the database: file:///FILE (four slashes: absolute), "
-        "s3://BUCKET/PREFIX and what else store.state_url takes, or stdout:// for the lines a process prints. None: there are none.",
+        "s3://BUCKET/PREFIX and what else store.state_url takes, or stdout:// for what is printed. None: there are none.",
     )
     key_file: Path | None = Field(
         None,

@@ -9,7 +9,7 @@ Every error of every file is reported at once, with file and line. The schemas a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,7 @@ from quarterdeck.service.access import User
 from quarterdeck.settings.layers import Layer, checked, from_environment, merged
 from quarterdeck.settings.schema import AgentFile, Profiles, Settings, UsersFile, environment_name
 from quarterdeck.settings.sections import listed
+from quarterdeck.settings.tool_secrets import SecretSource
 
 if TYPE_CHECKING:
     from quarterdeck.store.strict_yaml import YamlDocument
@@ -55,6 +56,7 @@ class Configuration:
     Attributes:
         agents: By name, in order of name; models are filled in.
         policy: Text of ``policy.yaml``, empty when there is none; its own package reads it.
+        environ: Where secrets of tools are looked up when they are used.
     """
 
     folder: Path
@@ -62,6 +64,12 @@ class Configuration:
     agents: Mapping[str, AgentSpec]
     users: Sequence[User]
     policy: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def secrets(self) -> SecretSource:
+        """Where tools get their secrets from."""
+        return SecretSource(self.settings.secrets, self.environ, self.folder)
 
     @property
     def data(self) -> Path:
@@ -100,6 +108,7 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
         raise Misconfigured("\n".join(dict.fromkeys(problems)))
     return Configuration(
         folder=folder.resolve(),
+        environ=environ,
         settings=settings,
         agents={name: agents[name].spec(settings.models.default) for name in sorted(agents)},
         users=users.people(),

@@ -23,6 +23,7 @@ from quarterdeck.settings.limits import LimitSettings
 from quarterdeck.settings.policy import PolicySettings
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
 from quarterdeck.settings.tags import TagSettings
+from quarterdeck.settings.tool_secrets import SecretFile
 from quarterdeck.settings.webhooks import DeliverySettings, EventStreamFile, WebhookFile
 
 __all__ = [
@@ -409,6 +410,9 @@ class Settings(Section):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     tags: TagSettings = Field(default_factory=TagSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    secrets: dict[Id, SecretFile] = Field(
+        default_factory=dict, description="Values that tools need, by the name they ask for."
+    )
     policy: PolicySettings = Field(default_factory=PolicySettings)
     departments: Words = Field((), description="Groups whose spending is counted, such as departments.")
     store: StoreSettings = Field(default_factory=StoreSettings)
