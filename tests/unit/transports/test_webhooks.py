@@ -3,7 +3,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import anyio
 import pytest
 
 from quarterdeck.service.deliveries import Delivery, DeliveryStatus, Notice, Target, to_record
@@ -123,41 +122,3 @@ async def test_dead_letter_is_listed_and_sent_again(served: Served) -> None:
     assert (again.status, again.json["status"], again.json["notice_id"]) == (202, "waiting", "evt_1")
     assert twice.status == 409
     assert left.json == {"deliveries": []}
-
-
-@pytest.mark.row("S12", part="everything made")
-@pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    ("path", "body", "who"),
-    [("/api/v1/session/", {"context": {"a": 1}}, "emma"), ("/api/v1/webhooks", WANTED, "omar")],
-)
-async def test_fifty_parallel_posts_with_one_key_make_one_thing(
-    served: Served, path: str, body: dict[str, Any], who: str
-) -> None:
-    replies: list[Reply] = []
-
-    async def post() -> None:
-        sent = {"idempotency-key": "k1"}
-        replies.append(await served.send("POST", path, body, key=KEYS[who], headers=sent))
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(50):
-            tasks.start_soon(post)
-
-    assert {(reply.status, reply.body) for reply in replies} == {(201, replies[0].body)}
-    listed = await served.send("GET", path, key=KEYS[who])
-    assert [len(rows) for rows in listed.json.values()] == [1]
-
-
-async def test_another_body_or_no_key_at_all_is_refused(served: Served) -> None:
-    first = await served.send("POST", "/api/v1/session/", {}, headers={"idempotency-key": "k1"})
-    other = await served.send("POST", "/api/v1/session/", {"context": {"a": 1}}, headers={"idempotency-key": "k1"})
-    long = await served.send("POST", "/api/v1/session/", {}, headers={"idempotency-key": "k" * 256})
-    webhook, changed = (
-        await make(served, idempotency_key="k"),
-        await make(served, {**WANTED, "content": True}, idempotency_key="k"),
-    )
-
-    assert (first.status, other.status, other.code) == (201, 409, "conflict")
-    assert (long.status, long.code) == (422, "invalid_input")
-    assert (webhook.status, changed.status) == (201, 409)
