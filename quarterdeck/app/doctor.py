@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -18,16 +18,13 @@ from pathlib import Path
 
 from quarterdeck.app.doctor_models import asked_models
 from quarterdeck.app.doctor_stores import journal_standing, opened_states_of
-from quarterdeck.app.folder import build_tools
 from quarterdeck.app.implementations import BREAKERS, BUSES, CACHES, INDEXES, STATES, STORES, resolve
 from quarterdeck.app.knowledge import open_index
 from quarterdeck.app.models import shelf
+from quarterdeck.app.policy import described
 from quarterdeck.app.stores import database, scheme_of, shared
-from quarterdeck.core.answers import Passage
-from quarterdeck.core.context import Context
-from quarterdeck.core.errors import QuarterdeckError, Unavailable
-from quarterdeck.knowledge.tool import search_tool
-from quarterdeck.policy.load import load_policy
+from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.policy.lint import lint
 from quarterdeck.settings import Configuration
 from quarterdeck.tools.registry import Registry
 
@@ -211,20 +208,16 @@ async def _index(configuration: Configuration) -> AsyncIterator[Finding]:
 
 
 async def _policy(configuration: Configuration) -> AsyncIterator[Finding]:
-    with tempfile.TemporaryDirectory() as nowhere:  # tools may keep files, and nothing is to be changed here
-        tools = (search_tool(_Nothing()), *build_tools(configuration.folder, Path(nowhere)))
+    name = "tools and policy"
+    with described(configuration) as (tools, policy):
         registry = Registry(tools)
         for agent in configuration.agents.values():
             registry.only(agent.tools)
-        policy = load_policy(configuration.policy or "policy: v1", str(configuration.folder / "policy.yaml"), tools)
-    yield _ok("tools and policy", f"{len(tools)} tools, policy {policy.version[:12]}")
-
-
-class _Nothing:
-    """A search that is described and never made."""
-
-    async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]:
-        raise Unavailable("nothing is searched for here")
+        yield _ok(name, f"{len(tools)} tools, policy {policy.version[:12]}")
+        for found in lint(policy, tools):
+            if found.level == "warning":
+                said, advice = f"{found.tool} {found.text}", "`quarterdeck policy lint FOLDER` says more"
+                yield Finding(check=name, severity=Severity.WARN, said=said, advice=advice)
 
 
 async def _people(configuration: Configuration) -> AsyncIterator[Finding]:

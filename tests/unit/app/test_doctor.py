@@ -119,3 +119,19 @@ async def test_a_tool_an_agent_names_and_nobody_has_fails(tmp_path: Path) -> Non
 
     assert found["tools and policy"].severity is Severity.FAIL
     assert "fly" in found["tools and policy"].said
+
+
+async def test_what_policy_lint_warns_of_is_worth_a_look(tmp_path: Path) -> None:
+    tools = [
+        "from quarterdeck import tool",
+        "@tool(effect='read', resolver=True)",
+        "def fly(where: str) -> str:",
+        "    'Fly.'",
+    ]
+    tools += ["    return where", "def build_tools(data):", "    return [fly]"]
+    (tmp_path / "tools.py").write_text("\n".join(tools))
+
+    found = await look(tmp_path, LOCAL)
+
+    assert found["tools and policy"].severity is Severity.WARN
+    assert found["tools and policy"].said.startswith("fly ")
