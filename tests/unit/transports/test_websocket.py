@@ -21,6 +21,7 @@ from websockets.frames import Frame, Opcode
 from quarterdeck.core.context import Principal
 from quarterdeck.core.events import Delta
 from quarterdeck.service.access import Access
+from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.server import GracefulServer
@@ -39,12 +40,17 @@ HANDSHAKE = (
 
 @asynccontextmanager
 async def serving(
-    served: Served, *, ping_s: float = 20.0, stall_s: float = 30.0, access: Access | None = None
+    served: Served,
+    *,
+    ping_s: float = 20.0,
+    stall_s: float = 30.0,
+    access: Access | None = None,
+    rates: RateLimits | None = None,
 ) -> AsyncIterator[tuple[int, Door]]:
     state = served.app.state
     access = access or state.access
     tokens = StreamTokens(served.store.records, access)
-    door = Door(desk=state.desk, approvals_desk=state.approvals, access=access, tokens=tokens)
+    door = Door(desk=state.desk, approvals_desk=state.approvals, access=access, tokens=tokens, rates=rates)
     mount(served.app, door, tokens)
     ports: list[int] = []
     ready = anyio.Event()
