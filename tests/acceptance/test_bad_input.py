@@ -150,6 +150,14 @@ def test_garbage_in_tracing_headers_is_dropped(server: Server, garbage: str) -> 
             "POST", "/api/v1/agent/batch", {"items": [{"query": "a"}] * 1001}, 422, "invalid_input", id="31: 1,001"
         ),
         pytest.param("POST", "/api/v1/agent/batch", {"items": []}, 422, "invalid_input", id="31: none"),
+        pytest.param(
+            "POST",
+            "/api/v1/approvals/decisions",
+            {"ids": ["no-such"], "approved": 1},
+            422,
+            "invalid_input",
+            id="15: a number for yes",
+        ),
         pytest.param("POST", "/api/v1/approvals/no-such/decisions", {"approved": True}, 404, "not_found", id="83: no draft"),
         pytest.param(
             "POST", "/api/v1/search", {"query": "a", "where": {"group": {"$ne": 1}}}, 422, "invalid_input", id="85: operator"

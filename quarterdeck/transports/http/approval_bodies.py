@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from quarterdeck.core.decisions import DraftStatus, OnExpiry, Origin
 from quarterdeck.transports.http.shapes import Id
@@ -82,8 +82,18 @@ class DraftList(BaseModel):
     approvals: list[DraftBody]
 
 
+def _written(value: object) -> object:
+    """An instant as text; a number would be taken for seconds since 1970."""
+    if not isinstance(value, str):
+        raise ValueError("write an instant as text, with its offset: 2026-03-02T09:14:07Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written)]
+
+
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Decisions(_Request):
@@ -109,8 +119,8 @@ class DecisionOutcomes(BaseModel):
 
 class DelegationRequest(_Request):
     to: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(description="Id of the person.")
-    ends_at: AwareDatetime
-    begins_at: AwareDatetime | None = Field(None, description="Now, if it is not given.")
+    ends_at: Instant
+    begins_at: Instant | None = Field(None, description="Now, if it is not given.")
     reason: Annotated[str, StringConstraints(max_length=2000)] = ""
 
 
