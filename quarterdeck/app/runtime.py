@@ -11,6 +11,7 @@ from typing import TypeVar
 import anyio
 
 from quarterdeck.app.agents import Agents, assembled
+from quarterdeck.app.approvals import unheld
 from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
@@ -51,6 +52,7 @@ from quarterdeck.store.base import Records
 from quarterdeck.store.snapshots import Snapshots
 from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.workflow.approvals import Approvals
+from quarterdeck.workflow.delegations import Delegations
 from quarterdeck.workflow.effects import Effects
 
 __all__ = ["Runtime", "open_budgets", "opened"]
@@ -151,7 +153,7 @@ async def opened(
             configuration,
             store,
             knowledge,
-            web=await stack.enter_async_context(WebClient()),
+            web=await stack.enter_async_context(WebClient(settings.knowledge.fetch_origins)),
             directory=access,
             audience=stage,
             dispatcher=dispatcher,
@@ -201,7 +203,13 @@ async def opened(
             documents=intake.documents,
             governance=governance,
             search=Search(knowledge.searcher, timeout_s=settings.knowledge.search_timeout_s),
-            approvals=Approvals(journal=store.journal, records=store.records, dispatcher=dispatcher, toolbox=agents.tools),
+            approvals=Approvals(
+                journal=store.journal,
+                records=store.records,
+                dispatcher=dispatcher,
+                toolbox=agents.tools,
+                delegations=Delegations(store.records, access),
+            ),
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
             rates=rates,
@@ -231,7 +239,7 @@ async def opened(
             keys=keys,
             new_keys=new_keys,
             ingested=reports,
-            warnings=(*models.warnings, *_warnings(reports)),
+            warnings=(*models.warnings, *_warnings(reports), *unheld(agents.loop.policy, configuration.users)),
             _stopping=stopping,
         )
 

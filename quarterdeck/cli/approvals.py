@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,16 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Drafts that wait for people, and writes in doubt.", no_args_is_help=True)
 
+_ORIGINS = {
+    "words": "the requester's own words",
+    "record": "a trusted source",
+    "untrusted": "UNTRUSTED text",
+    "default": "the tool's default",
+    "model": "the model",
+}
 _LOCAL = "http://127.0.0.1:8080"
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+DraftIds = Annotated[list[str], typer.Argument(help="Ids of drafts.")]
 DraftId = Annotated[str, typer.Argument(help="Id of a draft.")]
 Reason = Annotated[str | None, typer.Option(help="Why; it stands in the run.")]
 
@@ -49,30 +59,94 @@ def show(draft_id: DraftId, url: Url = _LOCAL, key: Key = None, json: AsJson = F
     out.print(f"[bold]{plain(draft['tool'])}[/] for {plain(draft['requested_by'])}: {plain(draft['status'])}")
     for name, value in draft["args"].items():
         out.print(f"  {plain(name)}: {plain(value)}", markup=False)
+    for each in draft["evidence"]:
+        source = f" in {each['source']}" if each["source"] else ""
+        out.print(f"  {plain(each['argument'])} <- {_ORIGINS[each['origin']]}{plain(source)}", markup=False, style="dim")
+        if each["snippet"]:
+            out.print(f"    | {plain(each['snippet'])}", markup=False, style="dim")
+    out.print(f"goes to: {plain(', '.join(draft['sink']) or 'nobody else')}", markup=False)
+    agreed = ", ".join(each["by"] for each in draft["consents"]) or "nobody yet"
+    who = f"{draft['quorum']} of {', '.join(draft['approvers'])}"
+    out.print(f"level {draft['step']} of {draft['steps']}: {plain(who)}; agreed: {plain(agreed)}", markup=False)
     out.print(f"why: {plain('; '.join(draft['reasons']) or draft['rule'])}", markup=False)
     out.print(f"risk {draft['risk']}, context {draft['integrity']}, waits until {draft['expires_at']}", style="dim")
 
 
 @app.command()
 def approve(
-    draft_id: DraftId,
+    draft_ids: DraftIds,
     url: Url = _LOCAL,
     key: Key = None,
     reason: Reason = None,
     edit: Annotated[str | None, typer.Option(help="All arguments as JSON, to be executed in place of the proposed.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Approve a draft: it is executed once."""
+    """Approve drafts: each is executed once, when all who must agree have. Several at once must be of one tool."""
+    client = Client(url=url, key=key)
+    if len(draft_ids) > 1:
+        if edit is not None:
+            raise InvalidInput("--edit goes with one draft")
+        _decide_all(client, draft_ids, {"approved": True, "reason": reason}, json)
+        return
     body: dict[str, Any] = {"approved": True, "reason": reason}
     if edit is not None:
         body["edited_args"] = _object(edit)
-    _decide(Client(url=url, key=key), draft_id, body, json)
+    _decide(client, draft_ids[0], body, json)
 
 
 @app.command()
-def reject(draft_id: DraftId, url: Url = _LOCAL, key: Key = None, reason: Reason = None, json: AsJson = False) -> None:
-    """Reject a draft; the agent is told why."""
-    _decide(Client(url=url, key=key), draft_id, {"approved": False, "reason": reason}, json)
+def reject(draft_ids: DraftIds, url: Url = _LOCAL, key: Key = None, reason: Reason = None, json: AsJson = False) -> None:
+    """Reject drafts; the agent is told why."""
+    client, body = Client(url=url, key=key), {"approved": False, "reason": reason}
+    if len(draft_ids) > 1:
+        _decide_all(client, draft_ids, body, json)
+    else:
+        _decide(client, draft_ids[0], body, json)
+
+
+@app.command()
+def delegate(
+    to: Annotated[str, typer.Argument(help="Id of the person.")],
+    until: Annotated[datetime, typer.Option(formats=_TIMES, help="When it ends, UTC.")],
+    begins: Annotated[datetime | None, typer.Option(formats=_TIMES, help="When it begins, UTC; now, if not given.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with it.")] = "",
+    url: Url = _LOCAL,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """Let somebody else decide in your place for a time."""
+    body = {"to": to, "ends_at": _utc(until), "begins_at": None if begins is None else _utc(begins), "reason": reason}
+    given = Client(url=url, key=key).post("/api/v1/approvals/delegations", body)
+    if json:
+        as_json(given)
+    else:
+        console().print(f"{plain(given['to'])} decides in your place until {given['ends_at']}: {given['id']}", markup=False)
+
+
+@app.command()
+def delegations(url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
+    """List who decides in your place, and in whose place you do."""
+    rows = Client(url=url, key=key).get("/api/v1/approvals/delegations")["delegations"]
+    if json:
+        as_json(rows)
+        return
+    columns = {"id": "delegation", "giver": "of", "to": "to", "begins_at": "from", "ends_at": "until", "reason": "reason"}
+    table(rows, columns, "Nobody decides in another's place.")
+
+
+@app.command()
+def revoke(
+    delegation_id: Annotated[str, typer.Argument(help="Id of a delegation.")],
+    url: Url = _LOCAL,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """End a delegation before its time."""
+    revoked = Client(url=url, key=key).delete(f"/api/v1/approvals/delegations/{delegation_id}")
+    if json:
+        as_json(revoked)
+    else:
+        console().print(f"{plain(revoked['to'])} decides no more in the place of {plain(revoked['giver'])}.", markup=False)
 
 
 @app.command()
@@ -104,11 +178,28 @@ def doubt(
         console().print(f"Resolved; run {run_id} goes on.", markup=False)
 
 
+def _decide_all(client: Client, draft_ids: list[str], body: dict[str, Any], json: bool) -> None:
+    outcomes = client.post("/api/v1/approvals/decisions", {"ids": draft_ids, **body})["outcomes"]
+    if json:
+        as_json(outcomes)
+        return
+    rows = [{"id": each["id"], "became": each["status"] or each["error"]["message"]} for each in outcomes]
+    table(rows, {"id": "draft", "became": "what became of it"}, "Nothing was decided.")
+
+
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=UTC).isoformat()
+
+
 def _decide(client: Client, draft_id: str, body: dict[str, Any], json: bool) -> None:
     draft = client.post(f"/api/v1/approvals/{draft_id}/decisions", body)
     if json:
         as_json(draft)
     else:
+        if draft["status"] == "waiting":
+            left = draft["quorum"] - len(draft["consents"])
+            console().print(f"{plain(draft['tool'])}: {left} more must agree.", markup=False)
+            return
         edited = " with edited arguments" if draft["edited_args"] else ""
         console().print(f"{plain(draft['tool'])}: {draft['status']}{edited}; run {draft['run_id']} goes on.", markup=False)
         console().print(f"What came of it: quarterdeck runs show {draft['run_id']}", style="dim", markup=False)

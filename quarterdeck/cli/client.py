@@ -44,6 +44,11 @@ class Client:
         with self._open("POST", path, body) as reply:
             return json.load(reply)
 
+    def delete(self, path: str) -> Any:
+        """What the server says of what it took away."""
+        with self._open("DELETE", path) as reply:
+            return json.load(reply)
+
     def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]]) -> Any:
         """Send the bytes of a file as they are."""
         with self._open("POST", f"{path}?{urllib.parse.urlencode(query)}", data) as reply:

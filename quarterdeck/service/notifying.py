@@ -8,6 +8,7 @@ from typing import Any
 
 from quarterdeck.core.events import (
     ApprovalDecided,
+    ApprovalEscalated,
     ApprovalRequested,
     Event,
     FinalAnswer,
@@ -127,6 +128,10 @@ def _told(event: Event) -> tuple[str, dict[str, Any]] | None:
         case ApprovalRequested():
             draft = {"draft_id": event.draft, "call_id": event.id, "level": event.level}
             until = {"approvers": list(event.approvers), "expires_at": event.expires_at.isoformat()}
+            return "approval_needed", {"status": RunStatus.WAITING, **draft, **until}
+        case ApprovalEscalated():
+            draft = {"draft_id": event.draft, "call_id": event.id, "level": event.level, "escalated": True}
+            until = {"approvers": list(event.to), "expires_at": event.expires_at.isoformat()}
             return "approval_needed", {"status": RunStatus.WAITING, **draft, **until}
         case ApprovalDecided():
             return "approval_decided", {

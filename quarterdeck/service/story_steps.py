@@ -13,6 +13,8 @@ from quarterdeck.core.answers import Answer
 from quarterdeck.core.events import (
     AnswerRejected,
     ApprovalDecided,
+    ApprovalEscalated,
+    ApprovalGiven,
     ApprovalRequested,
     CancelRequested,
     CitationsChecked,
@@ -126,6 +128,12 @@ class Telling:
             case ApprovalRequested():
                 wanted = {"call_id": event.id, "draft": event.draft, "approvers": list(event.approvers)}
                 return "approval_requested", wanted | {"expires_at": event.expires_at.isoformat(), "level": event.level}
+            case ApprovalGiven(consent=given):
+                said = None if event.reason is None else eyes.text(event.reason, state.label)
+                by = {"by": given.by, "on_behalf_of": given.on_behalf_of, "reason": said}
+                return "approval_given", {"call_id": event.id, "draft": event.draft, "level": event.level} | by
+            case ApprovalEscalated():
+                return "approval_escalated", {"call_id": event.id, "draft": event.draft, "to": list(event.to)}
             case ApprovalDecided():
                 decided = {"call_id": event.id, "approved": event.approved, "by": event.by, "level": event.level}
                 edited = None if event.edited_args is None else eyes.value(event.edited_args, state.label)

@@ -47,12 +47,18 @@ async def approvals(
 
 
 @router.post("/api/v1/approvals/decisions", responses={200: {"model": DecisionOutcomes}})
-async def decide_all(request: Request, caller: Approver, body: Decisions) -> Response:
+async def decide_all(
+    request: Request, caller: Approver, body: Decisions, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Approve or reject many drafts of one tool alike; of each it is said what became of it."""
     desk: Approvals = request.app.state.approvals
     reason = cleaned(body.reason, "reason") if body.reason else None
-    outcomes = await desk.decide_all(caller, body.ids, approved=body.approved, reason=reason)
-    return Json({"outcomes": [_outcome(each) for each in outcomes]})
+
+    async def decided(_: str) -> Response:
+        outcomes = await desk.decide_all(caller, body.ids, approved=body.approved, reason=reason)
+        return Json({"outcomes": [_outcome(each) for each in outcomes]})
+
+    return await once(request, caller, idempotency_key, decided)
 
 
 @router.get("/api/v1/approvals/delegations", responses={200: {"model": DelegationList}})
@@ -63,12 +69,18 @@ async def delegations(request: Request, caller: Approver) -> Response:
 
 
 @router.post("/api/v1/approvals/delegations", responses={200: {"model": DelegationBody}})
-async def delegate(request: Request, caller: Approver, body: DelegationRequest) -> Response:
+async def delegate(
+    request: Request, caller: Approver, body: DelegationRequest, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Let somebody else decide in the caller's place for a time. He cannot pass it on."""
     desk = _delegations(request)
     reason = cleaned(body.reason, "reason") if body.reason else ""
-    given = await desk.give(caller, body.to, begins_at=body.begins_at, ends_at=body.ends_at, reason=reason)
-    return Json(_delegation(given))
+
+    async def given(_: str) -> Response:
+        made = await desk.give(caller, body.to, begins_at=body.begins_at, ends_at=body.ends_at, reason=reason)
+        return Json(_delegation(made))
+
+    return await once(request, caller, idempotency_key, given)
 
 
 @router.delete("/api/v1/approvals/delegations/{delegation_id}", responses={200: {"model": DelegationBody}})

@@ -1,0 +1,76 @@
+"""Approvals of a served folder: on the terms its policy writes, by command and over HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import QUARTERDECK, Server, environment, with_root
+
+TERMS = "approvals: {by: [approver], quorum: 2, four_eyes: true, reason: required}"
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The example, where two approvers must agree and say why; `root` and `omar` are, and `lea` may decide for others."""
+    folder = with_root(tmp_path_factory.mktemp("office") / "desk")
+    policy = (folder / "policy.yaml").read_text()
+    assert "approvals: [approver]" in policy
+    (folder / "policy.yaml").write_text(policy.replace("approvals: [approver]", TERMS))
+    people = yaml.safe_load((folder / "users.yaml").read_text())
+    people["users"].append({"id": "lea", "tenant": "acme", "scopes": ["approvals"], "key": "generated"})
+    (folder / "users.yaml").write_text(yaml.safe_dump(people))
+    server = Server(tmp_path_factory.mktemp("data"), folder=folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+def command(server: Server, user: str, *words: str) -> Any:
+    environ = environment(QUARTERDECK_URL=server.url, QUARTERDECK_KEY=server.key(user))
+    done = subprocess.run(
+        [*QUARTERDECK, "approvals", *words, "--json"], capture_output=True, text=True, env=environ, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.row("G2", part="served")
+def test_two_people_agree_with_reasons_one_of_them_in_anothers_place(office: Server) -> None:
+    asked = office.ask("Please open a ticket because my monitor flickers.", user="emma")
+    (draft,) = asked["drafts"]
+    bare = office.send("POST", f"/api/v1/approvals/{draft}/decisions", {"approved": True}, user="omar")
+    stranger = office.send("GET", f"/api/v1/approvals/{draft}", user="lea")
+
+    first = command(office, "omar", "approve", draft, "--reason", "it is broken")
+    tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M}"
+    given = command(office, "root", "delegate", "lea", "--until", tomorrow, "--reason", "away")
+    listed = command(office, "lea", "delegations")
+    last = command(office, "lea", "approve", draft, "--reason", "for root")
+    run = office.ended(asked["run_id"])
+
+    assert (bare.status, stranger.status) == (422, 404)
+    assert (first["status"], first["quorum"], [each["by"] for each in first["consents"]]) == ("waiting", 2, ["omar"])
+    assert [each["id"] for each in listed] == [given["id"]]
+    assert (last["status"], last["consents"][1]["on_behalf_of"]) == ("approved", "root")
+    assert run["status"] == "done"
+    assert run["tool_calls_made"][0]["success"]
+
+
+@pytest.mark.row("G2", part="batch")
+def test_equal_drafts_are_decided_at_once_and_each_says_what_became_of_it(office: Server) -> None:
+    drafts = [
+        office.ask(f"Please open a ticket because my {thing} is broken.", user="emma")["drafts"][0]
+        for thing in ("dock", "mouse")
+    ]
+
+    outcomes = command(office, "omar", "reject", *drafts, "f" * 32, "--reason", "call the desk")
+
+    assert [each["status"] for each in outcomes] == ["rejected", "rejected", None]
+    assert outcomes[2]["error"]["code"] == "not_found"
