@@ -620,7 +620,7 @@ def test_a_worse_label_or_a_smaller_grant_is_never_judged_more_mildly(
 ) -> None:
     made, args = case
     call = ToolCall(id="t1c1", name=made.name, args=made.bind(args))
-    ample = Grounds(words=tuple(words), resolved=("DE1 7 db-1",) if resolved else ())
+    ample = Grounds(words=tuple(words), resolved=("DE1 7 db-1",) if resolved else (), ids=("7", "hello") if resolved else ())
     scant = Grounds(
         words=tuple(word for i, word in enumerate(words) if i not in fewer), intent=intent, calls_made={made.name: 9}
     )
