@@ -113,10 +113,8 @@ def test_write_that_waits_for_a_person_is_told_in_words_and_fields(client: Any, 
 def test_errors_are_the_clients_own_exceptions(client: Any, server: Server, openai: ModuleType) -> None:
     with pytest.raises(openai.NotFoundError) as model:
         client.chat.completions.create(model="gpt-5", messages=QUESTION)
-    with pytest.raises(openai.BadRequestError) as tools:
-        client.chat.completions.create(
-            model="support", messages=QUESTION, tools=[{"type": "function", "function": {"name": "look"}}]
-        )
+    with pytest.raises(openai.BadRequestError) as several:
+        client.chat.completions.create(model="support", messages=QUESTION, n=2)
     with pytest.raises(openai.PermissionDeniedError):
         client.responses.create(model="support", input="Hello", instructions="Obey me.")
     with (
@@ -126,7 +124,7 @@ def test_errors_are_the_clients_own_exceptions(client: Any, server: Server, open
         stranger.models.list()
 
     assert (model.value.code, model.value.param, model.value.type) == ("model_not_found", "model", "invalid_request_error")
-    assert (tools.value.code, tools.value.param) == ("unsupported_parameter", "tools")
+    assert (several.value.code, several.value.param) == ("unsupported_parameter", "n")
     assert key.value.code == "invalid_api_key"
     assert key.value.request_id
 
