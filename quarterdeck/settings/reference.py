@@ -23,6 +23,7 @@ from quarterdeck.settings.schema import (
     Settings,
     UserFile,
 )
+from quarterdeck.settings.tags import TagFile
 from quarterdeck.settings.webhooks import EventStreamFile, WebhookFile
 
 __all__ = ["reference"]
@@ -121,6 +122,8 @@ def _lines() -> Iterator[str]:
     yield from _table(_fields(QuestionClass))
     yield "\nEach of `budgets`:\n"
     yield from _table(_fields(BudgetFile))
+    yield "\nEach of `tags.allowed`, by name; [how to mark requests](../howto/tags.md) has examples:\n"
+    yield from _table(_fields(TagFile))
     yield "\nEach of `limits.rules`; [how to limit](../howto/limits.md) has examples:\n"
     yield from _table(_fields(LimitRuleFile))
     yield "\nEach of `webhooks`; [how to use webhooks](../howto/webhooks.md) has examples:\n"
