@@ -78,14 +78,14 @@ class Stage:
         """Answers a second where each of as many callers as there are places asks again as soon as it is answered."""
         began = time.monotonic()
 
-        async def caller() -> int:
-            answers = 0
+        async def caller() -> list[Reply]:
+            answers: list[Reply] = []
             while time.monotonic() < began + seconds:
-                answers += (await self.ask("noisy", QUESTION, began)).status == 200
+                answers.append(await self.ask("noisy", QUESTION, began))
             return answers
 
-        total = sum(await asyncio.gather(*(caller() for _ in range(PLACES))))
-        return total / (time.monotonic() - began)
+        callers = await asyncio.gather(*(caller() for _ in range(PLACES)))
+        return _per_second([reply for answers in callers for reply in answers], 2 * WAIT_S, seconds)
 
     async def seen(self) -> Any:
         async with self.session.get(f"{self.provider}/seen") as answer:
@@ -112,7 +112,7 @@ async def _overloaded(stage: Stage, usual_s: float) -> list[Measure]:
     late = [reply for reply in replies if reply.at >= SETTLE_S]
     served = [reply for reply in late if reply.status == 200]
     refused = [reply for reply in late if reply.status == 429]
-    share = 100 * len(served) / ((OVERLOAD_S - SETTLE_S) * peak)
+    share = 100 * _per_second(replies, SETTLE_S, OVERLOAD_S) / peak
     other = len(replies) - sum(reply.status in (200, 429) for reply in replies)
     told = sum(reply.retry_after for reply in refused)
     return [
@@ -337,6 +337,12 @@ def _write_folder(folder: Path, provider: str) -> None:
     (folder / "quarterdeck.yaml").write_text(json.dumps(settings))
     (folder / "users.yaml").write_text(json.dumps({"users": users}))
     (folder / "agents" / "porter.yaml").write_text(json.dumps({"name": "porter", "retrieve": "never"}))
+
+
+def _per_second(replies: Sequence[Reply], since: float, until: float) -> float:
+    """Good answers that came between two moments, for each second between them."""
+    came = sum(reply.status == 200 and since <= reply.at + reply.took_s < until for reply in replies)
+    return came / (until - since)
 
 
 def _p99(replies: Sequence[Reply]) -> float:
