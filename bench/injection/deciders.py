@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quarterdeck.core.context import Principal
@@ -35,8 +36,8 @@ class Fixed:
     def resolves(self, tool: Tool) -> bool:
         return False
 
-    def ids(self, tool: Tool, text: str) -> tuple[str, ...] | None:
-        return ()
+    def ids(self, tool: Tool, text: str) -> Mapping[str, str] | None:
+        return {}
 
     def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
         return self.policy.result_label(tool, arguments, principal)

@@ -153,17 +153,17 @@ class Deciding:
 
     def _grounds(self) -> Grounds:
         resolved: list[str] = []
-        ids: list[str] = []
+        ids: dict[str, tuple[str, ...]] = {}
         for tool, text in self._looked_up():
             found = self.policy.ids(tool, text)
             if found is None:
                 resolved.append(text)
             else:
-                ids.extend(found)
+                ids |= {argument: (*ids.get(argument, ()), each) for argument, each in found.items()}
         return Grounds(
             words=self.state.words,
             resolved=tuple(resolved),
-            ids=tuple(ids),
+            ids=ids,
             calls_made=self._made,
         )
 

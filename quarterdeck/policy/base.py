@@ -49,8 +49,8 @@ class ToolPolicy:
         result_trusted: Its results cannot contain text chosen by outsiders.
         result_public: Its results are known to everybody, as a catalogue is, and so no secret of whoever asked.
         resolver: Its results may ground identity arguments.
-        resolver_fields: Fields of its results that our own system fills, such as ids: they ground identity arguments where
-            the user's words named what was looked up and one thing was found.
+        resolver_fields: Field of its results that our own system fills, such as an id, → the argument, of any tool, that it
+            grounds where the user's words named what was looked up and one thing was found.
         asked: Phrases by which a user asks for it, see `policy.intent`; empty for those its name suggests.
         sink: Name of a function in the fixed table that says who can read what it sends; empty for the effect's default.
         expires_s: Seconds a draft of it may wait.
@@ -68,7 +68,7 @@ class ToolPolicy:
     result_trusted: bool = False
     result_public: bool = False
     resolver: bool = False
-    resolver_fields: tuple[str, ...] = ()
+    resolver_fields: Mapping[str, str] = field(default_factory=dict)
     asked: tuple[str, ...] = ()
     identity_args: tuple[str, ...] = ()
     content_args: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class Grounds:
     Attributes:
         words: The user's own typed words, one entry per message.
         resolved: Results of resolver tools.
-        ids: Ids our own systems gave to what the user's words named.
+        ids: Argument → ids our own systems gave to what the user's words named: an entry's id says nothing of a file.
         calls_made: How often each tool was called in this run.
         intent: Tools the user asked for with what is left of each count, where somebody who knows said so; None: the words
             say it.
@@ -94,7 +94,7 @@ class Grounds:
 
     words: tuple[str, ...] = ()
     resolved: tuple[str, ...] = ()
-    ids: tuple[str, ...] = ()
+    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     calls_made: Mapping[str, int] = field(default_factory=dict)
     intent: Mapping[str, int] | None = None
 
@@ -120,8 +120,8 @@ class Decider(Protocol):
         """True if results of `tool`, or ids in them, may ground identity arguments: declared so, and not taken back."""
         ...
 
-    def ids(self, tool: Tool, text: str) -> tuple[str, ...] | None:
-        """The ids in a result that our own system chose, if it found one thing only; None where all of its text grounds."""
+    def ids(self, tool: Tool, text: str) -> Mapping[str, str] | None:
+        """Argument → id our own system chose, of a result that found one thing only; None where all of its text grounds."""
         ...
 
     def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:

@@ -110,8 +110,8 @@ class Policy:
         entry = self.entry(tool)
         return entry.resolver or bool(entry.resolver_fields)
 
-    def ids(self, tool: Tool, text: str) -> tuple[str, ...] | None:
-        """The ids in a result that our own system chose, if it found one thing only; None where all of its text grounds."""
+    def ids(self, tool: Tool, text: str) -> Mapping[str, str] | None:
+        """Argument → id our own system chose, of a result that found one thing only; None where all of its text grounds."""
         entry = self.entry(tool)
         return None if entry.resolver else only_ids(text, entry.resolver_fields)
 
@@ -273,7 +273,7 @@ class _Case:
     def _carries_more_than_words(self) -> bool:
         chosen = {name for name, bound in self.entry.bounds.items() if bound.is_choice}
         return any(
-            not self.words.holds(leaf) and str(leaf) not in self.grounds.ids
+            not self.words.holds(leaf) and not self._found(name, leaf)
             for name, value in self.call.args.items()
             if name not in chosen and not self._is_default(name)
             for leaf in leaves(value, self.fields)
@@ -311,8 +311,12 @@ class _Case:
         name = self.tool.name
         return asked(self.grounds.words, self.entry.asked or phrases_of(name)) - self.grounds.calls_made.get(name, 0)
 
-    def _grounds(self, leaf: Any) -> bool:
-        return self.ground.holds(leaf) or str(leaf) in self.grounds.ids
+    def _found(self, name: str, leaf: Any) -> bool:
+        """True if our own system gave this id to what the user named, and gives such ids for this argument."""
+        return str(leaf) in self.grounds.ids.get(name, ())
+
+    def _grounds(self, name: str, leaf: Any) -> bool:
+        return self.ground.holds(leaf) or self._found(name, leaf)
 
     def _must_stand(self, rule: str, names: Iterable[str]) -> Iterator[_Finding]:
         missing = [
@@ -320,7 +324,7 @@ class _Case:
             for name in names
             if not self._is_default(name)
             for leaf in leaves(self.call.args.get(name), self.fields)
-            if not self._grounds(leaf)
+            if not self._grounds(name, leaf)
         ]
         if missing:
             yield self._ask(rule, missing)
@@ -328,7 +332,7 @@ class _Case:
     def _rests_on_words(self, name: str) -> bool:
         """True if somebody named something by this argument: a default, a truth value and a blank text name nothing."""
         return not self._is_default(name) and any(
-            names_something(leaf) and self._grounds(leaf) for leaf in leaves(self.call.args.get(name), self.fields)
+            names_something(leaf) and self._grounds(name, leaf) for leaf in leaves(self.call.args.get(name), self.fields)
         )
 
     def _is_default(self, name: str) -> bool:

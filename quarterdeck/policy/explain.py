@@ -80,7 +80,8 @@ def _result(entry: ToolPolicy) -> list[str]:
     if entry.resolver:
         says.append("its results ground who and where")
     if entry.resolver_fields:
-        says.append(f"{', '.join(entry.resolver_fields)} of the one thing it finds grounds who and where")
+        grounded = ", ".join(f"{field} as {argument}" for field, argument in entry.resolver_fields.items())
+        says.append(f"of the one thing it finds, these ground who and where: {grounded}")
     return says
 
 

@@ -54,7 +54,9 @@ class _Result(_Strict):
 
 
 class _Resolver(_Strict):
-    fields: Annotated[list[str], Field(min_length=1)]
+    """`fields`: a field that our own system fills → the argument of other tools that its value is for."""
+
+    fields: Annotated[dict[str, str], Field(min_length=1)]
 
 
 class _Bound(_Strict):
@@ -98,8 +100,8 @@ class _Entry(_Strict):
         return None if isinstance(self.resolver, _Resolver) else self.resolver
 
     @property
-    def resolver_fields(self) -> tuple[str, ...]:
-        return tuple(self.resolver.fields) if isinstance(self.resolver, _Resolver) else ()
+    def resolver_fields(self) -> Mapping[str, str]:
+        return self.resolver.fields if isinstance(self.resolver, _Resolver) else {}
 
 
 class _Defaults(_Strict):

@@ -8,23 +8,32 @@ Where two are found nobody knows which was meant: somebody may have added one to
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["only_ids"]
 
 
-def only_ids(text: str, fields: Iterable[str]) -> tuple[str, ...]:
-    """The values of `fields` in a result that is one object, or a list of one; nothing where it is more, less or no JSON."""
+def only_ids(text: str, fields: Mapping[str, str]) -> dict[str, str]:
+    """The ids in a result that is one object, or a list of one; nothing where it is more, less or no JSON.
+
+    Args:
+        fields: Field of the result → the argument its id is for.
+
+    Returns:
+        Argument → id.
+    """
     try:
         found: Any = json.loads(text)
     except ValueError:
-        return ()
+        return {}
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if not isinstance(found, dict):
-        return ()
-    values = (found.get(field) for field in fields)
-    return tuple(
-        str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
-    )
+        return {}
+    values = {argument: found.get(field) for field, argument in fields.items()}
+    return {argument: str(value) for argument, value in values.items() if _is_id(value)}
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""

@@ -326,15 +326,21 @@ def test_an_id_found_by_the_users_words_is_grounded_and_gives_nothing_away() -> 
     mine = Label(readers=Readers.of("user:anna"))
     args = {"to": ["bob@corp.example"], "subject": "A-17", "body": ""}
 
-    assert outcome(decide(adjust, {"account": 7, "amount": 5}, "adjust my account", ids=("7",))) == (
+    assert outcome(decide(adjust, {"account": 7, "amount": 5}, "adjust my account", ids={"account": ("7",)})) == (
         "allow",
         "context.grounded",
     )
-    assert outcome(decide(adjust, {"account": 7, "amount": 5}, "adjust my account", ids=("77",))) == (
+    assert outcome(decide(adjust, {"account": 7, "amount": 5}, "adjust my account", ids={"account": ("77",)})) == (
         "approve",
         "ground.identity",
     )
-    assert decide(send_email, args, "mail bob@corp.example", label=mine, ids=("A-17",)).rule == "context.grounded"
+    assert outcome(decide(adjust, {"account": 7, "amount": 5}, "adjust my account", ids={"file": ("7",)})) == (
+        "approve",
+        "ground.identity",
+    )
+    assert (
+        decide(send_email, args, "mail bob@corp.example", label=mine, ids={"subject": ("A-17",)}).rule == "context.grounded"
+    )
     assert decide(send_email, args, "mail bob@corp.example", label=mine).rule == "readers.sink"
 
 
@@ -620,7 +626,11 @@ def test_a_worse_label_or_a_smaller_grant_is_never_judged_more_mildly(
 ) -> None:
     made, args = case
     call = ToolCall(id="t1c1", name=made.name, args=made.bind(args))
-    ample = Grounds(words=tuple(words), resolved=("DE1 7 db-1",) if resolved else (), ids=("7", "hello") if resolved else ())
+    ample = Grounds(
+        words=tuple(words),
+        resolved=("DE1 7 db-1",) if resolved else (),
+        ids={"account": ("7",), "subject": ("hello",)} if resolved else {},
+    )
     scant = Grounds(
         words=tuple(word for i, word in enumerate(words) if i not in fewer), intent=intent, calls_made={made.name: 9}
     )

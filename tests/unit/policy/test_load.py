@@ -106,7 +106,7 @@ policy: v1
 tools:
   foreign:
     result: {readers: public}
-    resolver: {fields: [id]}
+    resolver: {fields: {id: page_id}}
     asked: [look/search page, fetch]
     bounds: {text: {earliest: 2026-01-01, latest: 2026-12-31}}
 """
@@ -114,9 +114,9 @@ tools:
 
     entry = policy.table["foreign"]
     assert (entry.result_public, entry.result_trusted, entry.resolver) == (True, False, False)
-    assert (entry.resolver_fields, entry.asked) == (("id",), ("look/search page", "fetch"))
+    assert (entry.resolver_fields, entry.asked) == ({"id": "page_id"}, ("look/search page", "fetch"))
     assert entry.bounds["text"] == Bound(earliest="2026-01-01", latest="2026-12-31")
-    assert policy.ids(TOOLS[3], '[{"id": 7}]') == ("7",)
+    assert policy.ids(TOOLS[3], '[{"id": 7}]') == {"page_id": "7"}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ tools:
         ("pay: {needs_approval: false}", "tools.pay.needs_approval"),
         ("pay: {result: trusted}", "tools.pay.result"),
         ("pay: {resolver: true}", "tools.pay.resolver"),
-        ("pay: {resolver: {fields: [id]}}", "tools.pay.resolver"),
+        ("pay: {resolver: {fields: {id: iban}}}", "tools.pay.resolver"),
         ("pay: {result: {readers: public}}", "tools.pay.result"),
         ("pay: {identity: []}", "tools.pay.identity: pay declares iban too"),
         ("pay: {content: [note, iban]}", "tools.pay.content: pay does not declare iban"),
@@ -173,7 +173,7 @@ def test_a_file_cannot_loosen_a_declaration(entry: str, complaint: str) -> None:
         ("policy: v1\ntools:\n  foreign:\n    sink: emails(whom)", "policy.yaml:4", "reads whom"),
         ("policy: v1\ntools:\n  foreign:\n    sink: eval(url)", "policy.yaml:4", "none of"),
         ("policy: v1\ntools:\n  foreign:\n    sink: emails", "policy.yaml:4", "none of"),
-        ("policy: v1\ntools:\n  foreign:\n    resolver: {fields: []}", "policy.yaml:4", "tools.foreign.resolver"),
+        ("policy: v1\ntools:\n  foreign:\n    resolver: {fields: {}}", "policy.yaml:4", "tools.foreign.resolver"),
         ("policy: v1\ntools:\n  foreign:\n    asked: ['']", "policy.yaml:4", "tools.foreign.asked"),
         ("policy: v1\ntools:\n  foreign:\n    bounds: {text: {earliest: soon}}", "policy.yaml:4", "earliest"),
         (

@@ -1,0 +1,60 @@
+"""Which thing is meant: an id that a lookup in the user's words found is as good as typed, if it found one thing only."""
+
+from __future__ import annotations
+
+import pytest
+
+from quarterdeck.core.decisions import Decision
+from quarterdeck.core.events import Decided
+from quarterdeck.policy import load_policy
+from tests.unit.agent.scene import Scene, calls, says
+
+POLICY = """
+policy: v1
+tools:
+  find: {effect: read, risk: 0, resolver: {fields: {id: event_id}}}
+  cancel: {effect: write, identity: [event_id], sink: nobody}
+  delete: {effect: write, identity: [file_id], sink: nobody}
+"""
+
+
+def scene(found: list[dict[str, str]], query: str, act: tuple[str, dict[str, str]]) -> Scene:
+    def find(query: str) -> list[dict[str, str]]:
+        """Find entries of a calendar that anybody may write to."""
+        return found
+
+    def cancel(event_id: str) -> str:
+        """Cancel an entry."""
+        return "cancelled"
+
+    def delete(file_id: str) -> str:
+        """Delete a file."""
+        return "deleted"
+
+    made = Scene(calls(("find", {"query": query})), calls(act), says("Done."), tools=[find, cancel, delete])
+    made.policy = load_policy(POLICY, "policy.yaml", made.registry.tools)
+    made.loop = made.new_loop()
+    return made
+
+
+async def decided(made: Scene) -> Decision:
+    await made.ask("Cancel my dental check-up and delete what belongs to it.")
+    return [each for entry in await made.entries() if isinstance(entry.event, Decided) for each in entry.event.decisions][-1]
+
+
+@pytest.mark.row("G5", part="resolvers")
+@pytest.mark.parametrize(
+    ("found", "query", "act", "rule"),
+    [
+        ([{"id": "e-5", "title": "e-6"}], "dental check-up", ("cancel", {"event_id": "e-5"}), "context.grounded"),
+        ([{"id": "e-5", "title": "e-6"}], "dental check-up", ("cancel", {"event_id": "e-6"}), "ground.identity"),
+        ([{"id": "e-5"}, {"id": "e-6"}], "dental check-up", ("cancel", {"event_id": "e-5"}), "ground.identity"),
+        ([{"id": "e-5"}], "board meeting", ("cancel", {"event_id": "e-5"}), "ground.identity"),
+        ([{"id": "e-5"}], "dental check-up", ("delete", {"file_id": "e-5"}), "ground.identity"),
+    ],
+    ids=["the one that was named", "a title", "two of the name", "another question", "an id of something else"],
+)
+async def test_an_id_grounds_if_one_thing_was_found_by_the_users_words(
+    found: list[dict[str, str]], query: str, act: tuple[str, dict[str, str]], rule: str
+) -> None:
+    assert (await decided(scene(found, query, act))).rule == rule
