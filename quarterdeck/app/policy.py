@@ -38,25 +38,40 @@ class PolicyFile:
         self.path = path
         self._tools = tuple(tools)
         self._text: str | None = None
+        self._seen: str | None = None
 
     def load(self, text: str) -> Policy:
         """The policy of `text`, which from now on is what the file is compared with. Raises Misconfigured."""
-        self._text = text
+        self._text = text or None
         return load_policy(text or _EMPTY, str(self.path), self._tools)
 
     def forget(self) -> None:
         """Take the file for changed at the next look, whatever it says."""
-        self._text = None
+        self._text = ""
 
     async def changed(self) -> tuple[Policy, str] | None:
         """The policy as the file says it now, and its text; None if it says what it said.
 
+        Only what two looks have found alike is taken: a file that is being written may be a policy already, a weaker one.
+
         Raises:
-            Misconfigured: It is none; told once for each content.
+            Misconfigured: It is none, or it is gone; told once for each content.
         """
+        text = await self._read()
+        if text != self._seen:
+            self._seen = text
+            return None
+        if text == self._text:
+            return None
+        if text is None:
+            self._text = None
+            raise Misconfigured(f"{self.path}: it was there and is gone")
+        self._text = text
+        return load_policy(text, str(self.path), self._tools), text
+
+    async def _read(self) -> str | None:
         path = anyio.Path(self.path)
-        text = await path.read_text(encoding="utf-8") if await path.is_file() else ""
-        return None if text == self._text else (self.load(text), text)
+        return await path.read_text(encoding="utf-8") if await path.is_file() else None
 
 
 class Watching:

@@ -36,6 +36,11 @@ class Desk:
         self.slept: list[float] = []
         self.watching = Watching(policies, self.loop, every_s=5.0, tell=self.tell, sleep=self.sleep)
 
+    async def look(self) -> None:
+        """Look twice: what changes between two looks is still being written."""
+        await self.watching.look()
+        await self.watching.look()
+
     async def tell(self, text: str) -> None:
         if self.away:
             raise Conflict("the store is away")
@@ -43,7 +48,7 @@ class Desk:
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        if len(self.slept) > 2:
+        if len(self.slept) > 3:
             await anyio.sleep_forever()
 
     @property
@@ -59,12 +64,12 @@ def desk(tmp_path: Path) -> Desk:
 @pytest.mark.row("G4", part="hot swap")
 async def test_a_changed_file_is_told_and_then_in_force(desk: Desk) -> None:
     before = desk.loop.policy.version
-    await desk.watching.look()
+    await desk.look()
     unchanged = desk.loop.policy.version
 
     desk.file.write_text(strict(3))
-    await desk.watching.look()
-    await desk.watching.look()
+    await desk.look()
+    await desk.look()
 
     assert unchanged == before
     assert (desk.risk, desk.told) == (3, [strict(3)])
@@ -78,8 +83,8 @@ async def test_a_wrong_file_changes_nothing_and_is_said_once_with_its_line(
     desk.file.write_text(strict(1))
 
     with caplog.at_level(logging.ERROR):
-        await desk.watching.look()
-        await desk.watching.look()
+        await desk.look()
+        await desk.look()
 
     assert (desk.risk, desk.told) == (2, [])
     (record,) = caplog.records
@@ -90,23 +95,57 @@ async def test_a_wrong_file_changes_nothing_and_is_said_once_with_its_line(
 async def test_a_policy_the_audit_log_cannot_be_told_of_waits_until_it_can(desk: Desk) -> None:
     desk.file.write_text(strict(3))
     desk.away = True
-    await desk.watching.look()
+    await desk.look()
     meanwhile = desk.risk
 
     desk.away = False
-    await desk.watching.look()
+    await desk.look()
 
     assert (meanwhile, desk.risk, desk.told) == (2, 3, [strict(3)])
 
 
-async def test_a_file_that_is_taken_away_leaves_what_the_tools_declare(desk: Desk) -> None:
+@pytest.mark.row("G4", part="hot swap")
+@pytest.mark.parametrize("half", ["policy: v1\n", "", None])
+async def test_a_file_that_is_half_written_or_gone_for_a_moment_changes_nothing(desk: Desk, half: str | None) -> None:
     desk.file.write_text(strict(3))
-    await desk.watching.look()
+    await desk.look()
 
+    if half is None:
+        desk.file.unlink()
+    else:
+        desk.file.write_text(half)
+    await desk.watching.look()
+    desk.file.write_text(strict(3))
+    await desk.look()
+
+    assert (desk.risk, desk.told) == (3, [strict(3)])
+
+
+@pytest.mark.row("G4", part="hot swap")
+@pytest.mark.parametrize("text", ["", None])
+async def test_a_file_that_stays_empty_or_gone_leaves_in_force_what_was(desk: Desk, text: str | None) -> None:
+    desk.file.write_text(strict(3))
+    await desk.look()
+
+    if text is None:
+        desk.file.unlink()
+    else:
+        desk.file.write_text(text)
+    await desk.look()
+
+    assert (desk.risk, desk.told) == (3, [strict(3)])
+
+
+async def test_a_folder_without_the_file_may_get_one(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, "")
     desk.file.unlink()
-    await desk.watching.look()
+    await desk.look()
+    before = list(desk.told)
 
-    assert desk.risk == 2
+    desk.file.write_text(strict(3))
+    await desk.look()
+
+    assert (before, desk.told, desk.risk) == ([], [strict(3)], 3)
 
 
 async def test_the_file_is_looked_at_again_and_again(desk: Desk) -> None:
@@ -115,8 +154,8 @@ async def test_the_file_is_looked_at_again_and_again(desk: Desk) -> None:
     with anyio.move_on_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(desk.watching.serve)
-            while len(desk.slept) < 3:
+            while len(desk.slept) < 4:
                 await anyio.sleep(0)
             tasks.cancel_scope.cancel()
 
-    assert (desk.risk, desk.slept) == (3, [5.0, 5.0, 5.0])
+    assert (desk.risk, desk.slept) == (3, [5.0] * 4)
