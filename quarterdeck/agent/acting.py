@@ -187,7 +187,10 @@ class Acting:
         self.ledger.stage(ToolReturned(result=result), beside=beside)
 
     def _job(self, call: ToolCall, label: Label, begun: Begin | None) -> Job:
-        """The call, and the label policy gives to what its tool returns."""
+        """The call with the arguments it was decided by, and the label policy gives to what its tool returns."""
+        prepared = self.executor.prepare(call, label)
+        if isinstance(prepared, ToolCall):
+            call = prepared
         tool = self.toolbox.get(call.name)
         seen = self.ledger.state.label  # without the user's words, which a catalogue's answer does not make private
         gives = None if tool is None else self.policy.result_label(tool, seen, self.context.principal)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from quarterdeck.core.decisions import Decision
 from quarterdeck.core.events import Decided
+from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy import load_policy
 from tests.unit.agent.scene import Scene, calls, says
 
@@ -58,3 +62,23 @@ async def test_an_id_grounds_if_one_thing_was_found_by_the_users_words(
     found: list[dict[str, str]], query: str, act: tuple[str, dict[str, str]], rule: str
 ) -> None:
     assert (await decided(scene(found, query, act))).rule == rule
+
+
+@pytest.mark.row("G4", part="tools")
+async def test_what_is_executed_is_what_was_decided() -> None:
+    executed: list[dict[str, Any]] = []
+
+    async def run(args: dict[str, Any], ctx: ToolContext) -> str:
+        executed.append(args)
+        return "done"
+
+    def bind(args: Mapping[str, Any]) -> dict[str, Any]:
+        return {"to": str(args["to"]).strip().lower()}
+
+    schema = {"type": "object", "properties": {"to": {"type": "string"}}}
+    post = Tool(name="post", description="Post.", input_schema=schema, bind=bind, run=run, identity_args=("to",))
+    made = Scene(calls(("post", {"to": " Bob ", "cc": "eve"})), says("Done."), tools=[post])
+
+    await made.ask("Post to bob.")
+
+    assert executed == [{"to": "bob"}]
