@@ -13,6 +13,7 @@ from quarterdeck.app.workers import Task
 from quarterdeck.core.ids import content_hash
 from quarterdeck.service.auditing import AuditLog
 from quarterdeck.service.configured import told_configuration
+from quarterdeck.service.privacy import Privacy
 from quarterdeck.settings import Configuration
 
 if TYPE_CHECKING:
@@ -61,9 +62,12 @@ async def opened_governance(configuration: Configuration, store: Store) -> Async
         yield Governance(audit=AuditLog(store.records), tasks=tasks, tell_policy=tell_policy)
 
 
-def attach(app: FastAPI, governance: Governance) -> None:
+def attach(app: FastAPI, governance: Governance, privacy: Privacy) -> None:
     """Give an application the routes of it."""
     from quarterdeck.transports.http.routes import audit
+    from quarterdeck.transports.http.routes import privacy as people
 
     app.state.audit = governance.audit
     app.include_router(audit.router)
+    app.state.privacy = privacy
+    app.include_router(people.router)

@@ -20,6 +20,7 @@ from quarterdeck.app.knowledge import opened_knowledge
 from quarterdeck.app.limits import admission, opened_limits
 from quarterdeck.app.metering import MeasuredStore, standing_of
 from quarterdeck.app.models import ModelShelf
+from quarterdeck.app.privacy import FolderBelongings
 from quarterdeck.app.notices import Notices, opened_notices
 from quarterdeck.app.policy import Watching
 from quarterdeck.app.stores import Store, in_turn, opened_states, opened_store, shared
@@ -38,6 +39,7 @@ from quarterdeck.service.documents import Documents
 from quarterdeck.service.embeddings import Embeddings
 from quarterdeck.service.export import Exports
 from quarterdeck.service.limits import RateLimits
+from quarterdeck.service.privacy import Privacy
 from quarterdeck.service.repeats import Repeats
 from quarterdeck.service.retention import Retention
 from quarterdeck.service.search import Search
@@ -79,6 +81,7 @@ class Runtime:
     desk: Desk
     documents: Documents
     governance: Governance
+    privacy: Privacy
     search: Search
     approvals: Approvals
     effects: Effects
@@ -143,6 +146,8 @@ async def opened(
         repeats = Repeats(store.records)
         queue = await stack.enter_async_context(dispatching(configuration, store))
         dispatcher = queue.dispatcher
+        belongings = FolderBelongings(knowledge, states, configuration.data)
+        privacy = Privacy(store.journal, store.records, opened_here.erasing, belongings, dispatcher.wake)
         hub = Hub()
         relay = await stack.enter_async_context(relaying(configuration, hub))
         stage = relay or hub
@@ -174,6 +179,7 @@ async def opened(
                 beside=[
                     *_beside(configuration, store, watch, [notices.outbox.serve, repeats.serve], advances=advances),
                     *governance.tasks,
+                    privacy.serve,
                     *_policy_watched(settings, agents, governance),
                 ],
             )
@@ -202,6 +208,7 @@ async def opened(
             ),
             documents=intake.documents,
             governance=governance,
+            privacy=privacy,
             search=Search(knowledge.searcher, timeout_s=settings.knowledge.search_timeout_s),
             approvals=Approvals(
                 journal=store.journal,

@@ -81,7 +81,7 @@ async def serve(
                 heartbeat_s=settings.heartbeat_s,
             ),
         )
-        attach_governance(app, runtime.governance)
+        attach_governance(app, runtime.governance, runtime.privacy)
         door = Door(
             desk=runtime.desk,
             approvals_desk=runtime.approvals,

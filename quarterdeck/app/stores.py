@@ -14,11 +14,12 @@ from anyio import to_thread
 from quarterdeck.app.implementations import SCHEMAS, STATES, STORES, resolve
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.settings import Configuration
-from quarterdeck.store.base import Journal, KeyValue, Records
+from quarterdeck.store.base import Erasing, Journal, KeyValue, Records
 from quarterdeck.store.lock import FolderLock
 
 __all__ = [
     "Store",
+    "WholeStore",
     "database",
     "in_turn",
     "migrated",
@@ -50,8 +51,15 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
+class WholeStore(Store, Protocol):
+    """A store with what takes things out of it."""
+
+    @property
+    def erasing(self) -> Erasing: ...
+
+
 @contextlib.asynccontextmanager
-async def opened_store(configuration: Configuration, *, serving: bool) -> AsyncIterator[Store]:
+async def opened_store(configuration: Configuration, *, serving: bool) -> AsyncIterator[WholeStore]:
     """Journal, records and state of a folder, brought to this version, while the block lasts.
 
     Args:
@@ -66,7 +74,7 @@ async def opened_store(configuration: Configuration, *, serving: bool) -> AsyncI
     scheme = scheme_of(url)
     opener = resolve(STORES, scheme, "store")
     async with contextlib.AsyncExitStack() as stack:
-        store: Store
+        store: WholeStore
         if shared(configuration):
             settings = configuration.settings
             store = await opener(

@@ -49,6 +49,10 @@ class Client:
         with self._open("DELETE", path) as reply:
             return json.load(reply)
 
+    def download(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer as it comes, to be read in pieces and closed."""
+        return self._open("POST", path, body)
+
     def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]]) -> Any:
         """Send the bytes of a file as they are."""
         with self._open("POST", f"{path}?{urllib.parse.urlencode(query)}", data) as reply:

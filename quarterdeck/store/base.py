@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -10,7 +10,20 @@ from typing import Any, Protocol
 from quarterdeck.core.events import Event
 from quarterdeck.core.runs import RunStatus
 
-__all__ = ["Appended", "Audit", "Beside", "Claim", "Entry", "Journal", "KeyValue", "Put", "Record", "Records", "RunRow"]
+__all__ = [
+    "Appended",
+    "Audit",
+    "Beside",
+    "Claim",
+    "Entry",
+    "Erasing",
+    "Journal",
+    "KeyValue",
+    "Put",
+    "Record",
+    "Records",
+    "RunRow",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +316,29 @@ class Records(Protocol):
 
     async def audit_heads(self) -> Mapping[str, tuple[int, str]]:
         """The same of every tenant that has audit rows."""
+        ...
+
+
+class Erasing(Protocol):
+    """Takes everything of a person or a tenant away, whatever its age. Every method may be called again after a crash."""
+
+    async def records_of(self, tenant: str, owner: str | None, kept: Collection[str]) -> list[Record]:
+        """A tenant's records with this owner, or all of them, but for the `kept` kinds, oldest first."""
+        ...
+
+    async def erase_runs(self, tenant: str, run_ids: Sequence[str], blobs: Sequence[str]) -> int:
+        """Delete those of these runs that have ended, and the records whose `ref` they are; returns how many runs.
+
+        With them go the blobs of their events, and those with these hashes, unless something else refers to them.
+        """
+        ...
+
+    async def erase_records(self, tenant: str, owner: str | None, kept: Collection[str]) -> int:
+        """Delete what `records_of` tells."""
+        ...
+
+    async def scrub(self) -> None:
+        """See to it that nothing deleted can be read in the engine's files, as far as that is in this program's hands."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quarterdeck.store.erasing_postgres import PostgresErasing
 from quarterdeck.store.instants import Clock
 from quarterdeck.store.journal_postgres import PostgresJournal
 from quarterdeck.store.keyvalue_postgres import PostgresKeyValue
@@ -15,12 +16,13 @@ __all__ = ["PostgresStore", "open_postgres"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresStore:
-    """What rests in one database, under the three protocols it is used by."""
+    """What rests in one database, under the protocols it is used by."""
 
     database: PostgresDatabase
     journal: PostgresJournal
     records: PostgresRecords
     keyvalue: PostgresKeyValue
+    erasing: PostgresErasing
 
     async def close(self) -> None:
         """Let go of all connections. May be called again."""
@@ -58,4 +60,5 @@ async def open_postgres(
         journal=PostgresJournal(database, clock=clock),
         records=PostgresRecords(database, clock=clock),
         keyvalue=PostgresKeyValue(database, clock=clock),
+        erasing=PostgresErasing(database),
     )

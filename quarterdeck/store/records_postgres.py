@@ -14,7 +14,7 @@ from quarterdeck.store.codec import clean_text, json_text
 from quarterdeck.store.instants import Clock
 from quarterdeck.store.postgres import PATIENCE, PostgresConnection, PostgresDatabase, together
 
-__all__ = ["PostgresRecords", "Prepared", "prepare", "send_rows"]
+__all__ = ["PostgresRecords", "Prepared", "prepare", "record_of", "send_rows"]
 
 _COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at, wake_at"
 _NOW = "coalesce(%(now)s::timestamptz, now())"
@@ -182,7 +182,7 @@ class PostgresRecords:
             return await cursor.fetchone()
 
         row = await self._database.run(tenant, query)
-        return None if row is None else _record(row)
+        return None if row is None else record_of(row)
 
     async def find(
         self,
@@ -205,7 +205,7 @@ class PostgresRecords:
         async def query(connection: PostgresConnection) -> Any:
             return await (await connection.execute(statement, values, binary=True)).fetchall()
 
-        return [_record(row) for row in await self._database.run(tenant, query)]
+        return [record_of(row) for row in await self._database.run(tenant, query)]
 
     async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
         """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
@@ -276,7 +276,8 @@ class PostgresRecords:
         return {tenant: (seq, own.hex()) for tenant, seq, own in await self._database.run_across(query)}
 
 
-def _record(row: tuple[Any, ...]) -> Record:
+def record_of(row: tuple[Any, ...]) -> Record:
+    """The record of a row with its columns in the order every statement here reads them."""
     return Record(
         kind=row[0],
         id=row[1],

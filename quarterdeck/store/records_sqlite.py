@@ -16,7 +16,7 @@ from quarterdeck.store.codec import clean_text, json_text
 from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
 from quarterdeck.store.sqlite import SqliteDatabase
 
-__all__ = ["Prepared", "SqliteRecords", "prepare", "write_rows"]
+__all__ = ["Prepared", "SqliteRecords", "prepare", "record_of", "write_rows"]
 
 _COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at, wake_at"
 _STANDING = "SELECT no, version, status, owner, ref, wake_at FROM records WHERE tenant = ? AND kind = ? AND id = ?"
@@ -138,7 +138,7 @@ class SqliteRecords:
 
     async def get(self, tenant: str, kind: str, id: str) -> Record | None:
         row = await self._database.read(lambda c: c.execute(_GET, (tenant, kind, id)).fetchone())
-        return None if row is None else _record(row)
+        return None if row is None else record_of(row)
 
     async def find(
         self,
@@ -163,7 +163,7 @@ class SqliteRecords:
             "limit": limit,
         }
         rows = await self._database.read(lambda c: c.execute(statement, values).fetchall())
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
 
     async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
         """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
@@ -208,7 +208,8 @@ def _forget(numbers: Sequence[int], before: int, connection: sqlite3.Connection)
     return connection.execute(_FORGET, (json.dumps(numbers), before)).rowcount
 
 
-def _record(row: tuple[Any, ...]) -> Record:
+def record_of(row: tuple[Any, ...]) -> Record:
+    """The record of a row with its columns in the order every statement here reads them."""
     return Record(
         kind=row[0],
         id=row[1],

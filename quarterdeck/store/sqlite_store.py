@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from quarterdeck.store.erasing_sqlite import SqliteErasing
 from quarterdeck.store.instants import Clock, utc_now
 from quarterdeck.store.journal_sqlite import SqliteJournal
 from quarterdeck.store.keyvalue import SqliteKeyValue
@@ -22,12 +23,13 @@ DATABASE_NAME = "quarterdeck.db"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteStore:
-    """What rests in one database, under the three protocols it is used by."""
+    """What rests in one database, under the protocols it is used by."""
 
     database: SqliteDatabase
     journal: SqliteJournal
     records: SqliteRecords
     keyvalue: SqliteKeyValue
+    erasing: SqliteErasing
 
     async def close(self) -> None:
         """Finish what is queued and let go of the file. May be called again."""
@@ -67,4 +69,5 @@ def open_sqlite(folder: str | os.PathLike[str], *, clock: Clock = utc_now) -> Sq
         journal=SqliteJournal(database, clock=clock),
         records=SqliteRecords(database, clock=clock),
         keyvalue=SqliteKeyValue(database, clock=clock),
+        erasing=SqliteErasing(database),
     )

@@ -1,4 +1,4 @@
-"""Marked secrets in every place that holds one, a busy server whose tools and provider tell them on, and no mark anywhere."""
+"""Marked secrets in every place that holds one, a busy server whose tools and provider tell them on, and no mark left."""
 
 from __future__ import annotations
 

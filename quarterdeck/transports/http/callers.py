@@ -32,6 +32,7 @@ __all__ = [
     "NeedsOrToken",
     "NotByHead",
     "Operator",
+    "PrivacyOfficer",
     "Public",
     "Reader",
     "StreamAsker",
@@ -132,6 +133,7 @@ DocumentOpener = Annotated[Principal, Depends(Needs("documents.read", "chat"))]
 DocumentWriter = Annotated[Principal, Depends(Needs("documents.write"))]
 MetricsReader = Annotated[Principal, Depends(Needs("metrics.read"))]
 Operator = Annotated[Principal, Depends(Needs("operate"))]
+PrivacyOfficer = Annotated[Principal, Depends(Needs("privacy"))]
 StreamAsker = Annotated[Principal, Depends(NeedsOrToken("chat"))]
 StreamReader = Annotated[Principal, Depends(NeedsOrToken("chat", "approvals", "operate", "documents.write"))]
 NotByHead = Depends(not_by_head)

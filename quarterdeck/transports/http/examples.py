@@ -226,6 +226,17 @@ _AUDIT_ROW = {
     "hash": "c3" * 32,
 }
 EXAMPLES: Mapping[str, Any] = {
+    "PrivacyRequest": {"user": "emma"},
+    "ErasureBody": {
+        "id": "2c5d7e9fa1b3c4d5e6f708192a3b4c5d",
+        "subject": "user",
+        "name": "emma",
+        "status": "running",
+        "runs": 12,
+        "records": 0,
+        "things": 1,
+        "waiting": 1,
+    },
     "AuditList": {"rows": [_AUDIT_ROW], "after": None},
     "AuditVerdict": {"tenant": "acme", "rows": 812, "head": "c3" * 32, "bad": None, "checkpoints": 0},
     "Problem": {"error": _PROBLEM},

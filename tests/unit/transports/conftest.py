@@ -55,6 +55,7 @@ from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
 from quarterdeck.transports.http.routes import webhooks
 from quarterdeck.transports.http.routes.audit import router as audit_router
+from quarterdeck.transports.http.routes.privacy import router as privacy_router
 from quarterdeck.transports.websocket import tokens as stream_tokens
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
@@ -304,6 +305,7 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
     app.include_router(stream_tokens.router)
     app.state.audit = AuditLog(store.records)
     app.include_router(audit_router)
+    app.include_router(privacy_router)
     app.state.stream_tokens = StreamTokens(store.records, access)
     async with anyio.create_task_group() as tasks:
         worker.tasks = tasks
