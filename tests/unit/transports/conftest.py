@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from quarterdeck.service.documents import Documents
 from quarterdeck.service.export import Exports
 from quarterdeck.service.ingestion_sources import OrderSources
 from quarterdeck.service.outbox import Outbox
+from quarterdeck.service.privacy import Privacy
 from quarterdeck.service.repeats import Repeats
 from quarterdeck.service.webhook_sink import WebhookSink
 from quarterdeck.service.webhooks import Webhooks
@@ -44,7 +45,7 @@ from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
-from quarterdeck.store.base import Entry
+from quarterdeck.store.base import Entry, Record
 from quarterdeck.store.memory import MemoryStore
 from quarterdeck.store.snapshots import Snapshots
 from quarterdeck.store.sqlite_store import SqliteStore, open_sqlite
@@ -83,6 +84,28 @@ USERS = (
     _user("omar", "acme", "approvals", "operate", "webhooks", roles=("approver",)),
     _user("gil", "globex", "chat", "approvals", "operate", "webhooks", roles=("approver",)),
 )
+
+
+class NothingKept:
+    """Databases and belongings of people who left nothing behind."""
+
+    async def records_of(self, tenant: str, owner: str | None, kept: Collection[str]) -> list[Record]:
+        return []
+
+    async def erase_runs(self, tenant: str, run_ids: Sequence[str], blobs: Sequence[str]) -> int:
+        return len(run_ids)
+
+    async def erase_records(self, tenant: str, owner: str | None, kept: Collection[str]) -> int:
+        return 0
+
+    async def told(self, tenant: str, user: str | None) -> Sequence[Mapping[str, Any]]:
+        return []
+
+    async def erase(self, tenant: str, user: str | None, run_ids: Sequence[str]) -> int:
+        return 0
+
+    async def scrub(self) -> None:
+        return None
 
 
 class Echo:
@@ -305,6 +328,7 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
     app.include_router(stream_tokens.router)
     app.state.audit = AuditLog(store.records)
     app.include_router(audit_router)
+    app.state.privacy = Privacy(store.journal, store.records, NothingKept(), NothingKept(), worker.wake)
     app.include_router(privacy_router)
     app.state.stream_tokens = StreamTokens(store.records, access)
     async with anyio.create_task_group() as tasks:
