@@ -16,7 +16,13 @@ from tests.rows import read_capabilities
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "quarterdeck").rglob("*.py"))
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-fleet.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-bench.lock",
+    "requirements-fleet.lock",
+    "requirements-injection.lock",
+)
 # Each costs more CPU than `import quarterdeck` may in all, or belongs to one adapter only.
 HEAVY = frozenset(
     "aiohttp fastapi starlette uvicorn structlog typer rich psycopg redis mcp yaml orjson "
@@ -90,6 +96,7 @@ def test_lock_files_hold_names_versions_and_hashes_only(lock: str) -> None:
         (LOCKS[1], ["dev", "build"]),
         (LOCKS[2], ["bench", "dev", "build"]),
         (LOCKS[3], ["build"]),
+        (LOCKS[4], ["bench-injection", "build"]),
     ],
 )
 def test_every_declared_dependency_is_locked(lock: str, groups: list[str]) -> None:
@@ -104,7 +111,7 @@ def test_every_declared_dependency_is_locked(lock: str, groups: list[str]) -> No
 
 def test_both_lock_files_of_a_package_agree_on_its_version() -> None:
     pins: dict[str, set[frozenset[str]]] = {}
-    for lock in LOCKS:
+    for lock in LOCKS[:4]:  # the last is of an environment of its own, whose packages want other versions
         versions: dict[str, set[str]] = {}  # several where markers tell which Python takes which
         for name, version in re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE):
             versions.setdefault(name, set()).add(version)
