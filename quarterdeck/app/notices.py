@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 from quarterdeck.agent.base import Directory
 from quarterdeck.app.documents import WebClient
 from quarterdeck.app.implementations import EVENT_LOGS, resolve
+from quarterdeck.app.mail import approval_mail
 from quarterdeck.app.stores import Store, scheme_of, sealing_secret
 from quarterdeck.core.errors import Forbidden, InvalidInput, Misconfigured
-from quarterdeck.service import stream_sink, webhooks
-from quarterdeck.service.deliveries import Sink
+from quarterdeck.service import mail, stream_sink, webhooks
+from quarterdeck.service.deliveries import Sink, Subscribers
 from quarterdeck.service.notifying import NotifyingJournal
 from quarterdeck.service.outbox import Outbox, Patience
 from quarterdeck.service.stream_sink import EventStream, EventStreams
@@ -81,7 +82,11 @@ async def opened_notices(configuration: Configuration, store: Store, directory: 
         )
         streams = EventStreams(await stack.enter_async_context(_streams(configuration)))
         sink = WebhookSink(hooks, trusted=trusted.client, public=public.client, timeout_s=patience.timeout_s)
-        sinks: Mapping[str, Sink] = {webhooks.SINK: sink, stream_sink.SINK: streams}
+        sinks: dict[str, Sink] = {webhooks.SINK: sink, stream_sink.SINK: streams}
+        told: list[Subscribers] = [hooks, streams]
+        if (mailing := approval_mail(settings.mail)) is not None:
+            sinks[mail.SINK] = mailing
+            told.append(mailing)
         outbox = Outbox(
             store.records,
             sinks,
@@ -89,12 +94,12 @@ async def opened_notices(configuration: Configuration, store: Store, directory: 
                 first_s=patience.retry_base_s,
                 longest_s=patience.retry_longest_s,
                 give_up_s=patience.give_up_s,
-                lease_s=patience.timeout_s + _LEASE_BEYOND_S,
+                lease_s=max(patience.timeout_s, settings.mail.timeout_s) + _LEASE_BEYOND_S,
                 keep=timedelta(days=patience.keep_days),
             ),
             concurrency=patience.concurrency,
         )
-        journal = NotifyingJournal(store.journal, (hooks, streams), outbox.hurry)
+        journal = NotifyingJournal(store.journal, told, outbox.hurry)
         telling = NotifyingStore(journal, store.records, store.keyvalue)
         yield Notices(store=telling, webhooks=hooks, sink=sink, outbox=outbox)
 

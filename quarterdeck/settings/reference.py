@@ -12,6 +12,7 @@ from quarterdeck.service.access import SCOPES
 from quarterdeck.settings.knowledge import Collection
 from quarterdeck.settings.limits import LimitRuleFile
 from quarterdeck.settings.load import CUSTOMARY, PREFIX
+from quarterdeck.settings.mail import MailboxFile
 from quarterdeck.settings.schema import (
     AgentFile,
     BudgetFile,
@@ -130,6 +131,8 @@ def _lines() -> Iterator[str]:
     yield from _table(_fields(WebhookFile))
     yield "\nEach of `event_streams`:\n"
     yield from _table(_fields(EventStreamFile))
+    yield "\nEach of `mail.mailboxes`; [approvals](../workflow.md) says what is sent:\n"
+    yield from _table(_fields(MailboxFile))
     yield _MODELS
     yield "\n## agents/NAME.yaml\n"
     yield from _table(_fields(AgentFile))

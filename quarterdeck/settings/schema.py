@@ -20,6 +20,7 @@ from quarterdeck.service.access import SCOPES, User
 from quarterdeck.settings.audit import AuditSettings
 from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
+from quarterdeck.settings.mail import MailSettings
 from quarterdeck.settings.policy import PolicySettings
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
 from quarterdeck.settings.tags import TagSettings
@@ -424,6 +425,7 @@ class Settings(Section):
     event_streams: dict[Id, EventStreamFile] = Field(
         default_factory=dict, description="Streams that get an entry for what happens, by a name."
     )
+    mail: MailSettings = Field(default_factory=MailSettings)
     deliveries: DeliverySettings = Field(default_factory=DeliverySettings)
     log: LogSettings = Field(default_factory=LogSettings)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import queue
+import socketserver
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,8 +19,34 @@ from .conftest import QUARTERDECK, Server, environment, with_root
 TERMS = "approvals: {by: [approver], quorum: 2, four_eyes: true, reason: required}"
 
 
+class _Letters(socketserver.StreamRequestHandler):
+    """Takes in any mail."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        for line in self.rfile:
+            self.wfile.write(b"354 go on\r\n" if line.upper().startswith(b"DATA") else b"250 fine\r\n")
+            if line.upper().startswith(b"DATA"):
+                letter = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.letters.put(letter.decode())  # type: ignore[attr-defined]  # the fixture gives it to its server
+                self.wfile.write(b"250 kept\r\n")
+
+
 @pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def letters() -> Iterator[Any]:
+    """A mail server: its port is `server_address[1]`, its mails are in `letters`."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Letters) as server:
+        server.daemon_threads = True
+        server.letters = queue.Queue()  # type: ignore[attr-defined]  # for its handler and the test
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory, letters: Any) -> Iterator[Server]:
     """The example, where two approvers must agree and say why; `root` and `omar` are, and `lea` may decide for others."""
     folder = with_root(tmp_path_factory.mktemp("office") / "desk")
     policy = (folder / "policy.yaml").read_text()
@@ -26,6 +55,16 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     people = yaml.safe_load((folder / "users.yaml").read_text())
     people["users"].append({"id": "lea", "tenant": "acme", "scopes": ["approvals"], "key": "generated"})
     (folder / "users.yaml").write_text(yaml.safe_dump(people))
+    settings = yaml.safe_load((folder / "quarterdeck.yaml").read_text())
+    box = {"approver": "approver", "address": "desk@acme.example", "tenant": "acme"}
+    settings["mail"] = {
+        "host": "127.0.0.1",
+        "port": letters.server_address[1],
+        "security": "none",
+        "sender": "quarterdeck@acme.example",
+        "mailboxes": [box],
+    }
+    (folder / "quarterdeck.yaml").write_text(yaml.safe_dump(settings))
     server = Server(tmp_path_factory.mktemp("data"), folder=folder)
     server.start()
     yield server
@@ -74,3 +113,15 @@ def test_equal_drafts_are_decided_at_once_and_each_says_what_became_of_it(office
 
     assert [each["status"] for each in outcomes] == ["rejected", "rejected", None]
     assert outcomes[2]["error"]["code"] == "not_found"
+
+
+@pytest.mark.row("G2", part="mail")
+def test_those_who_may_decide_get_a_mail_that_names_the_draft(office: Server, letters: Any) -> None:
+    (draft,) = office.ask("Please open a ticket because my headset crackles.", user="emma")["drafts"]
+
+    letter = letters.letters.get(timeout=20)
+    while draft not in letter:  # those of the other tests come first
+        letter = letters.letters.get(timeout=20)
+
+    assert "To: desk@acme.example" in letter
+    assert "headset" not in letter
