@@ -15,7 +15,10 @@ from quarterdeck.app.implementations import CACHES, EMBEDDERS, INDEXES, resolve
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.app.stores import path_of, scheme_of, sealing_secret
 from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.everyday import EVERYDAY
 from quarterdeck.core.ids import content_hash
+from quarterdeck.core.synonyms import Synonyms
+from quarterdeck.knowledge.analyze import stem
 from quarterdeck.knowledge.base import KEYWORDS, KnowledgeIndex, Space
 from quarterdeck.knowledge.embedders.cached import CachedEmbedder
 from quarterdeck.knowledge.forgetting import Forgetting
@@ -89,8 +92,9 @@ async def opened_knowledge(
             rerank_timeout_s=settings.reranker.timeout_s,
         )
         reranker = await _reranker(settings, models)
-        searcher = Searcher(index, embedder=embedder, reranker=reranker, tuning=tuning)
-        how = [asdict(tuning), embedder.id if embedder else "", reranker.name if reranker else ""]
+        words = [*configuration.synonyms, *(EVERYDAY if settings.everyday_synonyms else ())]
+        searcher = Searcher(index, embedder=embedder, reranker=reranker, tuning=tuning, synonyms=Synonyms(words, stem))
+        how = [asdict(tuning), embedder.id if embedder else "", reranker.name if reranker else "", words]
         search: Finds = Recalled(searcher, index, findings, configuration=content_hash(how))
         shelves = (vectors, findings, answers)
         if metrics is not None:

@@ -38,9 +38,13 @@ class Passage:
 
 
 def render_passages(passages: Sequence[Passage]) -> str:
-    """The passages as the model reads them: a JSON list of {id, title, content}, best first."""
+    """The passages as the model reads them: a JSON list of {id, title, content, score}, best first.
+
+    Where nothing says how much speaks for a passage, there is no score.
+    """
     rows = [
         {"id": p.id, "title": " › ".join((p.title, *p.heading_path[-1:])) if p.heading_path else p.title, "content": p.text}
+        | ({"score": round(p.score, 2)} if p.score else {})
         for p in passages
     ]
     return json.dumps(rows, ensure_ascii=False)

@@ -7,7 +7,7 @@ stems, and the terms that say what a question or a sentence is about.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from quarterdeck.core.text import STOP_WORDS, content_terms, has_cjk, sentences, terms, without_measures
@@ -112,6 +112,10 @@ class Vocabulary:
     def __contains__(self, term: object) -> bool:
         # A single CJK character is no term of a longer run, so it is looked for in the text itself.
         return term in self._stems or (isinstance(term, str) and len(term) == 1 and has_cjk(term) and term in self._text)
+
+    def says(self, words: Sequence[str]) -> bool:
+        """Whether every one of `words`, stems or Chinese of any length, occurs."""
+        return all(word in self._text if has_cjk(word) else word in self._stems for word in words)
 
     def share(self, wanted: list[str]) -> float:
         """How much of `wanted` occurs, 0 to 1; 0 when nothing is wanted."""

@@ -18,14 +18,16 @@ import anyio
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Finding, KnowledgeIndex, Lookup
 from quarterdeck.knowledge.distinct import distinct, varied
 from quarterdeck.knowledge.explain import Dropped, Explanation, Term, stage
 from quarterdeck.knowledge.fuse import fuse
-from quarterdeck.knowledge.relevance import ANSWERS, BESIDE, Evidence, Topic
+from quarterdeck.knowledge.relevance import ANSWERS, BESIDE, HEADING, Evidence
 from quarterdeck.knowledge.rerank import Reranked, Reranker, reordered
 from quarterdeck.knowledge.sides import Found, Sides
+from quarterdeck.knowledge.topic import NO_SYNONYMS, Topic, widened
 from quarterdeck.models.embeddings import Embedder
 
 __all__ = ["Finding", "Ranked", "Searcher", "Tuning", "lookup_groups"]
@@ -97,12 +99,15 @@ class Searcher:
         embedder: Embedder | None = None,
         reranker: Reranker | None = None,
         tuning: Tuning | None = None,
+        synonyms: Synonyms = NO_SYNONYMS,
     ) -> None:
         """
         Args:
             embedder: The one the index's vectors are of; without it words decide alone.
+            synonyms: Words that are looked for beside those of the question.
         """
         self._tuning = tuning or Tuning()
+        self._synonyms = synonyms
         self._reranker = reranker
         self._sides = Sides(index, embedder, timeout_s=self._tuning.vector_timeout_s)
 
@@ -129,16 +134,16 @@ class Searcher:
 
     async def ranked(self, lookup: Lookup, k: int, ctx: Context) -> Ranked:
         """The `k` best of the order alone, reranked if there is a reranker; nothing is left out. For measuring."""
-        found = await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx)
-        ranking = self._fused(found)
+        found, topic = await self._ask(lookup, k, ctx)
+        ranking = self._fused(found, topic)
         if verdict := await self._verdict(lookup.text, ranking, ctx, found):
             ranking = reordered(ranking, verdict)
         return Ranked(passages=ranking[:k], mode=found.mode, notes=tuple(found.notes), usage=found.usage)
 
     async def _trail(self, query: str, ctx: Context, k: int, where: Where) -> _Trail:
         lookup = Lookup(text=query, tenant=ctx.principal.tenant, groups=lookup_groups(ctx.principal), where=where)
-        found = await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx)
-        trail = _Trail(query=query, found=found, fused=self._fused(found), topic=Topic.of(query, found.keyword))
+        found, topic = await self._ask(lookup, k, ctx)
+        trail = _Trail(query=query, found=found, fused=self._fused(found, topic), topic=topic)
         trail.cut()
         trail.verdict = await self._verdict(query, trail.kept, ctx, found)
         trail.settle(k, self._tuning)
@@ -146,13 +151,23 @@ class Searcher:
             log.warning("search of run %s: %s", ctx.run_id, "; ".join(found.notes))
         return trail
 
-    def _fused(self, found: Found) -> list[Passage]:
-        by_id = {passage.id: passage for passage in (*found.vector, *found.keyword)}
+    async def _ask(self, lookup: Lookup, k: int, ctx: Context) -> tuple[Found, Topic]:
+        wide = widened(lookup.text, self._synonyms)
+        found = await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx, wide)
+        by_words = {passage.id: passage for passage in (*found.keyword, *found.otherwise)}
+        return found, Topic.of(lookup.text, list(by_words.values()), self._synonyms)
+
+    def _fused(self, found: Found, topic: Topic) -> list[Passage]:
+        """One order of both sides. Where words have others, the engine's order counts each of them for itself, and is
+        held against one that counts them as the one term they are."""
+        words = {passage.id: passage for passage in (*found.otherwise, *found.keyword)}
+        by_words = [found.otherwise, topic.rank(list(words.values()), HEADING)] if found.otherwise else [found.keyword]
         order = fuse(
-            [[passage.id for passage in side] for side in (found.keyword, found.vector)],
-            weights=(self._tuning.keyword, self._tuning.vector),
+            [[passage.id for passage in side] for side in (*by_words, found.vector)],
+            weights=(*[self._tuning.keyword / len(by_words)] * len(by_words), self._tuning.vector),
             k=self._tuning.smoothing,
         )
+        by_id = {passage.id: passage for passage in found.vector} | words
         return [replace(by_id[name], score=score) for name, score in order]
 
     async def _verdict(self, query: str, ranking: Sequence[Passage], ctx: Context, found: Found) -> Reranked | None:
@@ -243,7 +258,7 @@ def _explained(trail: _Trail, *, operator: bool) -> Explanation:
         mode=found.mode,
         passages=trail.given,
         gate=found.gate.value,
-        terms=tuple(Term(term=term, having=topic.having[term]) for term in topic.terms),
+        terms=tuple(Term(term=one.name, having=topic.having[one.name]) for one in topic.terms),
         candidates=topic.candidates,
         stages=(
             stage("keyword", _ids(found.keyword), words, engine if operator else None),

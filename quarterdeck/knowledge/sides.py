@@ -42,6 +42,7 @@ class Found:
 
     Attributes:
         keyword: Scores are the engine's and rest on everybody's passages; they are for operators.
+        otherwise: By the question's words and what means the same; empty where nothing does.
         vector: Scores are cosines.
         unrelated: What the cosines are measured against; None without vectors.
         notes: What went wrong, for the caller.
@@ -49,6 +50,7 @@ class Found:
     """
 
     keyword: Sequence[Passage] = ()
+    otherwise: Sequence[Passage] = ()
     vector: Sequence[Passage] = ()
     gate: Gate = Gate.NO_EMBEDDER
     unrelated: Unrelated | None = None
@@ -88,8 +90,12 @@ class Sides:
             return Gate.LANGUAGE
         return Gate.OPEN
 
-    async def ask(self, lookup: Lookup, k: int, ctx: Context) -> Found:
-        """Up to `k` passages of each side. Raises DeadlineExceeded, and what the index raises."""
+    async def ask(self, lookup: Lookup, k: int, ctx: Context, wide: str = "") -> Found:
+        """Up to `k` passages of each side. Raises DeadlineExceeded, and what the index raises.
+
+        Args:
+            wide: The question with what says its words otherwise; the same as the question, or empty, where nothing does.
+        """
         found = Found(gate=self.gate(lookup.text))
         remaining_s = ctx.remaining_s()
         failures: list[QuarterdeckError] = []
@@ -100,6 +106,8 @@ class Sides:
                 try:
                     begun = time.monotonic()
                     found.keyword = _readable(await self._index.keyword(lookup, k), ctx)
+                    if wide not in ("", lookup.text):
+                        found.otherwise = _readable(await self._index.keyword(replace(lookup, text=wide), k), ctx)
                     found.seconds["keyword"] = time.monotonic() - begun
                 except QuarterdeckError as error:
                     failures.append(error)  # told outside, since a task group would wrap it

@@ -96,6 +96,10 @@ class KnowledgeSettings(Section):
         description="How a question that leans on the one before is completed for the search: with its terms, by a model "
         "(models.retrieval_model), never.",
     )
+    synonyms: Path | None = Field(
+        None, description="File of words that mean the same here, in the configuration folder, such as synonyms.yaml."
+    )
+    everyday_synonyms: bool = Field(True, description="Whether those of any office are looked for as well.")
     chunk_unit: Literal["characters", "tokens"] = Field("characters", description="What a passage's size is counted in.")
     chunk_size: int = Field(800, ge=50, le=20_000, description="Characters or tokens of a passage at most.")
     chunk_overlap: int = Field(0, ge=0, le=2_000, description="Characters or tokens it may repeat of the one before.")

@@ -21,6 +21,7 @@ from quarterdeck.service.access import User
 from quarterdeck.settings.layers import Layer, checked, from_environment, merged
 from quarterdeck.settings.schema import AgentFile, Profiles, Settings, UsersFile, environment_name
 from quarterdeck.settings.sections import listed
+from quarterdeck.settings.synonyms import SynonymsFile
 from quarterdeck.settings.tool_secrets import SecretSource
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Configuration:
         agents: By name, in order of name; models are filled in.
         policy: Text of ``policy.yaml``, empty when there is none; its own package reads it.
         environ: Where secrets of tools are looked up when they are used.
+        synonyms: Groups of words that mean the same here, of the file that ``knowledge.synonyms`` names.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Configuration:
     users: Sequence[User]
     policy: str = ""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    synonyms: Sequence[Sequence[str]] = ()
 
     @property
     def secrets(self) -> SecretSource:
@@ -101,6 +104,7 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
     if not agents and not problems:
         problems.append(f"{folder / 'agents'}: there is no agent; write agents/NAME.yaml")
     problems += _contradictions(folder, settings, agents, users)
+    synonyms = _synonyms(folder, settings, problems)
     policy = folder / "policy.yaml"
     if policy.is_file():
         _read(policy, problems)  # its own package knows what it must say; that it can be read at all is told with the rest
@@ -113,6 +117,7 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
         agents={name: agents[name].spec(settings.models.default) for name in sorted(agents)},
         users=users.people(),
         policy=policy.read_text(encoding="utf-8") if policy.is_file() else "",
+        synonyms=synonyms,
     )
 
 
@@ -191,6 +196,17 @@ def _agents(folder: Path, problems: list[str]) -> dict[str, AgentFile]:
         if agent is not None:
             found[agent.name] = agent
     return found
+
+
+def _synonyms(folder: Path, settings: Settings | None, problems: list[str]) -> Sequence[Sequence[str]]:
+    if settings is None or settings.knowledge.synonyms is None:
+        return ()
+    path = folder / settings.knowledge.synonyms
+    if not path.is_file():
+        problems.append(f"{folder / 'quarterdeck.yaml'}: knowledge.synonyms: there is no file {path}")
+        return ()
+    found = _one_file(SynonymsFile, path, problems)
+    return () if found is None else found.groups
 
 
 def _one_file(

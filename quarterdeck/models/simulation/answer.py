@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from quarterdeck.models.simulation import phrases
 from quarterdeck.models.simulation.asks import Kind, is_follow_up, read_asks, small_talk
@@ -85,23 +85,32 @@ def _is_search(step: Step, profiles: Mapping[str, Profile]) -> bool:
 def _from_passages(dialogue: Dialogue, outcomes: Sequence[tuple[Step, Outcome]]) -> list[Said]:
     """Sentences that answer, for each question of the message; and of which of them nothing is known."""
     limit = _ONE if _ONE_SENTENCE.search(dialogue.system) else _FEW if _BRIEF.search(dialogue.system) else _MOST
-    found = [source for _, outcome in outcomes for source in outcome.sources]
-    sources = _unique([*sources_in(dialogue.system), *found])
+    given = sources_in(dialogue.system)
     carried = carried_text(dialogue)
     asked = [ask.text for ask in read_asks(dialogue.question) if ask.kind in (Kind.QUESTION, Kind.HOW_TO)]
     left: list[str] = []
     if len(asked) < 2:
-        picked = _picked(dialogue.question, carried, sources, limit)
+        picked = _picked(dialogue.question, carried, _unique([*given, *_found(dialogue.question, outcomes)]), limit)
     else:
         picked = []
         for index, text in enumerate(asked):
             lean = asked[index - 1] if index and is_follow_up(text) else carried
-            found_here = _picked(text, lean, sources, max(_ONE, limit - 1))
+            found_here = _picked(text, lean, _unique([*given, *_found(text, outcomes)]), max(_ONE, limit - 1))
             picked += found_here
             if not found_here and _looked_for(text, outcomes):
                 left.append(text)
     said = list(dict.fromkeys(Said(one.text, one.source) for one in picked))
     return [*said, *(Said(phrases.nothing_about(dialogue.chinese, text)) for text in left)] if said else []
+
+
+def _found(question: str, outcomes: Sequence[tuple[Step, Outcome]]) -> Iterator[Source]:
+    """What searches gave. What speaks for a passage speaks for as much of the question as was looked for, and no more."""
+    wanted = set(concepts(question, translate=False))
+    for step, outcome in outcomes:
+        looked_for = set(concepts(" ".join(str(value) for value in step.call.args.values()), translate=False))
+        share = len(wanted & looked_for) / len(wanted) if wanted else 0.0
+        for source in outcome.sources:
+            yield replace(source, score=source.score * share)
 
 
 def _looked_for(question: str, outcomes: Sequence[tuple[Step, Outcome]]) -> bool:
@@ -119,7 +128,8 @@ def _picked(question: str, carried: str, sources: Sequence[Source], limit: int) 
 
 
 def _unique(sources: Iterable[Source]) -> list[Source]:
-    return list({source.id: source for source in sources}.values())
+    """Each once, with the best that speaks for it."""
+    return list({source.id: source for source in sorted(sources, key=lambda source: source.score)}.values())[::-1]
 
 
 def _from_result(step: Step, outcome: Outcome, profile: Profile | None, dialogue: Dialogue) -> list[Said]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quarterdeck.models.simulation.asks import Ask
+from quarterdeck.models.simulation.asks import Ask, Kind
 from quarterdeck.models.simulation.candidates import dates, fits, ids, numbers, stated
 from quarterdeck.models.simulation.enums import choose_value, matching_values, neutral_value
 from quarterdeck.models.simulation.language import concepts
@@ -19,6 +19,7 @@ from quarterdeck.models.simulation.words import Found, Words, shape_of
 __all__ = ["Filled", "Material", "fill"]
 
 _DEEPEST = 4
+_STORY = 8  # concepts of a message that tells more than it asks
 _NAMED_SLOTS = frozenset({Slot.PLACE, Slot.PERSON, Slot.ORIGIN, Slot.GOAL})
 _MESSAGE = frozenset({"text", "messag", "content", "body", "prompt"})  # what is said, rather than what is the matter
 
@@ -248,8 +249,9 @@ class _Filler:
         text: str | None
         if parameter.slot is Slot.QUERY:
             quoted = material.sources[0].quotes
-            whole = material.ask.text if len(material.asks) > 1 else material.question
-            text = str(quoted[0].value) if len(quoted) == 1 else query_of(whole, material.carried)
+            several = sum(ask.kind is not Kind.STATEMENT for ask in material.asks) > 1
+            whole = material.ask.text if several else material.question
+            text = str(quoted[0].value) if len(quoted) == 1 else self._query(whole, several=several)
         else:
             quotes = [q for q in material.sources[0].quotes if (0, q.start) not in self.taken]
             subject = subject_of(material.question, material.asks, self.known) or (
@@ -262,6 +264,11 @@ class _Filler:
                 if len(quotes) == 1 and (parameter.terms & _MESSAGE or text is None):
                     text = str(quotes[0].value)
         return text[:limit].strip() or None if text else None
+
+    def _query(self, text: str, *, several: bool) -> str:
+        """The words that matter; of a message that tells more than it asks, all of it: which matter, the index knows."""
+        is_story = not several and not self.material.carried and len(concepts(text, translate=False)) >= _STORY
+        return own_words(text) if is_story else query_of(text, self.material.carried)
 
     def _undated(self, subject: str | None) -> str | None:
         """A title without the day and hour, where the tool takes those by themselves."""

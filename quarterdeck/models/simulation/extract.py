@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from quarterdeck.core.text import has_cjk, sentences, without_measures
+from quarterdeck.core.everyday import EVERYDAY
+from quarterdeck.core.synonyms import Synonyms
+from quarterdeck.core.text import has_cjk, sentences, terms, without_measures
 from quarterdeck.models.simulation.language import concepts, stem
 from quarterdeck.models.simulation.results import Source
 
@@ -18,9 +20,13 @@ _PASSAGE_ENOUGH = 0.5  # share of the question, by rarity, that the best passage
 _PASSAGE_ENOUGH_CJK = 0.4  # of bigrams fewer are found: some lie across two words. Measured on CMRC 2018, as in `relevance`
 _SENTENCE_ENOUGH = 0.4  # and the best sentence together with its heading
 _HEADING_COUNTS = 0.7  # what a term in the heading is worth beside one in the sentence itself
+_EVIDENT = 0.62  # of a search that measures it: the passage is about the question, in whatever words
+_EVIDENCE_COUNTS = 0.5  # what all evidence for its passage is worth to a sentence, beside all terms of the question
+_OTHERWISE_COUNTS = 0.7  # what a term counts that is said in other words
 _NEXT = 0.72  # how near to the best sentence a further one must come
 _STEPS = 5  # sentences of a numbered list that are said, since half an instruction helps nobody
 
+_SYNONYMS = Synonyms(EVERYDAY, stem)
 _MARKS = re.compile(r"^\s*(?:>\s*|[-*+•]\s+|\d{1,2}[.)、]\s*|#{1,6}\s+)+")
 _HEADING = re.compile(r"^\s*#{1,6}\s|^\s*[=-]{3,}\s*$")
 _RULE = re.compile(r"^[\s|:+-]*$")
@@ -72,6 +78,7 @@ class _Sentence:
     source: int
     is_step: bool
     terms: frozenset[str]
+    meant: frozenset[str]  # terms it says in other words
 
 
 def _weights_of(question: str, carried: str = "") -> dict[str, float]:
@@ -95,9 +102,17 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3)
     found = [sentence for index, source in enumerate(sources) for sentence in _sentences(index, source, wanted)]
     if not found:
         return []
-    titles = [wanted.present(source.title) for source in sources]
-    measure = _Measure(question, weights, found, titles)
-    scored = sorted(((measure.score(s), -s.source, -s.place, s) for s in found if s.terms or titles[s.source]), reverse=True)
+    titles = [wanted.present(source.title)[0] for source in sources]
+    evidence = [source.score for source in sources]
+    measure = _Measure(question, wanted.weights, found, titles, evidence)
+    scored = sorted(
+        (
+            (measure.score(s), -s.source, -s.place, s)
+            for s in found
+            if s.terms or titles[s.source] or evidence[s.source] >= _EVIDENT
+        ),
+        reverse=True,
+    )
     if not scored or not measure.answers(scored[0][3]):
         return []
     best_score, best = scored[0][0], scored[0][3]
@@ -116,13 +131,19 @@ class _Measure:
     """How far a sentence answers the question: the share of its terms, the rare ones counting more, and its kind."""
 
     def __init__(
-        self, question: str, weights: Mapping[str, float], found: Sequence[_Sentence], titles: Sequence[frozenset[str]]
+        self,
+        question: str,
+        weights: Mapping[str, float],
+        found: Sequence[_Sentence],
+        titles: Sequence[frozenset[str]],
+        evidence: Sequence[float],
     ) -> None:
         self.wants_amount = _WANTS_AMOUNT.search(question) is not None
         self.wants_time = _WANTS_TIME.search(question) is not None
         self.wants_steps = _WANTS_STEPS.search(question) is not None
         self._enough = _PASSAGE_ENOUGH_CJK if has_cjk(question) else _PASSAGE_ENOUGH
         self._titles = titles
+        self._evidence = evidence
         counts = Counter(term for terms in (*(sentence.terms for sentence in found), *titles) for term in terms)
         # The fewer sentences have a term, the more it tells; one that none has tells most.
         self._rarity = {term: weight * math.log(1.0 + len(found) / (1.0 + counts[term])) for term, weight in weights.items()}
@@ -133,13 +154,16 @@ class _Measure:
         self._whole = [self._share(terms) for terms in whole]
 
     def answers(self, best: _Sentence) -> bool:
-        """True if the best sentence and its passage speak of enough of the question to be an answer."""
+        """True if the best sentence and its passage speak of enough of the question, or the search says so."""
+        if self._evidence[best.source] >= _EVIDENT:
+            return True
         reached = self._share(best.terms | self._titles[best.source])
         return self._whole[best.source] >= self._enough and reached >= _SENTENCE_ENOUGH
 
     def score(self, sentence: _Sentence) -> float:
         heading = self._titles[sentence.source] - sentence.terms
         score = self._share(sentence.terms) + 0.4 * self._whole[sentence.source]
+        score += _EVIDENCE_COUNTS * self._evidence[sentence.source] + _OTHERWISE_COUNTS * self._share(sentence.meant)
         if heading:
             score += _HEADING_COUNTS * self._share(heading)
         if self.wants_amount and _AMOUNT.search(sentence.text):
@@ -202,28 +226,45 @@ def _join(lines: Sequence[str]) -> str:
 
 def _sentences(index: int, source: Source, wanted: _Terms) -> Iterator[_Sentence]:
     for place, (text, is_step) in enumerate(plain_sentences(source.content)):
-        yield _Sentence(text, place, index, is_step, wanted.present(text))
+        yield _Sentence(text, place, index, is_step, *wanted.present(text))
 
 
 class _Terms:
-    """The terms of a question, and which of them a text holds."""
+    """The terms of a question, and which of them a text holds, in these words or others of any office."""
 
     def __init__(self, weights: Mapping[str, float], asked: str) -> None:
         self.weights = weights
         self._joined = tuple(term for term in weights if not term.isascii())
+        self._others = [(term, one) for term, meant in _meant(asked, weights) for one in meant]
         # Most sentences hold no term: two letters of each, as asked and as stem, tell that before a look at the words.
-        self._heads = tuple({word[:2] for word in (*weights, *_WORD.findall(asked.lower()))})
+        others = (word for _, one in self._others for word in one)
+        self._heads = tuple({word[:2] for word in (*weights, *_WORD.findall(asked.lower()), *others)})
 
-    def present(self, text: str) -> frozenset[str]:
+    def present(self, text: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The terms it says, and those it says in other words."""
         lowered = text.lower()
         for head in self._heads:
             if head in lowered:
                 break
         else:
-            return frozenset()
-        found = {root for word in _WORD.findall(lowered) if (root := stem(word)) in self.weights}
+            return frozenset(), frozenset()
+        words = set(map(stem, _WORD.findall(lowered)))
+        found = words & self.weights.keys()
         found.update(term for term in self._joined if term in lowered)
-        return frozenset(found)
+        otherwise = {
+            term
+            for term, other in self._others
+            if all(word in words or (has_cjk(word) and word in lowered) for word in other)
+        }
+        return frozenset(found), frozenset(otherwise - found)
+
+
+def _meant(asked: str, weights: Mapping[str, float]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """The terms of a question that other words say too, with the stems of those."""
+    for one in _SYNONYMS.read(asked)[0]:
+        own = [term for term in concepts(one.text, translate=False) if term in weights]
+        for term in own:
+            yield term, [tuple(map(stem, terms(other))) if not has_cjk(other) else (other,) for other in one.others]
 
 
 def _leans_on(sentence: _Sentence, found: Sequence[_Sentence]) -> _Sentence | None:

@@ -26,11 +26,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage as a tool shows it."""
+    """A passage as a tool shows it.
+
+    Attributes:
+        score: What the search says speaks for it, 0 to 1; 0 where it says nothing, or on a scale of its own.
+    """
 
     id: str
     title: str
     content: str
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +156,9 @@ def _sources(value: Any) -> tuple[Source, ...]:
         content = item.get("content", item.get("text"))
         if not isinstance(content, str):
             return ()
-        found.append(Source(str(item["id"]), str(item.get("title", "")), content))
+        found.append(Source(str(item["id"]), str(item.get("title", "")), content, _score(item.get("score"))))
     return tuple(found)
+
+
+def _score(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and 0 <= value <= 1 else 0.0
