@@ -38,7 +38,7 @@ eval: $(READY)-dev ## ask the example's three sets of cases, fail below their th
 			--output "$$report.md" --output "$$report.json" --output "$$report.xml" || failed=1; }; \
 	asked dataset.jsonl eval-report --threshold 0.8; \
 	asked knowledge.jsonl eval-knowledge --threshold 0.8 --floor sources=0.9 --floor support=0.95 --floor refusal=0.95; \
-	asked held-out.jsonl eval-held-out --threshold 0.4 --no-rubrics --floor support=0.95 --floor refusal=0.95; \
+	asked held-out.jsonl eval-held-out --threshold 0.5 --no-rubrics --floor support=0.95 --floor refusal=0.95; \
 	exit $$failed
 
 check: lint types imports locks ## format, lint, types, import floors, lock files
