@@ -25,7 +25,7 @@ SCOPES: Mapping[str, str] = {
     "costs.read": "see what the users, groups, agents, tools and runs of the tenant consumed, not only oneself",
     "webhooks": "have addresses told of what happens in every run of the tenant, and see what became of it",
     "audit.read": "read, check and export the audit log of the tenant: who did what, and nothing anybody said",
-    "privacy": "hand out and erase everything of a person of the tenant, or of the tenant; read its access report",
+    "privacy": "hand out and erase everything of a person of the tenant, or of the tenant",
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
     "history.write": "answer for the earlier messages and the tools a client sends along, and speak in an application's name",
 }
