@@ -19,7 +19,7 @@ from anyio import to_thread
 
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable, Unavailable
-from quarterdeck.knowledge.base import Document, KnowledgeIndex
+from quarterdeck.knowledge.base import Document, KnowledgeIndex, Vector
 from quarterdeck.knowledge.ingest_document import Prepared, Recipe, made_from, prepare, vectors_of
 from quarterdeck.knowledge.ingest_folder import FolderSource
 from quarterdeck.knowledge.ingest_source import Given, Item, Origin, Source, new_id, own_id
@@ -219,13 +219,27 @@ class Book:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """A document that waits to be stored.
+
+    Attributes:
+        over: Groups of the document it replaces, as they were when it was read; None if it replaces none, or an
+            administrator's own.
+    """
+
+    item: Item
+    prepared: Prepared
+    over: frozenset[str] | None = None
+
+
 @dataclass(slots=True)
 class _Batch:
     """Documents that are embedded and stored together, and what became of others meanwhile."""
 
     began: float
     outcomes: list[Outcome] = field(default_factory=list)
-    ready: list[tuple[Item, Prepared]] = field(default_factory=list)
+    ready: list[_Ready] = field(default_factory=list)
     chunks: int = 0
 
     def full(self, now: float) -> bool:
@@ -285,13 +299,13 @@ class _Pass:
         except OSError as error:
             batch.outcomes.append(self._refused(item, f"cannot be read: {error.strerror or error}"))
         else:
-            if isinstance(read, Prepared):
-                batch.ready.append((item, read))
-                batch.chunks += len(read.chunks)
+            if isinstance(read, _Ready):
+                batch.ready.append(read)
+                batch.chunks += len(read.prepared.chunks)
             else:
                 batch.outcomes.append(Outcome(item=item.path, outcome="unchanged", doc_id=read))
 
-    async def _prepared(self, item: Item) -> Prepared | str:
+    async def _prepared(self, item: Item) -> _Ready | str:
         """The document, ready to be stored, or the id of one that is as it was."""
         given = await item.read(self.reader.max_bytes)
         doc_id, present = await self._place(item)
@@ -300,7 +314,8 @@ class _Pass:
         as_it_was = present is None or present.groups == origin.groups
         if known is not None and as_it_was and made_from(given, origin, self.recipe) == known:
             return doc_id
-        return await to_thread.run_sync(self._prepare, given, origin, doc_id, item.path, abandon_on_cancel=True)
+        prepared = await to_thread.run_sync(self._prepare, given, origin, doc_id, item.path, abandon_on_cancel=True)
+        return _Ready(item=item, prepared=prepared, over=present.groups if present else None)
 
     def _prepare(self, given: Given, origin: Origin, doc_id: str, path: str) -> Prepared:
         meta = self.catalogue.get(doc_id, {})
@@ -338,16 +353,17 @@ class _Pass:
         self.done.update((outcome.item, outcome.doc_id) for outcome in outcomes)
         return await self.register.record(outcomes, self.total)
 
-    async def _stored(self, ready: Sequence[tuple[Item, Prepared]]) -> list[Outcome]:
+    async def _stored(self, ready: Sequence[_Ready]) -> list[Outcome]:
         embedder = self.embedder
         context = replace(self.context, deadline=time.monotonic() + self.embed_timeout_s)
-        vectors = await vectors_of(embedder, [one for _, one in ready], context) if embedder is not None and ready else None
+        read = [waiting.prepared for waiting in ready]
+        vectors = await vectors_of(embedder, read, context) if embedder is not None and ready else None
         outcomes: list[Outcome] = []
-        for place, (item, one) in enumerate(ready):
-            change = partial(self.index.upsert, one.document, one.chunks, vectors[place] if vectors is not None else ())
+        for place, waiting in enumerate(ready):
+            item, one = waiting.item, waiting.prepared
             try:
-                await self._changed(change)
-            except InvalidInput as error:  # there is something in it that no index keeps
+                await self._changed(partial(self._put, waiting, vectors[place] if vectors is not None else ()))
+            except InvalidInput as error:  # there is something in it that no index keeps, or what it was to replace is gone
                 outcomes.append(self._refused(item, str(error)))
                 continue
             doc_id = one.document.id
@@ -362,6 +378,21 @@ class _Pass:
             )
             self.catalogue[doc_id] = one.document.meta
         return outcomes
+
+    async def _put(self, waiting: _Ready, vectors: Sequence[Vector | None], *, generation: int | None = None) -> None:
+        """Store a document with the groups that the one it replaces has by now, if it has them from there.
+
+        Reading and embedding take their time. A group that was taken away meanwhile must not come back with the new edition,
+        nor a document that was deleted.
+        """
+        document = waiting.prepared.document
+        if waiting.over is not None:
+            _, present = await self._place(waiting.item)
+            if present is None:
+                raise InvalidInput(_NO_SUCH)
+            if self.origin.gives is None and document.groups == waiting.over:
+                document = replace(document, groups=present.groups)
+        await self.index.upsert(document, waiting.prepared.chunks, vectors, generation=generation)
 
     async def _changed(self, change: Callable[..., Awaitable[object]]) -> None:
         """Make a change that nobody else's can be undone by.

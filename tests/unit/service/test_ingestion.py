@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Conflict, Fenced, InvalidInput, StoreUnavailable
 from quarterdeck.core.events import CancelRequested, FinalAnswer, PauseRequested, ResumeRequested, RunFailed
 from quarterdeck.core.runs import RunStatus
+from quarterdeck.models.embeddings import Embedded
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.orders import Upload
 from quarterdeck.service.specs import BlobSpecs
@@ -233,6 +237,59 @@ async def test_a_run_makes_vectors_for_many_documents_at_once_and_for_unchanged_
         assert asked == [16, 4]
         assert len(embedder.asked) == 2
         assert {outcome for _, outcome in await intake.outcomes(again.run_id)} == {"unchanged"}
+
+
+class Slow(Letters):
+    """An embedder during whose work something else happens, once it is told what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def embed(self, texts: Sequence[str], ctx: Context) -> Embedded:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return await super().embed(texts, ctx)
+
+
+@pytest.fixture
+async def slow(tmp_path: Path) -> AsyncIterator[tuple[Intake, Slow, str]]:
+    """A document of hr and it that ann brought in, and an embedder that takes its time with the next one."""
+    embedder = Slow()
+    async with intake_at(tmp_path, embedder=embedder) as intake:
+        intake.people.known["ann"] = ann = replace(ANN, groups=("hr", "it"))
+        begun = await intake.documents.upload(ann, note(), ["hr", "it"], ASKED)
+        await intake.ingestion.advance("acme", begun.run_id)
+        yield intake, embedder, begun.documents[0][1]
+
+
+@pytest.mark.row("K7", part="meanwhile")
+async def test_a_group_taken_away_while_a_new_edition_is_read_does_not_come_back_with_it(
+    slow: tuple[Intake, Slow, str],
+) -> None:
+    intake, embedder, doc_id = slow
+    embedder.meanwhile = partial(intake.documents.set_groups, intake.people.known["ann"], doc_id, ["it"])
+
+    begun = await intake.documents.upload(intake.people.known["ann"], note("# Note\n\nsigma\n"), None, ASKED)
+    await intake.ingestion.advance("acme", begun.run_id)
+
+    assert await intake.outcomes(begun.run_id) == [("note.md", "updated")]
+    assert await intake.found("sigma", "it") == [doc_id]
+    assert await intake.found("sigma", "hr") == []
+
+
+@pytest.mark.row("K7", part="meanwhile")
+async def test_a_document_deleted_while_a_new_edition_is_read_does_not_come_back_with_it(
+    slow: tuple[Intake, Slow, str],
+) -> None:
+    intake, embedder, doc_id = slow
+    embedder.meanwhile = partial(intake.documents.delete, intake.people.known["ann"], doc_id)
+
+    begun = await intake.documents.upload(intake.people.known["ann"], note("# Note\n\nsigma\n"), None, ASKED)
+    await intake.ingestion.advance("acme", begun.run_id)
+
+    assert await intake.outcomes(begun.run_id) == [("note.md", "refused")]
+    assert await intake.found("sigma omega", "it", "hr", "user:ann") == []
 
 
 async def test_nobody_speaks_into_a_run_without_a_model(intake: Intake) -> None:
