@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -17,7 +18,7 @@ from quarterdeck.core.tools import ToolContext
 from quarterdeck.store.base import Appended, Claim, Entry, Journal
 from quarterdeck.tools.decorator import tool
 from tests.contracts.stores import Clock, Store
-from tests.unit.agent.scene import ANNA, LEE, Killed, Scene, calls, says
+from tests.unit.agent.scene import ANNA, Killed, Scene, calls, says
 
 RUNS, KEYS, KILLS = 12, 3, 12
 _MOST_DEATHS = 2  # of one run; after a third in a row it would count as poison
@@ -92,12 +93,16 @@ async def pass_time(world: World, clock: Clock, over: anyio.Event) -> None:
             clock.pass_by(minutes=1)
 
 
+# Whoever asked for a write sees its arguments, and has the role to say what became of it.
+WHO_ASKED = replace(ANNA, roles=("approver",))
+
+
 async def resolve(scene: Scene, world: World) -> None:
     """A person looks at the world and says what happened there."""
-    for doubt in await scene.effects.doubts(LEE):
+    for doubt in await scene.effects.doubts(WHO_ASKED):
         happened = world.shipped[doubt.args["order"]] > 0
         with suppress(Conflict, NotFound):
-            await scene.effects.resolve(LEE, doubt.run_id, doubt.call_id, "done" if happened else "repeat")
+            await scene.effects.resolve(WHO_ASKED, doubt.run_id, doubt.call_id, "done" if happened else "repeat")
 
 
 @pytest.mark.row("R7", part="crash")
