@@ -35,7 +35,7 @@ from quarterdeck.store.base import Beside, Entry, Journal, Put, RunRow
 from quarterdeck.workflow.base import Dispatcher
 from quarterdeck.workflow.lanes import Lane
 
-__all__ = ["Desk", "Question"]
+__all__ = ["Desk", "Question", "late"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ class Desk:
                         break
         # Of a question that was asked before, nothing may have been read within the time.
         run = view_of(asked.run_id, entries) if entries else await self.view(principal, asked.run_id)
-        if _late(run, question.deadline):
+        if late(run, question.deadline):
             raise DeadlineExceeded(f"run {run.run_id} did not end in time; it has what there is of an answer")
         return run
 
@@ -316,7 +316,7 @@ class Desk:
         return found
 
 
-def _late(run: RunView, deadline: datetime | None) -> bool:
+def late(run: RunView, deadline: datetime | None) -> bool:
     """True if a run did not end by its asker's deadline, or that is what ended it."""
     if deadline is None or datetime.now(UTC) < deadline - _EARLY:
         return False

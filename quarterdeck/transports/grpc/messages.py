@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.messages import ToolCall, ToolResult
@@ -17,11 +19,12 @@ from quarterdeck.transports.http.shapes import agent_answer
 from quarterdeck.transports.ids import RequestIds
 from quarterdeck.transports.telling import Done, Piece, ToldOf
 
-__all__ = ["Asked", "asked", "chunk", "response"]
+__all__ = ["Asked", "asked", "chunk", "read", "response"]
 
 MAX_WAIT_S = 600.0
 _ID = re.compile(r"[a-z0-9_-]{1,64}\Z")
 _OPTIONS = ("timeout_s", "on_cancel")
+_Request = TypeVar("_Request", bound=Message)
 
 
 class Asked(NamedTuple):
@@ -35,6 +38,14 @@ class Asked(NamedTuple):
     question: Question
     wait_s: float | None
     cancels: bool
+
+
+def read(kind: type[_Request], sent: bytes) -> _Request:
+    """The message that was sent. Raises InvalidInput for bytes that are none of its kind."""
+    try:
+        return kind.FromString(sent)
+    except DecodeError as error:
+        raise InvalidInput(f"the message is no {kind.DESCRIPTOR.name}") from error
 
 
 def asked(request: pb.QueryRequest, ids: RequestIds) -> Asked:

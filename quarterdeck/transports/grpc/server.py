@@ -90,13 +90,13 @@ def _handlers(service: AgentService) -> grpc.GenericRpcHandler:
         SERVICE,
         {
             "Query": grpc.unary_unary_rpc_method_handler(
-                service.query, pb.QueryRequest.FromString, pb.QueryResponse.SerializeToString
+                service.query, response_serializer=pb.QueryResponse.SerializeToString
             ),
             "StreamQuery": grpc.unary_stream_rpc_method_handler(
-                service.stream_query, pb.QueryRequest.FromString, pb.QueryChunk.SerializeToString
+                service.stream_query, response_serializer=pb.QueryChunk.SerializeToString
             ),
             "BatchQuery": grpc.unary_unary_rpc_method_handler(
-                service.batch_query, pb.BatchQueryRequest.FromString, pb.BatchQueryResponse.SerializeToString
+                service.batch_query, response_serializer=pb.BatchQueryResponse.SerializeToString
             ),
         },
     )

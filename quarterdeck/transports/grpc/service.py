@@ -11,22 +11,24 @@ import anyio
 
 from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, TooLarge, error_of
 from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, ask_all
-from quarterdeck.service.desk import Desk, Question
+from quarterdeck.service.desk import Desk, Question, late
 from quarterdeck.service.leaving import abandon
 from quarterdeck.transports.grpc import agent_pb2 as pb
 from quarterdeck.transports.grpc.calls import Call, Context, Entrance
-from quarterdeck.transports.grpc.messages import Asked, asked, chunk, response
+from quarterdeck.transports.grpc.messages import Asked, asked, chunk, read, response
 from quarterdeck.transports.telling import Done, Telling, ToldOf
 from quarterdeck.workflow.lanes import Lane
 
 __all__ = ["AgentService"]
 
-_NEARLY = 0.98  # of the client's deadline: what is said later it does not hear
+# Of the client's deadline, the last bit is for telling it: what is said later it does not hear.
+_SPARE_SHARE = 0.1
+_SPARE_S = 0.2
 _LONGEST_S = 86_400.0  # clients without patience for a deadline of their own send one centuries away
 
 
 class AgentService:
-    """Handlers of the three methods; each is one door to `Desk`.
+    """Handlers of the three methods; each is one door to `Desk`. Requests are bytes: nobody's are read before he is let in.
 
     Args:
         answer_timeout_s: Seconds a call waits at most for an answer.
@@ -37,38 +39,39 @@ class AgentService:
         self._entrance = entrance
         self._answer_timeout_s = answer_timeout_s
 
-    async def query(self, request: pb.QueryRequest, context: Context) -> pb.QueryResponse:
+    async def query(self, request: bytes, context: Context) -> pb.QueryResponse:
         async with self._entrance.admitted(context, "agent.AgentService/Query") as call:
-            async with aclosing(self._told(call, asked(request, call.ids))) as telling:
+            async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids))) as telling:
                 async for told in telling:
                     if isinstance(told, Done):
                         return response(told.run)
             raise DeadlineExceeded(f"run {call.run_id} is not settled yet; it goes on")
         raise AssertionError("unreachable: the block returns or raises")
 
-    async def stream_query(self, request: pb.QueryRequest, context: Context) -> AsyncIterator[pb.QueryChunk]:
+    async def stream_query(self, request: bytes, context: Context) -> AsyncIterator[pb.QueryChunk]:
         async with self._entrance.admitted(context, "agent.AgentService/StreamQuery") as call:
             done = False
-            async with aclosing(self._told(call, asked(request, call.ids))) as telling:
+            async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids))) as telling:
                 async for told in telling:
                     done = isinstance(told, Done)
                     yield chunk(call.run_id or "", told)
             if not done:
                 raise DeadlineExceeded(f"run {call.run_id} is not settled yet; it goes on")
 
-    async def batch_query(self, request: pb.BatchQueryRequest, context: Context) -> pb.BatchQueryResponse:
+    async def batch_query(self, request: bytes, context: Context) -> pb.BatchQueryResponse:
         async with self._entrance.admitted(context, "agent.AgentService/BatchQuery") as call:
-            if not 0 < len(request.requests) <= MAX_QUESTIONS:
-                raise TooLarge(f"requests: {len(request.requests)} of them; between 1 and {MAX_QUESTIONS} are taken")
-            if not 0 <= request.concurrency <= MAX_CONCURRENCY:
-                raise InvalidInput(f"concurrency: {request.concurrency} is not between 0 and {MAX_CONCURRENCY}")
-            given = [asked(one, call.ids) for one in request.requests]
+            batch = read(pb.BatchQueryRequest, request)
+            if not 0 < len(batch.requests) <= MAX_QUESTIONS:
+                raise TooLarge(f"requests: {len(batch.requests)} of them; between 1 and {MAX_QUESTIONS} are taken")
+            if not 0 <= batch.concurrency <= MAX_CONCURRENCY:
+                raise InvalidInput(f"concurrency: {batch.concurrency} is not between 0 and {MAX_CONCURRENCY}")
+            given = [asked(one, call.ids) for one in batch.requests]
             outcomes = await ask_all(
                 self._desk,
                 call.principal,
                 [replace(_until(call, one.question), lane=Lane.BATCH) for one in given],
                 wait_s=self._wait_s(call, max((one.wait_s or self._answer_timeout_s) for one in given)),
-                concurrency=request.concurrency or DEFAULT_CONCURRENCY,
+                concurrency=batch.concurrency or DEFAULT_CONCURRENCY,
             )
             return pb.BatchQueryResponse(items=map(_item, outcomes))
         raise AssertionError("unreachable: the block returns or raises")
@@ -80,7 +83,8 @@ class AgentService:
         """
         over = False
         try:
-            async with self._desk.asking(call.principal, _until(call, given.question), deltas=True) as run:
+            question = _until(call, given.question)
+            async with self._desk.asking(call.principal, question, deltas=True) as run:
                 call.about(run.run_id)
                 telling = Telling(run.run_id)
                 until = anyio.current_time() + self._wait_s(call, given.wait_s)
@@ -93,6 +97,10 @@ class AgentService:
                         over = over or isinstance(told, Done)
                         if isinstance(told, Done) and told.run.failure is not None:
                             raise error_of(told.run.failure.code, f"run {run.run_id} failed: {told.run.failure.message}")
+                        if isinstance(told, Done) and late(told.run, question.deadline):
+                            raise DeadlineExceeded(
+                                f"run {run.run_id} did not end in time; it has what there is of an answer"
+                            )
                         yield told
                     if over:
                         return
@@ -103,7 +111,7 @@ class AgentService:
 
     def _wait_s(self, call: Call, asked_s: float | None) -> float:
         """As long as the call, its caller and the server allow."""
-        left_s = self._answer_timeout_s if call.remaining_s is None else call.remaining_s * _NEARLY
+        left_s = self._answer_timeout_s if call.remaining_s is None else _heard_s(call.remaining_s)
         return min(left_s, asked_s or left_s, self._answer_timeout_s)
 
 
@@ -111,7 +119,12 @@ def _until(call: Call, question: Question) -> Question:
     """`question` with the deadline of the call; its run ends a little earlier, so that the caller hears of it."""
     if call.remaining_s is None:
         return question
-    return replace(question, deadline=datetime.now(UTC) + timedelta(seconds=min(call.remaining_s, _LONGEST_S) * _NEARLY))
+    return replace(question, deadline=datetime.now(UTC) + timedelta(seconds=_heard_s(min(call.remaining_s, _LONGEST_S))))
+
+
+def _heard_s(remaining_s: float) -> float:
+    """Seconds until a client that waits so long must be told, to hear it."""
+    return remaining_s - min(_SPARE_S, remaining_s * _SPARE_SHARE)
 
 
 def _item(outcome: Outcome) -> pb.BatchItem:

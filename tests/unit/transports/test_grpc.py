@@ -11,9 +11,12 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from quarterdeck.core.answers import Answer, Confidence
 from quarterdeck.core.errors import Misconfigured
-from quarterdeck.core.runs import RunStatus
+from quarterdeck.core.events import FinalAnswer
+from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.service.access import Access
+from quarterdeck.store.base import Entry
 from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.transports.grpc import agent_pb2 as pb
 from quarterdeck.transports.grpc.calls import Entrance
@@ -151,6 +154,63 @@ async def test_message_that_is_too_large_is_refused_before_it_is_read(client: Cl
         await client.query(pb.QueryRequest(query="x" * 200_000), metadata=EMMA, timeout=10)
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("method", ["Query", "StreamQuery", "BatchQuery"])
+@pytest.mark.parametrize(
+    ("metadata", "status"),
+    [(EMMA, grpc.StatusCode.INVALID_ARGUMENT), ((), grpc.StatusCode.UNAUTHENTICATED)],
+    ids=["known", "stranger"],
+)
+async def test_bytes_that_are_no_message_are_refused_and_leave_no_trace_of_a_crash(
+    channel: aio.Channel, caplog: pytest.LogCaptureFixture, method: str, metadata: Any, status: Any
+) -> None:
+    call = channel.unary_stream("/agent.AgentService/" + method)(b"\xff\xff\xff", metadata=metadata, timeout=10)
+
+    with pytest.raises(aio.AioRpcError) as caught:
+        await anext(aiter(call))
+
+    assert caught.value.code() is status
+    assert trailer(caught.value, "x-request-id") is not None
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def cut_by_its_deadline(served: Served) -> None:
+    """End the one run there will be as a worker does whose time is over."""
+    while not (runs := await served.store.journal.runs("acme")):
+        await anyio.sleep(0.005)
+    claim = await served.store.journal.claim("acme", runs[0].run_id)
+    assert claim is not None
+    answer = Answer(text="The run stopped early.", confidence=Confidence.LOW)
+    final = FinalAnswer(answer=answer, stop_reason=StopReason.TIME_LIMIT, label=served.worker.label)
+    appended = await served.store.journal.append(claim, [Entry(event=final)], folded=claim.head, status=RunStatus.DONE)
+    await served.worker.hub.stored("acme", runs[0].run_id, appended.entries)
+
+
+@pytest.mark.row("S7", part="deadline")
+async def test_a_run_that_the_deadline_ended_is_told_as_late_and_not_as_an_answer(client: Client, served: Served) -> None:
+    served.worker.gate = anyio.Event()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cut_by_its_deadline, served)
+        with pytest.raises(aio.AioRpcError) as caught:
+            await client.query(pb.QueryRequest(query="Later"), metadata=EMMA, timeout=0.4)
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert trailer(caught.value, "run-id") is not None
+
+
+@pytest.mark.row("S7", part="deadline")
+async def test_a_stream_whose_run_the_deadline_ended_has_no_last_message(client: Client, served: Served) -> None:
+    served.worker.gate = anyio.Event()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cut_by_its_deadline, served)
+        call = client.stream(pb.QueryRequest(query="Later"), metadata=EMMA, timeout=0.4)
+        with pytest.raises(aio.AioRpcError) as caught:
+            assert [part async for part in call if part.is_final] == []
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @pytest.mark.row("S7", part="deadline")
