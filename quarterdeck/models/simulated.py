@@ -99,6 +99,8 @@ def _calls(dialogue: Dialogue, profiles: Mapping[str, Profile], choice: str) -> 
     if dialogue.rejections or small_talk(dialogue.question):
         return []
     wishes: Sequence[Wish] = _open_wishes(make_plan(dialogue, offered, results).wishes, dialogue)
+    if dialogue.given:  # somebody has searched already; once more only if nothing in that answers
+        wishes = [wish for wish in wishes if wish.profile.query is None]
     if not wishes and dialogue.steps:
         wishes = _mended_call(dialogue, profiles)
     return _numbered(wishes, dialogue)
@@ -138,8 +140,14 @@ def _mended_call(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Wi
 
 
 def _second_search(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Wish]:
-    """One more search in other words or with fewer, when the only one so far gave nothing that answers."""
+    """One more search in other words or with fewer, when the only one so far gave nothing that answers.
+
+    Where that one was made before we were asked, it is ours that comes now.
+    """
     searches = [step for step in dialogue.steps if step.call.name in profiles and profiles[step.call.name].query is not None]
+    if dialogue.given and not searches and not dialogue.rejections:
+        planned = make_plan(dialogue, list(profiles.values())).wishes
+        return [wish for wish in planned if wish.profile.query is not None]
     if len(searches) != 1 or dialogue.rejections:
         return []
     step = searches[0]

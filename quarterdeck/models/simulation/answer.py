@@ -61,8 +61,7 @@ def _reply(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Said]:
         for one in _from_result(step, outcome, profiles.get(step.call.name), dialogue)
     ]
     searched = any(outcome.status is Status.PASSAGES or _is_search(step, profiles) for step, outcome in outcomes)
-    given = sources_in(dialogue.system)
-    if searched or given:
+    if searched or dialogue.given:
         cited = _from_passages(dialogue, outcomes)
         nothing = [] if cited or (said and not searched) else [Said(phrases.nothing_found(chinese), is_empty=True)]
         return [*said, *cited, *nothing]
@@ -85,17 +84,16 @@ def _is_search(step: Step, profiles: Mapping[str, Profile]) -> bool:
 def _from_passages(dialogue: Dialogue, outcomes: Sequence[tuple[Step, Outcome]]) -> list[Said]:
     """Sentences that answer, for each question of the message; and of which of them nothing is known."""
     limit = _ONE if _ONE_SENTENCE.search(dialogue.system) else _FEW if _BRIEF.search(dialogue.system) else _MOST
-    given = sources_in(dialogue.system)
     carried = carried_text(dialogue)
     asked = [ask.text for ask in read_asks(dialogue.question) if ask.kind in (Kind.QUESTION, Kind.HOW_TO)]
     left: list[str] = []
     if len(asked) < 2:
-        picked = _picked(dialogue.question, carried, _unique([*given, *_found(dialogue.question, outcomes)]), limit)
+        picked = _picked(dialogue.question, carried, _unique([*dialogue.given, *_found(dialogue.question, outcomes)]), limit)
     else:
         picked = []
         for index, text in enumerate(asked):
             lean = asked[index - 1] if index and is_follow_up(text) else carried
-            found_here = _picked(text, lean, _unique([*given, *_found(text, outcomes)]), max(_ONE, limit - 1))
+            found_here = _picked(text, lean, _unique([*dialogue.given, *_found(text, outcomes)]), max(_ONE, limit - 1))
             picked += found_here
             if not found_here and _looked_for(text, outcomes):
                 left.append(text)

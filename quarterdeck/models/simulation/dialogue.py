@@ -9,7 +9,7 @@ from functools import cached_property
 
 from quarterdeck.core.messages import Message, Role, ToolCall
 from quarterdeck.models.simulation.language import is_chinese
-from quarterdeck.models.simulation.results import Outcome, read_result
+from quarterdeck.models.simulation.results import Outcome, Source, handed_over, read_result, sources_in
 
 __all__ = ["Dialogue", "Step", "read_dialogue"]
 
@@ -50,6 +50,7 @@ class Dialogue:
         steps: Calls made since the question, in order.
         past: Results of calls before the question, oldest first.
         rejections: Why our answers to the question were sent back, oldest first.
+        given: Passages that were fetched before we were asked.
     """
 
     system: str
@@ -59,6 +60,7 @@ class Dialogue:
     steps: tuple[Step, ...]
     past: tuple[Step, ...]
     rejections: tuple[str, ...]
+    given: tuple[Source, ...] = ()
 
     @property
     def chinese(self) -> bool:
@@ -78,15 +80,19 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
     rejections: list[str] = []
     question = ""
     asked_at = -1
+    given: tuple[Source, ...] = ()
     for index, message in enumerate(messages):
         text = _tidy(message.text)
         if message.role is Role.USER:
+            if question and (handed := handed_over(message.text)) is not None:
+                given = handed
+                continue
             if _is_rejection(messages, index, asked_at):
                 rejections.append(text)
                 continue
             if question:
                 earlier.append(question)
-            question, asked_at, rejections = text, index, []
+            question, asked_at, rejections, given = text, index, [], ()
         elif message.role is Role.SYSTEM:
             if _is_rejection(messages, index, asked_at):
                 rejections.append(text)
@@ -102,6 +108,7 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
         steps=steps,
         past=past,
         rejections=tuple(rejections),
+        given=(*sources_in("\n".join(system)), *given),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Outcome", "Source", "Status", "read_result", "sources_in"]
+__all__ = ["Outcome", "Source", "Status", "handed_over", "read_result", "sources_in"]
 
 
 class Status(StrEnum):
@@ -111,6 +111,18 @@ def sources_in(text: str) -> tuple[Source, ...]:
         if sources := _sources(value):
             return sources
     return ()
+
+
+def handed_over(text: str) -> tuple[Source, ...] | None:
+    """Passages that make up a whole message but for the line that introduces them, perhaps none; None for any other text."""
+    introduction, _, rest = text.partition("\n")
+    if not introduction.rstrip().endswith((":", "：")) or not rest.lstrip().startswith("["):
+        return None
+    try:
+        value = json.loads(rest)
+    except (ValueError, RecursionError):
+        return None
+    return _sources(value) or (() if value == [] else None)
 
 
 def _read_words(text: str) -> Outcome:

@@ -18,8 +18,10 @@ from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Finding
 from quarterdeck.knowledge.rewrite import CarriedTerms
+from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.models.base import Completion, Emit, ModelRequest
 from quarterdeck.models.router import Classifier, Routing
+from quarterdeck.models.simulated import SimulatedModel
 from tests.unit.agent.scene import Scene, Scripted, passage, says
 
 LEAVE = passage("leave-1", "Every employee has 30 days of annual leave per year.", title="Annual leave")
@@ -118,6 +120,23 @@ async def test_the_question_is_sorted_and_not_what_was_found_for_it() -> None:
     [asked] = small.questions
     assert "How much leave?" in asked
     assert LEAVE.text not in asked
+
+
+@pytest.mark.row("R4", part="side by side")
+async def test_what_was_found_first_spares_the_model_its_own_search() -> None:
+    shelf = Shelf()
+    run = Scene(ANSWER, spec=READER, retriever=shelf, tools=[search_tool(shelf)])
+
+    class Simulated:
+        def get(self, name: str) -> SimulatedModel:
+            return SimulatedModel()
+
+    run.loop.models = Simulated()
+    await run.ask("How many days of annual leave do employees have?")
+
+    told = await events(run)
+    assert len(shelf.queries) == 1
+    assert the(ModelReply, told).message.text.endswith("[leave-1]")
 
 
 async def test_what_the_classification_took_is_told_with_the_reply() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.unit.models.talk import (
     ask,
     assistant,
     called,
+    calls_of,
     context,
     system,
     user,
@@ -174,6 +176,47 @@ async def test_passages_given_before_the_question_are_used_and_cited() -> None:
     completion = await ask(given, user("In which system are trips booked?"))
 
     assert completion.text.endswith("[leave-1]")
+
+
+def fetched(*passages: dict[str, str]) -> Message:
+    """What stands behind a question that was searched for before the model is asked."""
+    return user(f"Passages found for this question:\n{json.dumps(passages, ensure_ascii=False)}")
+
+
+@pytest.mark.row("P3", part="model")
+@pytest.mark.parametrize(
+    ("question", "found", "source"),
+    [("How many days of annual leave do I have?", LEAVE, "leave-1"), ("全职员工有多少天年假？", LEAVE_ZH, "nianjia-1")],
+)
+async def test_passages_found_before_the_model_was_asked_answer_without_another_search(
+    question: str, found: dict[str, str], source: str
+) -> None:
+    completion = await ask(user(question), fetched(found), tools=PEOPLE)
+
+    assert calls_of(completion) == []
+    assert f"[{source}]" in completion.text
+
+
+async def test_passages_found_for_an_earlier_question_are_no_question_either() -> None:
+    before = (user("In which system are trips booked?"), fetched(TRAVEL), assistant("In TripDesk. [travel-4]"))
+
+    completion = await ask(*before, user("How many days of annual leave do I have?"), fetched(LEAVE), tools=PEOPLE)
+
+    assert calls_of(completion) == []
+    assert "30 days" in completion.text
+
+
+@pytest.mark.parametrize("found", [(), (ROOM_ZH,)], ids=["nothing", "something else"])
+async def test_a_search_follows_where_what_was_found_first_does_not_answer(found: tuple[dict[str, str], ...]) -> None:
+    completion = await ask(user("How many days of annual leave do I have?"), fetched(*found), tools=PEOPLE)
+
+    assert [name for name, _ in calls_of(completion)] == ["search_handbook"]
+
+
+async def test_a_list_a_person_wrote_below_a_line_of_his_own_is_his_message() -> None:
+    completion = await ask(user("Hello"), user('Which of these is the largest:\n["4", "11"]'))
+
+    assert not completion.text.startswith("Hello")
 
 
 async def test_a_result_is_told_with_the_asked_field_first() -> None:
