@@ -64,7 +64,10 @@ class PostgresServer:
             "-D",
             self._data,
         ]
-        subprocess.run(initdb, check=True, capture_output=True, user=self._login, cwd=folder)
+        # It was seen to die by a signal on a machine under load, once in some hundred times, and to work right after.
+        if subprocess.run(initdb, capture_output=True, user=self._login, cwd=folder, check=False).returncode != 0:
+            shutil.rmtree(self._data, ignore_errors=True)
+            subprocess.run(initdb, check=True, capture_output=True, user=self._login, cwd=folder)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
