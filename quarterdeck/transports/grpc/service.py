@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, TooLarge, error_of
+from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, TooLarge, Unavailable, error_of
 from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, ask_all
 from quarterdeck.service.desk import Desk, Question, late
 from quarterdeck.service.leaving import abandon
@@ -41,7 +41,7 @@ class AgentService:
 
     async def query(self, request: bytes, context: Context) -> pb.QueryResponse:
         async with self._entrance.admitted(context, "agent.AgentService/Query") as call:
-            async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids))) as telling:
+            async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids), deltas=False)) as telling:
                 async for told in telling:
                     if isinstance(told, Done):
                         return response(told.run)
@@ -51,7 +51,7 @@ class AgentService:
     async def stream_query(self, request: bytes, context: Context) -> AsyncIterator[pb.QueryChunk]:
         async with self._entrance.admitted(context, "agent.AgentService/StreamQuery") as call:
             done = False
-            async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids))) as telling:
+            async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids), deltas=True)) as telling:
                 async for told in telling:
                     done = isinstance(told, Done)
                     yield chunk(call.run_id or "", told)
@@ -76,22 +76,25 @@ class AgentService:
             return pb.BatchQueryResponse(items=map(_item, outcomes))
         raise AssertionError("unreachable: the block returns or raises")
 
-    async def _told(self, call: Call, given: Asked) -> AsyncGenerator[ToldOf, None]:
+    async def _told(self, call: Call, given: Asked, *, deltas: bool) -> AsyncGenerator[ToldOf, None]:
         """What is told of the run until it rests or the time is over.
 
-        Raises QuarterdeckError with the code a failed run ended with.
+        Raises QuarterdeckError with the code a failed run ended with, DeadlineExceeded for one that its deadline ended,
+        and Unavailable when the run goes on and nothing more can be told of it here.
         """
         over = False
         try:
             question = _until(call, given.question)
-            async with self._desk.asking(call.principal, question, deltas=True) as run:
+            async with self._desk.asking(call.principal, question, deltas=deltas) as run:
                 call.about(run.run_id)
                 telling = Telling(run.run_id)
                 until = anyio.current_time() + self._wait_s(call, given.wait_s)
                 while True:
                     signal = None
-                    with anyio.move_on_at(until):
+                    with anyio.move_on_at(until) as waiting:
                         signal = await run.signals.receive()
+                    if signal is None and not waiting.cancelled_caught:
+                        raise Unavailable(f"run {run.run_id} goes on; ask again with the same idempotency_key")
                     over = signal is None
                     for told in () if signal is None else telling(signal):
                         over = over or isinstance(told, Done)

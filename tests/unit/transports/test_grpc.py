@@ -237,6 +237,26 @@ async def test_the_time_a_caller_gives_ends_the_call_with_the_id_of_the_run(clie
     assert await served.store.journal.find("acme", trailer(caught.value, "run-id") or "") is not None
 
 
+@pytest.mark.row("S13", part="streams at the stop")
+async def test_a_server_that_stops_ends_streams_as_unavailable_and_lets_those_who_wait_have_their_answer(
+    client: Client, served: Served
+) -> None:
+    served.worker.gate = anyio.Event()
+    waiting = client.query(pb.QueryRequest(query="Later"), metadata=EMMA, timeout=10)
+    streaming = client.stream(pb.QueryRequest(query="Later"), metadata=EMMA, timeout=10)
+    while len(await served.store.journal.runs("acme")) < 2:
+        await anyio.sleep(0.005)
+
+    served.worker.hub.cut_streams()
+    with pytest.raises(aio.AioRpcError) as caught:
+        assert [part async for part in streaming] == []
+    served.worker.gate.set()
+
+    assert (await waiting).answer == "You asked: Later"
+    assert (caught.value.code(), trailer(caught.value, "error-code")) == (grpc.StatusCode.UNAVAILABLE, "unavailable")
+    assert trailer(caught.value, "run-id") is not None
+
+
 @pytest.mark.row("S7", part="cancel")
 @pytest.mark.parametrize(("on_cancel", "cancelled"), [("cancel", True), ("detach", False)])
 async def test_caller_that_goes_away_cancels_or_leaves_the_run_as_it_asked(
