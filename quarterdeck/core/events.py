@@ -60,7 +60,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The first event of every run. What it works by is a blob under `config_hash`: an agent's whole declaration, or an order.
+    """The first event of every run. What it works by is a blob under `config_hash`: an agent's declaration, or an order.
 
     Attributes:
         agent: Name of the agent; of other work the work's.

@@ -14,8 +14,8 @@ __all__ = ["Forgetting"]
 class Forgetting:
     """`KnowledgeIndex` around another, and around the shelves that hold passages, answers and vectors made from it.
 
-    Nothing that is remembered is given to whom it is closed, nor once its document is gone: that is seen to where it is looked
-    up. Here the bytes go as well, all of the tenant's, since an answer does not say which documents it rests on.
+    Nothing that is remembered is given to whom it is closed, nor once its document is gone: that is seen to where it is
+    looked up. Here the bytes go as well, all of the tenant's, since an answer does not say which documents it rests on.
     """
 
     def __init__(self, index: KnowledgeIndex, shelves: Sequence[Shelf]) -> None:
