@@ -16,6 +16,7 @@ from quarterdeck.app.chains import by_role, circuits, prices
 from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
 from quarterdeck.app.governance import Governance, opened_governance
+from quarterdeck.app.identity import opened_access
 from quarterdeck.app.knowledge import opened_knowledge
 from quarterdeck.app.limits import admission, opened_limits
 from quarterdeck.app.metering import MeasuredStore, standing_of
@@ -140,7 +141,9 @@ async def opened(
         keys = Keys(configuration.data)
         async with in_turn(configuration):
             new_keys = keys.ensure(user.id for user in configuration.users if user.key == "generated")
-        access = Access(configuration.users, keys.hashes(), keyless=keyless)
+        access = await stack.enter_async_context(
+            opened_access(configuration, store.records, keys.hashes(), keyless=keyless)
+        )
         notices = await stack.enter_async_context(opened_notices(configuration, store, access))
         store = notices.store  # before anything that writes events
         repeats = Repeats(store.records)

@@ -7,14 +7,15 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured, Unauthenticated
 
-__all__ = ["SCOPES", "Access", "Caller", "Keys", "User"]
+__all__ = ["SCOPES", "Access", "Caller", "Credentials", "Keys", "User"]
 
 SCOPES: Mapping[str, str] = {
     "chat": "ask questions, keep sessions, see, steer and stop own runs, open documents",
@@ -27,7 +28,7 @@ SCOPES: Mapping[str, str] = {
     "audit.read": "read, check and export the audit log of the tenant: who did what, and nothing anybody said",
     "privacy": "hand out and erase everything of a person of the tenant, or of the tenant",
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
-    "history.write": "answer for the earlier messages and the tools a client sends along, and speak in an application's name",
+    "history.write": "answer for earlier messages and the tools a client sends along, and speak in an application's name",
 }
 
 
@@ -106,6 +107,22 @@ class Keys:
         return {str(user): str(digest) for user, digest in found.items()}
 
 
+class Credentials(Protocol):
+    """A kind of credential beside the keys of the users file."""
+
+    def meant(self, credential: str) -> bool:
+        """Whether this has the form of one; then it is asked nowhere else."""
+        ...
+
+    async def holder(self, credential: str) -> Principal:
+        """Who brings it, and what he may do. Raises Unauthenticated; Unavailable where that cannot be told now."""
+        ...
+
+    async def current(self, principal: Principal) -> Principal | None:
+        """The same of somebody it let in earlier; None if he may not act any more, or came otherwise."""
+        ...
+
+
 class Access:
     """Turns a request into a principal. Also the directory that is asked again when a run is resumed.
 
@@ -113,10 +130,14 @@ class Access:
         hashes: ``sha256:<hex>`` of generated keys, by user.
         keyless: True lets the default user in without a key, on the conditions of `admit`. Only ever true for a
             development server bound to loopback.
+        others: Credentials of people who do not stand in the users file.
     """
 
-    def __init__(self, users: Iterable[User], hashes: Mapping[str, str], *, keyless: bool) -> None:
+    def __init__(
+        self, users: Iterable[User], hashes: Mapping[str, str], *, keyless: bool, others: Sequence[Credentials] = ()
+    ) -> None:
         self._users = {user.id: user for user in users}
+        self._others = tuple(others)
         self._by_digest: dict[str, list[tuple[bytes, User]]] = {}
         self._keyless = next((user for user in self._users.values() if user.default), None) if keyless else None
         for user in self._users.values():
@@ -130,13 +151,17 @@ class Access:
         """Whom callers without a key are taken for, None if they are not let in."""
         return self._keyless.id if self._keyless else None
 
-    def admit(self, caller: Caller) -> Principal:
+    async def admit(self, caller: Caller) -> Principal:
         """The principal behind a request.
 
         Raises:
             Unauthenticated: The key is unknown; or there is none, and not all conditions of keyless entry hold.
+            Unavailable: Who could tell cannot be asked now.
         """
         if caller.key is not None:
+            for kind in self._others:
+                if kind.meant(caller.key):
+                    return await kind.holder(caller.key)
             return self._holder(caller.key).principal
         if self._keyless is None:
             raise Unauthenticated("this server wants a key: send 'Authorization: Bearer qd_...'")
@@ -154,9 +179,14 @@ class Access:
         raise Unauthenticated("the key is not known here")
 
     async def current(self, principal: Principal) -> Principal | None:
-        """`Directory`: the principal as the users file knows it now."""
+        """`Directory`: the principal as the users file, or what else let him in, knows it now."""
         user = self._users.get(principal.user)
-        return user.principal if user is not None and user.tenant == principal.tenant else None
+        if user is not None:
+            return user.principal if user.tenant == principal.tenant else None
+        for kind in self._others:
+            if (found := await kind.current(principal)) is not None:
+                return found
+        return None
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from quarterdeck.core.errors import QuarterdeckError, error_of
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.service.access import SCOPES, User
 from quarterdeck.settings.audit import AuditSettings
+from quarterdeck.settings.identity import IdentitySettings
 from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
 from quarterdeck.settings.mail import MailSettings
@@ -411,6 +412,7 @@ class Settings(Section):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     tags: TagSettings = Field(default_factory=TagSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    identity: IdentitySettings = Field(default_factory=IdentitySettings)
     secrets: dict[Id, SecretFile] = Field(
         default_factory=dict, description="Values that tools need, by the name they ask for."
     )

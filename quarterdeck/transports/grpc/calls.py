@@ -79,7 +79,7 @@ class Entrance:
         status = StatusCode.OK
         with bound(**ids.logged):
             try:
-                principal = self._access.admit(_caller(context, given))
+                principal = await self._access.admit(_caller(context, given))
                 check_scope(principal, SCOPES)
                 if self._rates is not None:
                     await self._rates.check(principal, method)

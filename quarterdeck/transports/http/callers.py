@@ -55,7 +55,7 @@ class Needs:
 
     async def __call__(self, request: Request, _: Annotated[object, _DESCRIBED] = None) -> AsyncIterator[Principal]:
         access: Access = request.app.state.access
-        principal = access.admit(caller_of(request))
+        principal = await access.admit(caller_of(request))
         async with admitted(request, principal, self.scopes):
             yield principal
 
@@ -71,7 +71,7 @@ class NeedsOrToken(Needs):
     ) -> AsyncIterator[Principal]:
         if token is None:
             access: Access = request.app.state.access
-            principal = access.admit(caller_of(request))
+            principal = await access.admit(caller_of(request))
         else:
             # Nothing else counts then: a used token must not let its holder in as somebody else.
             tokens: StreamTokens = request.app.state.stream_tokens

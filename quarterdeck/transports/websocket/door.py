@@ -69,7 +69,7 @@ class Door:
     async def _admitted(self, socket: WebSocket) -> Principal:
         # Where a token is given nothing else counts: a used one must not let its holder in as somebody else.
         token = socket.query_params.get("token")
-        return self._access.admit(caller_of(socket)) if token is None else await self._tokens.redeem(token)
+        return await self._access.admit(caller_of(socket)) if token is None else await self._tokens.redeem(token)
 
 
 def mount(app: FastAPI, door: Door, tokens: StreamTokens) -> None:

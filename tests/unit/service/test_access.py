@@ -15,7 +15,7 @@ NOBODY = User(id="nobody", tenant="acme")
 DIRECT = Caller(key=None, forwarded=False, known_origin=True, loopback=True)
 
 
-def test_generated_key_is_made_once_kept_private_and_proves_its_user(tmp_path: Path) -> None:
+async def test_generated_key_is_made_once_kept_private_and_proves_its_user(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "data")
 
     first = keys.ensure(["emma"])
@@ -27,7 +27,9 @@ def test_generated_key_is_made_once_kept_private_and_proves_its_user(tmp_path: P
     assert keys.readable.read_text().splitlines() == [f"emma {first['emma']}", f"omar {again['omar']}"]
     assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()] == [0o600, 0o600]
     access = Access([EMMA], keys.hashes(), keyless=False)
-    assert access.admit(Caller(key=first["emma"], forwarded=True, known_origin=False, loopback=False)) == EMMA.principal
+    assert (
+        await access.admit(Caller(key=first["emma"], forwarded=True, known_origin=False, loopback=False)) == EMMA.principal
+    )
 
 
 def test_what_is_checked_holds_no_key(tmp_path: Path) -> None:
@@ -48,24 +50,24 @@ def test_damaged_hashes_are_told_not_replaced(tmp_path: Path) -> None:
         Keys(tmp_path).ensure(["emma"])
 
 
-def test_key_made_elsewhere_is_known_by_its_hash() -> None:
+async def test_key_made_elsewhere_is_known_by_its_hash() -> None:
     access = Access([EMMA, OMAR, NOBODY], {}, keyless=False)
 
-    assert access.admit(Caller(key="given", forwarded=False, known_origin=True, loopback=False)) == OMAR.principal
+    assert await access.admit(Caller(key="given", forwarded=False, known_origin=True, loopback=False)) == OMAR.principal
 
 
 @pytest.mark.parametrize("key", ["", "wrong", "' OR '1'='1", "qd_" + "0" * 64, "\udcff", "None"])
-def test_unknown_key_is_refused_even_where_none_is_needed(key: str) -> None:
+async def test_unknown_key_is_refused_even_where_none_is_needed(key: str) -> None:
     access = Access([EMMA, OMAR, NOBODY], {}, keyless=True)
 
     with pytest.raises(Unauthenticated):
-        access.admit(Caller(key=key, forwarded=False, known_origin=True, loopback=True))
+        await access.admit(Caller(key=key, forwarded=False, known_origin=True, loopback=True))
 
 
-def test_caller_without_a_key_is_the_default_user_when_every_condition_holds() -> None:
+async def test_caller_without_a_key_is_the_default_user_when_every_condition_holds() -> None:
     access = Access([OMAR, EMMA], {}, keyless=True)
 
-    assert access.admit(DIRECT) == EMMA.principal
+    assert await access.admit(DIRECT) == EMMA.principal
     assert access.keyless == "emma"
 
 
@@ -78,19 +80,19 @@ def test_caller_without_a_key_is_the_default_user_when_every_condition_holds() -
     ],
     ids=["forwarded", "unknown name", "other machine"],
 )
-def test_one_missing_condition_keeps_a_caller_without_a_key_out(caller: Caller) -> None:
+async def test_one_missing_condition_keeps_a_caller_without_a_key_out(caller: Caller) -> None:
     access = Access([EMMA], {}, keyless=True)
 
     with pytest.raises(Unauthenticated):
-        access.admit(caller)
+        await access.admit(caller)
 
 
 @pytest.mark.parametrize(("users", "keyless"), [([EMMA], False), ([OMAR], True)], ids=["not allowed", "no default user"])
-def test_without_keyless_entry_everybody_needs_a_key(users: list[User], keyless: bool) -> None:
+async def test_without_keyless_entry_everybody_needs_a_key(users: list[User], keyless: bool) -> None:
     access = Access(users, {}, keyless=keyless)
 
     with pytest.raises(Unauthenticated):
-        access.admit(DIRECT)
+        await access.admit(DIRECT)
 
 
 async def test_directory_knows_present_rights_and_forgets_who_left() -> None:

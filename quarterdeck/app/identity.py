@@ -1,0 +1,74 @@
+"""Who is let in, put together: the keys of the users file, and tokens of the issuers that are configured."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Mapping
+from urllib.parse import urlsplit
+
+from quarterdeck.app.documents import WebClient
+from quarterdeck.core.errors import Misconfigured
+from quarterdeck.service.access import Access
+from quarterdeck.service.grants import Grants, TokenHolders
+from quarterdeck.service.issued import Issuer, Tokens
+from quarterdeck.service.issuer_keys import FetchedKeys, SharedSecret
+from quarterdeck.settings import Configuration
+from quarterdeck.settings.identity import IssuerFile
+from quarterdeck.store.base import Records
+
+__all__ = ["opened_access"]
+
+
+@contextlib.asynccontextmanager
+async def opened_access(
+    configuration: Configuration, records: Records, hashes: Mapping[str, str], *, keyless: bool
+) -> AsyncIterator[Access]:
+    """Who is let in, while the block lasts.
+
+    Raises Misconfigured if somebody of the users file has an id that an issuer could give.
+    """
+    identity = configuration.settings.identity
+    _apart(configuration, identity.issuers)
+    async with WebClient({_origin(file.jwks_url or file.issuer) for file in identity.issuers.values()}) as client:
+        issuers = [_issuer(name, file, client) for name, file in identity.issuers.items()]
+        holders = TokenHolders(Tokens(issuers, leeway_s=identity.leeway_s), Grants(records, life_s=identity.grant_s))
+        yield Access(configuration.users, hashes, keyless=keyless, others=[holders] if issuers else [])
+
+
+def _apart(configuration: Configuration, issuers: Collection[str]) -> None:
+    for user in configuration.users:
+        if any(user.id.startswith(f"{name}-") for name in issuers):
+            raise Misconfigured(
+                f"{configuration.folder / 'users.yaml'}: {user.id} begins like users of an issuer; rename one of them"
+            )
+
+
+def _issuer(name: str, file: IssuerFile, client: WebClient) -> Issuer:
+    secret = file.secret
+    if secret is not None:
+        keys: SharedSecret | FetchedKeys = SharedSecret(secret.get_secret_value().encode())
+    else:
+        keys = FetchedKeys(client.client, issuer=file.issuer, url=file.jwks_url)
+    return Issuer(
+        name=name,
+        issuer=file.issuer,
+        audience=file.audience,
+        algorithms=frozenset({"HS256"} if secret is not None else file.algorithms),
+        keys=keys,
+        tenant=file.tenant,
+        tenant_claim=file.tenant_claim,
+        tenants=frozenset(file.tenants),
+        user_claim=file.user_claim,
+        roles_claim=file.roles_claim,
+        groups_claim=file.groups_claim,
+        scopes_claim=file.scopes_claim,
+        roles=file.roles,
+        groups=file.groups,
+        scopes=file.scopes,
+        claimable=frozenset(file.claimable),
+    )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
