@@ -44,9 +44,12 @@ _CJK_NUMBER = re.compile(
     "百分之([一二两三四五六七八九十百零]+)"
     "|([一二两三四五六七八九十百千万亿零]+)(?=个?[天日年月周次元小分秒度工名位条项份倍楼层欧美块岁人台点号])"
 )
-_CJK_LARGE = re.compile(r"(?<![0-9A-Za-z_.,])([\d,]+(?:\.\d+)?)\s?([万亿])")
+_LARGE = re.compile(
+    r"(?<![0-9A-Za-z_.,])(\d+(?:,\d{3})*(?:[.,]\d+)?)(?:\s?([万亿])|[\s-](thousand|million|billion)\b)", re.IGNORECASE
+)
 _CJK_DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七八九")} | {"两": 2}
 _CJK_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
+_LARGE_VALUES = _CJK_UNITS | {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _NO_COUNT = re.compile(r"\bone\b|一(?=[个次位名点])", re.IGNORECASE)  # "choose one", "一个": articles, as a rule
 
 
@@ -83,6 +86,7 @@ _SYMBOLS = {
     "USD": "USD", "£": "GBP", "GBP": "GBP", "CHF": "CHF", "¥": "CNY", "CNY": "CNY", "RMB": "CNY", "kB": "kilobyte",
     "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "Mbit/s": "Mbit/s", "Mbps": "Mbit/s",
     "Gbit/s": "Gbit/s", "Gbps": "Gbit/s", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz",
+    "am": "am", "a.m.": "am", "AM": "am", "A.M.": "am", "pm": "pm", "p.m.": "pm", "PM": "pm", "P.M.": "pm",
     "°C": "celsius", "℃": "celsius", "°F": "fahrenheit", "°": "degree",
 }  # fmt: skip
 _SPELLED = [(re.compile(spelling, re.IGNORECASE), unit) for unit, all_ in _WORD_UNITS.items() for spelling in all_.split()]
@@ -97,7 +101,7 @@ _QUANTITY = re.compile(
     r"(?P<before>[$€£¥]\s?|\b(?:EUR|USD|GBP|CHF|CNY)\s)?"
     r"(?<![0-9A-Za-z_.])(?P<number>\d+(?:[.,]\d+)*)"
     # "5 days", "5-inch", "5 working days", "5 个工作日"
-    rf"(?:(?P<symbol>\s?(?:{_SYMBOL})(?![A-Za-z0-9]))|(?P<cjk>\s?个?(?:{_CJK_WORD}))"
+    rf"(?:(?P<symbol>\s?(?:{_SYMBOL})(?![A-Za-z0-9]))|\s?个?(?P<cjk>{_CJK_WORD})"
     rf"|(?P<word>[\s-](?:[A-Za-z]+\s)?(?:{_WORD})(?![A-Za-z0-9])(?P<below>\s(?i:below\szero)\b)?))?",
 )
 
@@ -107,7 +111,8 @@ def quantities(text: str) -> frozenset[Quantity]:
     """The numbers of `text` in one spelling each: no thousands commas, no closing zeros, words and characters as digits."""
     text = _WORD_NUMBER.sub(lambda found: str(_word_value(found[0])), text)
     if not text.isascii():
-        text = _CJK_LARGE.sub(_written_out, _OTHER_DIGIT.sub(_as_digit, text))
+        text = _OTHER_DIGIT.sub(_as_digit, text)
+    text = _LARGE.sub(_written_out, text)
     if has_cjk(text):
         text = _CJK_NUMBER.sub(lambda found: f"{_cjk_value(found[1])}%" if found[1] else f" {_cjk_value(found[2])}", text)
     return frozenset(map(_read, _QUANTITY.finditer(text)))
@@ -145,7 +150,7 @@ def _unit(found: re.Match[str]) -> str:
     symbol = (found["symbol"] or found["before"] or "").strip()
     if symbol:
         return _SYMBOLS[symbol]
-    word = (found["cjk"] or found["word"] or "").removesuffix(found["below"] or "").strip(" -个").rpartition(" ")[2]
+    word = (found["cjk"] or found["word"] or "").removesuffix(found["below"] or "").strip(" -").rpartition(" ")[2]
     return next((unit for spelling, unit in _SPELLED if spelling.fullmatch(word)), "")
 
 
@@ -155,7 +160,7 @@ def _as_digit(found: re.Match[str]) -> str:
 
 
 def _written_out(found: re.Match[str]) -> str:
-    return f"{Decimal(found[1].replace(',', '') or 0) * _CJK_UNITS[found[2]]:f}"
+    return f"{Decimal(_plain(_THOUSANDS.sub('', found[1]))) * _LARGE_VALUES[(found[2] or found[3]).lower()]:f}"
 
 
 def _plain(number: str) -> str:

@@ -29,6 +29,12 @@ from quarterdeck.knowledge.quantities import Quantity, quantities, stands_in
         ("每人最高 60 欧元", "60", False, "EUR"),
         ("- 14 EUR for a day trip", "14", False, "EUR"),
         ("extension 7777", "7777", False, ""),
+        ("试用期为 6 个月", "6", False, "month"),
+        ("a budget of 1.5 million EUR", "1500000", False, "EUR"),
+        ("a budget of €3,5 million", "3500000", False, "EUR"),
+        ("超过 2.5 万元", "25000", False, "CNY"),
+        ("opens at 8 a.m.", "8", False, "am"),
+        ("opens at 8PM", "8", False, "pm"),
     ],
 )
 def test_a_number_is_read_with_its_sign_and_unit(text: str, number: str, is_negative: bool, unit: str) -> None:
@@ -52,7 +58,10 @@ def test_a_unit_that_is_not_said_agrees_with_all() -> None:
         ("The limit is 25 GB.", "The limit is 25 MB."),
         ("The freezer stands at 18 °C.", "The freezer stands at -18 °C."),
         ("The bonus is 2,000 USD.", "The bonus is 2,000 EUR."),
+        ("The budget is 1.5 EUR.", "The budget is 1.5 million EUR."),
+        ("The office opens at 8 p.m.", "The office opens at 8 a.m."),
         ("版本保留 60 小时。", "版本保留 60 天。"),
+        ("员工每年有 15 个月年假。", "员工每年有 15 天年假。"),
         ("冷库温度为 18 度。", "冷库温度为零下 18 度。"),
     ],
 )
@@ -69,6 +78,8 @@ def test_the_same_number_with_another_unit_or_sign_is_a_contradiction(sentence: 
         ("The limit is 25.", "The limit is 25 MB."),
         ("Answers take 5 days.", "Answers take 5 working days."),
         ("密码链接 20 分钟内有效。", "The password link is valid for 20 minutes."),
+        ("The limit is 1,500,000 EUR.", "The limit is 1.5 million EUR."),
+        ("It opens at 8 AM.", "It opens at 8 a.m."),
         ("It takes 2 or 3 days.", "It takes 2 days, or 3 days at most."),
     ],
 )
@@ -77,7 +88,7 @@ def test_other_spellings_of_the_same_quantity_agree(sentence: str, passage: str)
     assert not contradicts(sentence, [passage])
 
 
-@given(st.text(alphabet="0123456789.,- –−%€$五十百零下负天个 daysminuhEURMB°C", max_size=80))
+@given(st.text(alphabet="0123456789.,- –−%€$五十百万亿零下负天个月 dayslinuhEURMB°Cp٣", max_size=80))
 def test_any_text_is_read_and_agrees_with_itself(text: str) -> None:
     found = quantities(text)
 
