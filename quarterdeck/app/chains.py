@@ -30,6 +30,7 @@ from quarterdeck.models.router import Classifier, OnRouted, Routing, Rule
 from quarterdeck.settings import Settings
 from quarterdeck.settings.schema import ModelSettings, RouteFile
 from quarterdeck.store.breaker import BreakerRule, BreakerState, MemoryBreaker
+from quarterdeck.telemetry.metrics import Metrics
 
 __all__ = ["Chains", "by_role", "circuits", "prices"]
 
@@ -176,8 +177,11 @@ def prices(settings: ModelSettings) -> Prices:
 
 
 @asynccontextmanager
-async def circuits(settings: Settings) -> AsyncIterator[BreakerState]:
+async def circuits(settings: Settings, metrics: Metrics) -> AsyncIterator[BreakerState]:
     """Circuits as configured: of all replicas where a Redis is named, else of this process.
+
+    Args:
+        metrics: Show how often that Redis did not answer.
 
     Raises Misconfigured if the URL is none, or the client of Redis is not installed.
     """
@@ -189,6 +193,7 @@ async def circuits(settings: Settings) -> AsyncIterator[BreakerState]:
     # What follows the scheme may hold a password.
     scheme, separator, _ = url.get_secret_value().partition("://")
     shared = resolve(BREAKERS, scheme if separator else "", "place for circuits")(url.get_secret_value(), rule)
+    metrics.watch_redis("circuits", shared)
     try:
         yield shared
     finally:

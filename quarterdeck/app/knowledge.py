@@ -75,7 +75,7 @@ async def opened_knowledge(
     """
     settings = configuration.settings.knowledge
     async with contextlib.AsyncExitStack() as stack:
-        cache = await _cache(configuration)
+        cache = await _cache(configuration, metrics)
         stack.push_async_callback(cache.close)
         kept = settings.cache
         vectors = Shelf(cache, "embeddings", ttl_s=kept.embeddings_s)
@@ -174,7 +174,7 @@ async def _reranker(settings: KnowledgeSettings, models: ModelShelf) -> Reranker
     return None
 
 
-async def _cache(configuration: Configuration) -> Cache:
+async def _cache(configuration: Configuration, metrics: Metrics | None) -> Cache:
     """The memory of this process, before Redis where one is named, else before a file of the data folder."""
     kept = configuration.settings.knowledge.cache
     memory = MemoryCache(max_bytes=kept.memory_bytes)
@@ -188,7 +188,9 @@ async def _cache(configuration: Configuration) -> Cache:
     url = redis.get_secret_value()
     kind = resolve(CACHES, scheme_of(url), "place for caches")
     try:
-        second: Cache = kind(url, secret=await sealing_secret(configuration))
+        second = kind(url, secret=await sealing_secret(configuration))
     except Misconfigured as error:
         raise Misconfigured(f"store.redis_url: {error}") from error
+    if metrics is not None:
+        metrics.watch_redis("caches", second)
     return Levels(memory, second)

@@ -11,14 +11,18 @@ from quarterdeck.service.admission import Admission, Load
 from quarterdeck.service.limits import LimitRule, RateLimits
 from quarterdeck.settings import Configuration, Settings
 from quarterdeck.store.limits import MemoryLimits, Rate
+from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.workflow.lanes import Lane
 
 __all__ = ["admission", "opened_limits"]
 
 
 @contextlib.asynccontextmanager
-async def opened_limits(settings: Settings) -> AsyncIterator[RateLimits]:
+async def opened_limits(settings: Settings, metrics: Metrics) -> AsyncIterator[RateLimits]:
     """Rate limits while the block lasts: of all replicas where a Redis is named, else of this process.
+
+    Args:
+        metrics: Show how often that Redis did not answer.
 
     Raises Misconfigured if the URL is none, or the client of Redis is not installed.
     """
@@ -38,6 +42,7 @@ async def opened_limits(settings: Settings) -> AsyncIterator[RateLimits]:
     url = given.get_secret_value()
     scheme, separator, _ = url.partition("://")  # what follows may hold a password
     state = resolve(LIMITS, scheme if separator else "", "place for rate limits")(url, replicas=settings.limits.replicas)
+    metrics.watch_redis("limits", state)
     try:
         yield RateLimits(rules, state)
     finally:

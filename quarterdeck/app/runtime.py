@@ -133,8 +133,8 @@ async def opened(
         states = await stack.enter_async_context(opened_states(configuration, store))
         governance = await stack.enter_async_context(opened_governance(configuration, store))
         budgets = open_budgets(settings, store.records)
-        rates = await stack.enter_async_context(opened_limits(settings))
-        breakers = await stack.enter_async_context(circuits(settings))
+        rates = await stack.enter_async_context(opened_limits(settings, metrics))
+        breakers = await stack.enter_async_context(circuits(settings, metrics))
         models = ModelShelf(settings, folder=configuration.folder, budget=budgets, breakers=breakers)
         stack.push_async_callback(models.close)
         knowledge = await stack.enter_async_context(opened_knowledge(configuration, models, metrics))
@@ -152,7 +152,7 @@ async def opened(
         belongings = FolderBelongings(knowledge, states, configuration.data)
         privacy = Privacy(store.journal, store.records, opened_here.erasing, belongings, dispatcher.wake)
         hub = Hub()
-        relay = await stack.enter_async_context(relaying(configuration, hub))
+        relay = await stack.enter_async_context(relaying(configuration, hub, metrics))
         stage = relay or hub
         agents = assembled(configuration, store, models, knowledge, directory=access, audience=stage, rates=rates)
         async with in_turn(configuration):

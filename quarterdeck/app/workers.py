@@ -19,6 +19,7 @@ from quarterdeck.service.budgets import Budgets
 from quarterdeck.service.relay import Relay
 from quarterdeck.service.streams import Hub
 from quarterdeck.settings import Configuration
+from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.workflow.base import Advance, Dispatcher
 from quarterdeck.workflow.dispatch import LocalDispatcher
 
@@ -63,8 +64,11 @@ async def dispatching(configuration: Configuration, store: Store) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def relaying(configuration: Configuration, hub: Hub) -> AsyncIterator[Relay | None]:
+async def relaying(configuration: Configuration, hub: Hub, metrics: Metrics) -> AsyncIterator[Relay | None]:
     """What carries live signals between processes while the block lasts; None for one process, or without a Redis.
+
+    Args:
+        metrics: Show how often that Redis did not answer.
 
     Raises Misconfigured if the URL is none, or the client of Redis is not installed.
     """
@@ -75,6 +79,7 @@ async def relaying(configuration: Configuration, hub: Hub) -> AsyncIterator[Rela
     url = given.get_secret_value()
     scheme, separator, _ = url.partition("://")  # what follows may hold a password
     bus = resolve(BUSES, scheme if separator else "", "place for live signals")(url)
+    metrics.watch_redis("streams", bus)
     try:
         yield Relay(hub, bus)
     finally:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from quarterdeck.core.usage import Usage
 from quarterdeck.telemetry.logs import bound_ids
 
-__all__ = ["Counted", "Metrics", "MetricsPage"]
+__all__ = ["Counted", "Linked", "Metrics", "MetricsPage"]
 
 MOST = 200  # values of one label
 OTHER = "other"
@@ -40,6 +40,13 @@ class Counted(Protocol):
     def misses(self) -> int: ...
 
 
+class Linked(Protocol):
+    """A part that does without its Redis while that does not answer, and counts how often that began."""
+
+    @property
+    def outages(self) -> int: ...
+
+
 class Metrics:
     """The metrics of one process.
 
@@ -57,6 +64,8 @@ class Metrics:
         self._values: dict[str, set[str]] = {}
         self._caches = _Caches()
         registry.register(self._caches)
+        self._links = _Links()
+        registry.register(self._links)
         ProcessCollector(registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -211,6 +220,10 @@ class Metrics:
         """Show how often a cache gave what it was asked for."""
         self._caches.add(name, cache)
 
+    def watch_redis(self, part: str, link: Linked) -> None:
+        """Show how often a part of this process found that Redis does not answer."""
+        self._links.add(part, link)
+
     def rendered(self, accept: str = "") -> tuple[bytes, str]:
         """All of it and its media type: OpenMetrics, with trace ids beside the times, for who accepts that."""
         encode, media_type = choose_encoder(accept)
@@ -266,6 +279,22 @@ class _Caches(Collector):
                 # A hit that turns out to be stale is taken back, and a counter that falls would pass for a restart.
                 told = self._told[name, result] = max(count, self._told.get((name, result), 0))
                 family.add_metric([name, result], told)
+        yield family
+
+
+class _Links(Collector):
+    """Counts that parts with a Redis keep themselves, read when somebody asks."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, Linked] = {}
+
+    def add(self, part: str, link: Linked) -> None:
+        self._links[part] = link
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily("quarterdeck_redis_outages", "Times Redis was found not to answer", labels=["part"])
+        for part, link in self._links.items():
+            family.add_metric([part], link.outages)
         yield family
 
 

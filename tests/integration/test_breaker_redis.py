@@ -19,6 +19,7 @@ from quarterdeck.settings import Settings
 from quarterdeck.settings.schema import ModelSettings
 from quarterdeck.store.breaker import Admission, BreakerRule, Circuit, MemoryBreaker, Outcome
 from quarterdeck.store.breaker_redis import PREFIX, RedisBreaker
+from quarterdeck.telemetry.metrics import Metrics
 from tests.contracts.test_breaker import Switched, Time, ask, end
 from tests.redis_server import RedisServer
 
@@ -234,7 +235,7 @@ async def test_more_callers_than_connections_wait_their_turn(redis_url: str, ope
 async def test_a_server_shares_circuits_where_a_redis_is_configured(redis_url: str) -> None:
     settings = Settings.model_validate({"store": {"redis_url": redis_url}, "models": {"breaker": {"minimum_calls": 4}}})
 
-    async with circuits(settings) as one, circuits(settings) as other:
+    async with circuits(settings, Metrics()) as one, circuits(settings, Metrics()) as other:
         await end(one, *[BAD] * 4)
 
         assert isinstance(one, RedisBreaker)
@@ -242,7 +243,7 @@ async def test_a_server_shares_circuits_where_a_redis_is_configured(redis_url: s
 
 
 async def test_without_a_redis_circuits_are_of_the_process() -> None:
-    async with circuits(Settings()) as state:
+    async with circuits(Settings(), Metrics()) as state:
         assert isinstance(state, MemoryBreaker)
 
 
@@ -251,7 +252,7 @@ async def test_a_url_that_is_none_is_refused_without_being_repeated(url: str) ->
     settings = Settings.model_validate({"store": {"redis_url": url}})
 
     with pytest.raises(Misconfigured) as caught:
-        async with circuits(settings):
+        async with circuits(settings, Metrics()):
             raise AssertionError
 
     assert "canary" not in str(caught.value)

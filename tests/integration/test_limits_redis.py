@@ -16,6 +16,7 @@ from quarterdeck.core.errors import Misconfigured, RateLimited
 from quarterdeck.settings import Settings
 from quarterdeck.store.limits import Rate, Room, Want
 from quarterdeck.store.limits_redis import PREFIX, RedisLimits
+from quarterdeck.telemetry.metrics import Metrics
 from tests.redis_server import RedisServer
 
 RATE = Rate(amount=12, window_s=60.0)
@@ -122,7 +123,7 @@ async def test_rules_of_the_configuration_are_counted_in_the_configured_redis(re
         }
     )
 
-    async with opened_limits(settings) as one, opened_limits(settings) as other:
+    async with opened_limits(settings, Metrics()) as one, opened_limits(settings, Metrics()) as other:
         await one.check(EMMA, "/chat")
         with pytest.raises(RateLimited):
             await other.check(EMMA, "/chat")
@@ -132,11 +133,27 @@ async def test_rules_of_the_configuration_are_counted_in_the_configured_redis(re
     assert waits[1] > 0
 
 
+@pytest.mark.row("S10", part="without redis")
+async def test_a_redis_that_is_away_is_counted_in_the_metrics_with_the_first_request(own_redis: RedisServer) -> None:
+    rules = {"rules": [{"scope": "user", "rate": 100}]}
+    settings = Settings.model_validate({"store": {"redis_url": own_redis.url}, "limits": rules})
+    metrics = Metrics()
+
+    async with opened_limits(settings, metrics) as limits:
+        await limits.check(EMMA, "/chat")
+        before = metrics.rendered()[0].decode()
+        own_redis.stop()
+        await limits.check(EMMA, "/chat")
+
+    assert 'quarterdeck_redis_outages_total{part="limits"} 0.0' in before
+    assert 'quarterdeck_redis_outages_total{part="limits"} 1.0' in metrics.rendered()[0].decode()
+
+
 async def test_an_address_that_is_none_is_refused_at_the_start() -> None:
     settings = Settings.model_validate(
         {"store": {"redis_url": "localhost:6379"}, "limits": {"rules": [{"scope": "user", "rate": 1}]}}
     )
 
     with pytest.raises(Misconfigured, match="rate limits"):
-        async with opened_limits(settings):
+        async with opened_limits(settings, Metrics()):
             pass

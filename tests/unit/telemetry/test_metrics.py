@@ -24,6 +24,11 @@ class Cache:
     misses: int = 0
 
 
+@dataclass
+class Link:
+    outages: int = 0
+
+
 @pytest.mark.row("O2", part="bounded")
 def test_values_that_anybody_can_make_up_are_counted_together_from_some_number_on() -> None:
     metrics = Metrics(most=3)
@@ -105,6 +110,18 @@ def test_hits_and_misses_of_a_cache_are_shown_and_never_fall() -> None:
         'quarterdeck_cache_lookups_total{cache="retrieval",result="hit"} 3.0',
         'quarterdeck_cache_lookups_total{cache="retrieval",result="miss"} 3.0',
     ]
+
+
+@pytest.mark.row("O2", part="redis")
+def test_a_redis_that_does_not_answer_is_shown_by_the_part_that_misses_it() -> None:
+    metrics, link = Metrics(), Link()
+    metrics.watch_redis("limits", link)
+    before = lines(metrics, "quarterdeck_redis_outages_total")
+
+    link.outages = 1
+
+    assert before == ['quarterdeck_redis_outages_total{part="limits"} 0.0']
+    assert lines(metrics, "quarterdeck_redis_outages_total") == ['quarterdeck_redis_outages_total{part="limits"} 1.0']
 
 
 @pytest.mark.row("O2", part="exemplars")
