@@ -15,6 +15,7 @@ import anyio
 from quarterdeck.agent.base import Audience, ToolRates
 from quarterdeck.agent.deciding import refusal
 from quarterdeck.agent.doubts import to_record
+from quarterdeck.agent.guarding import Guarding
 from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.operations import Begin, Busy, Known, Operations, Unsure
 from quarterdeck.agent.state import CallState
@@ -50,6 +51,7 @@ class Acting:
     context: Context
     audience: Audience
     rates: ToolRates | None
+    guarding: Guarding
     agent: str
     parallel: int
     doubt_grace_s: float
@@ -158,12 +160,12 @@ class Acting:
         async def done(result: ToolResult) -> None:
             attempt = attempts.get(result.call_id)
             if attempt is None:
-                self.ledger.stage(ToolReturned(result=result))
+                await self._stage_returned(result)
             elif result.error == "timeout" or (attempt > 1 and result.error == "not_started"):
                 return  # nobody knows whether it happened, as if its worker had died; its start stands in the journal
             else:
                 beside: list[Beside] = [self._effect(result), *self.operations.settled(result)]
-                self.ledger.stage(ToolReturned(result=result), beside=beside)
+                await self._stage_returned(result, beside)
                 await self.ledger.commit()
 
         await self.executor.run_all(jobs, parallel=self.parallel, done=done)
@@ -172,7 +174,7 @@ class Acting:
         """Reads may repeat, so what asked for them need not be durable before; quick ones share its append."""
 
         async def done(result: ToolResult) -> None:
-            self.ledger.stage(ToolReturned(result=result))
+            await self._stage_returned(result)
 
         if await self.audience.watched(self.ledger.tenant, self.ledger.run_id):
             await self.ledger.commit()
@@ -181,6 +183,10 @@ class Acting:
             await self.executor.run_all(jobs, parallel=self.parallel, done=done)
         finally:
             await early.over()
+
+    async def _stage_returned(self, result: ToolResult, beside: Sequence[Beside] = ()) -> None:
+        fired, shown = await self.guarding.returned(result)
+        self.ledger.stage(*fired, ToolReturned(result=shown), beside=beside)
 
     def _stage_known(self, call: CallState, result: ToolResult) -> None:
         beside = (self._effect(result),) if result.cached else ()

@@ -8,6 +8,7 @@ from itertools import count
 
 from quarterdeck.agent.base import Audience
 from quarterdeck.agent.conversation import system_message
+from quarterdeck.agent.guarding import Guarding
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Truncated
@@ -46,16 +47,21 @@ async def ask(
     audience: Audience,
     label: Label,
     seen: int,
+    guarding: Guarding,
 ) -> ModelReply:
     """Ask for the next turn, streaming to whoever watches. Raises what the model raises.
 
     Args:
         label: Of what the model writes.
         seen: Seq of the last stored event that `state` knows of.
+        guarding: Says which pieces may be passed on, and when.
     """
     turn = state.turn + 1
-    emit = _emitter(audience, ctx, turn) if await audience.watched(ctx.principal.tenant, ctx.run_id) else None
-    completion = await model.complete(request_for(state, spec, tools), ctx, emit)
+    watched = await audience.watched(ctx.principal.tenant, ctx.run_id)
+    screen = guarding.screen(_emitter(audience, ctx, turn)) if watched else None
+    completion = await model.complete(request_for(state, spec, tools), ctx, screen)
+    if screen is not None:
+        await screen.finish()
     if completion.finish_reason == "length" and completion.tool_calls:
         raise Truncated(f"{completion.model or model.name} reached its token limit inside a tool call")
     return _reply(completion, state, turn, label, seen)

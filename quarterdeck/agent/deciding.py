@@ -9,6 +9,7 @@ from datetime import datetime
 
 from quarterdeck.agent.consents import Asked, Standing, context_of, outstanding, terms_of
 from quarterdeck.agent.drafts import draft_of, to_record
+from quarterdeck.agent.guarding import Screened
 from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import Decision, Verdict
@@ -34,6 +35,7 @@ class Deciding:
         label: Of what the model writes: the join of everything it was shown.
         resolvers: Tools whose results may ground arguments.
         present: By user, those who approved calls, as they are now; None for somebody who may not act any more.
+        screened: By id, what guards found in the arguments of calls.
         events: In the order in which they are appended.
         beside: Draft records and audit rows of the same transaction.
     """
@@ -49,6 +51,7 @@ class Deciding:
     max_calls: int
     resolvers: frozenset[str] = frozenset()
     present: Mapping[str, Principal | None] = field(default_factory=dict)
+    screened: Mapping[str, Screened] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
     _made: Counter[str] = field(default_factory=Counter)
@@ -70,6 +73,8 @@ class Deciding:
             # What came after a call was made had no say in it: what it is bound to must not change meanwhile.
             label = self.state.label if call.decision is None else call.decision.label
             decision = self.policy.decide(prepared, tool, label, self.principal, grounds)
+            if prepared.id in self.screened:
+                decision = self.screened[prepared.id].tightened(decision)
             decisions.append(decision)
             if decision.verdict is not Verdict.DENY:
                 self._made[prepared.name] += 1  # the next call of this turn is one more

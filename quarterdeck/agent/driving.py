@@ -18,6 +18,7 @@ from quarterdeck.agent.checking import check_citations
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
 from quarterdeck.agent.drafts import closed, escalated
+from quarterdeck.agent.guarding import Guarding
 from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.next_step import (
     Ask,
@@ -72,6 +73,7 @@ from quarterdeck.core.tools import Tool
 from quarterdeck.knowledge.rewrite import Rewriter
 from quarterdeck.models.base import ToolSpec
 from quarterdeck.policy.base import Decider
+from quarterdeck.policy.guards.layers import GuardsOf
 from quarterdeck.store.base import Put, Records
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor
@@ -101,6 +103,7 @@ class Parts(Protocol):
     remembered: Remembered | None
     rates: ToolRates | None
     read_output: ReadOutput | None
+    guards: GuardsOf
     now: Callable[[], datetime]
     doubt_grace_s: float
     search_timeout_s: float
@@ -157,6 +160,7 @@ class Driving:
             tags=started.tags,
             request_id=started.request_id,
         )
+        self.guarding = Guarding(loop.guards(spec.name), spec, self.context, lambda: ledger.state)
         self.acting = Acting(
             ledger=ledger,
             toolbox=self.tools,
@@ -166,6 +170,7 @@ class Driving:
             context=self.context,
             audience=loop.audience,
             rates=loop.rates,
+            guarding=self.guarding,
             agent=spec.name,
             parallel=spec.limits.parallel_tool_calls,
             doubt_grace_s=loop.doubt_grace_s,
@@ -253,7 +258,7 @@ class Driving:
         if given is not None:
             self._recalled = True
             ledger.stage(found_again(given, ledger.state))
-            ledger.stage(said_again(given, ledger.state, self._seen, ledger.durable))
+            ledger.stage(*await self.guarding.reply(said_again(given, ledger.state, self._seen, ledger.durable)))
 
     async def _ask(self) -> None:
         model = self.loop.models.get(self.spec.model)
@@ -264,7 +269,15 @@ class Driving:
         dropped = False
         try:
             reply = await ask(
-                model, state, self.spec, self.tool_specs, self.context, self.loop.audience, self._seen, self.ledger.durable
+                model,
+                state,
+                self.spec,
+                self.tool_specs,
+                self.context,
+                self.loop.audience,
+                self._seen,
+                self.ledger.durable,
+                self.guarding,
             )
         except tuple(_STOPS) as error:
             reason = _STOPS[type(error)]
@@ -273,9 +286,10 @@ class Driving:
         finally:
             dropped = await early.over() is Commit.DROPPED
         if not dropped:  # else the reply answers what the journal does not hold
-            self.ledger.stage(reply)
+            self.ledger.stage(*await self.guarding.reply(reply))
 
     async def _decide(self, calls: Sequence[CallState]) -> None:
+        screened, fired = await self.guarding.arguments(calls)
         deciding = Deciding(
             run_id=self.ledger.run_id,
             state=self.ledger.state,
@@ -288,9 +302,10 @@ class Driving:
             max_calls=self.spec.limits.max_calls_per_turn,
             resolvers=self._resolvers,
             present=await self._present(calls),
+            screened=screened,
         )
         deciding.decide(calls)
-        self.ledger.stage(*deciding.events, beside=deciding.beside)
+        self.ledger.stage(*fired, *deciding.events, beside=deciding.beside)
 
     async def _present(self, calls: Sequence[CallState]) -> Mapping[str, Principal | None]:
         """Those who agreed to calls, as they are now: a right lost since is no right."""
@@ -316,7 +331,7 @@ class Driving:
             timeout_s=loop.search_timeout_s,
             rewriter=loop.rewriter,
         )
-        self.ledger.stage(*found)
+        self.ledger.stage(*await self.guarding.retrieved(found))
 
     async def _compact(self) -> None:
         limits = self.spec.limits
@@ -357,8 +372,9 @@ class Driving:
         await self._finish(answer, reason, settled.output)
 
     async def _finish(self, answer: Answer, reason: StopReason, output: object = None) -> None:
+        answer, fired = await self.guarding.answer(answer)
         final = FinalAnswer(answer=answer, stop_reason=reason, label=self._seen, output=output)
-        self.ledger.stage(final)
+        self.ledger.stage(*fired, final)
         ended = await self.ledger.commit(status=RunStatus.DONE) is not Commit.DROPPED
         if ended and not self._recalled:  # else an answer could live on for ever
             await keep(self.loop.remembered, self.ledger.state, self.spec, self.principal, self.loop.policy.version)

@@ -110,6 +110,8 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case GuardrailFired(layer="limits", action="close"):
             known = event.rule in StopReason.__members__.values()
             return {"closing": StopReason(event.rule) if known else StopReason.FAILED}
+        case GuardrailFired(action="review" | "withheld", rule=rule):
+            return {} if rule in state.review else {"review": (*state.review, rule)}
         case CancelRequested():
             return {"cancel": event}
         case PauseRequested():

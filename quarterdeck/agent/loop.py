@@ -33,6 +33,7 @@ from quarterdeck.core.events import (
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.knowledge.rewrite import Rewriter
 from quarterdeck.policy.base import Decider
+from quarterdeck.policy.guards.layers import Guards, GuardsOf
 from quarterdeck.store.base import Claim, Journal, Put, Records
 from quarterdeck.store.codec import to_json
 from quarterdeck.tools.base import Toolbox
@@ -63,6 +64,7 @@ class Loop:
         remembered: Remembered | None = None,
         rates: ToolRates | None = None,
         read_output: ReadOutput | None = None,
+        guards: GuardsOf = lambda agent: Guards(),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         doubt_grace_s: float = 5.0,
         search_timeout_s: float = 5.0,
@@ -75,6 +77,7 @@ class Loop:
             remembered: What agents with an answer cache were asked before.
             rates: How often tools may be called; None for as often as policy allows.
             read_output: Reads typed answers, None where agents answer in words.
+            guards: What looks at the texts of an agent's runs, by its name; nothing unless somebody says so.
             now: Gives aware UTC.
             doubt_grace_s: Seconds beyond a tool's timeout before anybody may say what a started write did.
             search_timeout_s: For the search before the first model call; the run goes on without what comes later.
@@ -92,6 +95,7 @@ class Loop:
         self.remembered = remembered
         self.rates = rates
         self.read_output = read_output
+        self.guards = guards
         self.now = now
         self.doubt_grace_s = doubt_grace_s
         self.search_timeout_s = search_timeout_s

@@ -122,6 +122,7 @@ class RunState(_Folded):
         results: What succeeded, in order; those of resolver tools ground identity arguments.
         revisions: How often calls of this turn were decided.
         waited: It has waited for a person; the time its caller gave it no longer counts.
+        review: Rules of guards that want a person to look at the answer.
         closing: Set when a limit was hit and one last answer without tools is wanted.
     """
 
@@ -153,6 +154,7 @@ class RunState(_Folded):
     signatures: tuple[str, ...] = ()
     unknown_tools: int = 0
     rejections: int = 0
+    review: tuple[str, ...] = ()
     closing: StopReason | None = None
     cancel: CancelRequested | None = None
     paused: bool = False

@@ -11,6 +11,7 @@ from quarterdeck.agent.answer import unfenced
 from quarterdeck.agent.base import Audience, Directory, ToolRates
 from quarterdeck.agent.loop import Loop
 from quarterdeck.app.folder import build_tools
+from quarterdeck.app.guards import guards_of
 from quarterdeck.app.knowledge import Knowledge
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.app.policy import PolicyFile
@@ -23,6 +24,7 @@ from quarterdeck.knowledge.rewrite_model import ModelRewriter
 from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.settings import Configuration
+from quarterdeck.settings.secrets import secret_values
 from quarterdeck.tools.registry import Registry
 from quarterdeck.tools.secrets import with_secrets
 
@@ -70,7 +72,7 @@ def assembled(
     folder = configuration.folder
     # A missing key is a mistake now, not at the first question.
     named = dict(_of_each_agent(configuration, lambda agent: (agent.model, models.get(agent.model).name)))
-    secrets = configuration.secrets
+    secrets, settings = configuration.secrets, configuration.settings
     secrets.check()
     own = (with_secrets(tool, secrets) for tool in build_tools(folder, configuration.data))
     tools = (search_tool(knowledge.search), *own)
@@ -92,6 +94,7 @@ def assembled(
         rewriter=_rewriter(configuration, models),
         remembered=RememberedAnswers(knowledge.index, knowledge.answers),
         read_output=_read_json,
+        guards=guards_of(settings.guards, {*secret_values(settings), *secrets.values()}, configuration.agents),
         search_timeout_s=configuration.settings.knowledge.search_timeout_s,
     )
     return Agents(loop=loop, specs=specs, tools=registry, models=named, policy=policy)

@@ -33,7 +33,7 @@ _FORMS = re.compile(
     |(?<=://)[^/\s:@]*:[^/\s@]+(?=@)                                  # passwords in URLs
     |-----BEGIN\ [A-Z\ ]{0,40}PRIVATE\ KEY[A-Z\ ]{0,9}-----(?s:.*?)(?:-----END\ [A-Z\ ]{0,50}-----|\Z)  # PEM, also cut
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,  # what stands beside them: Chinese has no space there
 )
 
 
@@ -85,6 +85,10 @@ class Mask:
             reaching = spans[bisect_right(ends, start) : bisect_left(spans, (end, 0))]
             kept.append(_without(piece, start, end, reaching))
         return kept
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where credentials stand in `text`, in order."""
+        return _merged(self._spans(text))
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         if self._known is not None:

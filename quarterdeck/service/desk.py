@@ -12,19 +12,21 @@ import anyio
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput, NotFound
-from quarterdeck.core.events import RunStarted
+from quarterdeck.core.events import GuardrailFired, RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, ClientTool, RunStatus, StopReason
 from quarterdeck.knowledge.base import Document, KnowledgeIndex
 from quarterdeck.knowledge.search import lookup_groups
+from quarterdeck.policy.guards.base import About
+from quarterdeck.policy.guards.layers import Guards, GuardsOf
 from quarterdeck.service.admission import Admission
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.export import Exports
 from quarterdeck.service.follow import Follow
 from quarterdeck.service.history import Turn, bringing, told
-from quarterdeck.service.intake import check_fits, cleaned
+from quarterdeck.service.intake import accepted, cleaned
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.sessions import Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
@@ -84,6 +86,7 @@ class Desk:
         default_agent: Whom a question goes to that names nobody.
         index: What documents are opened from.
         exports: Where journals of runs are kept apart.
+        guards: What looks at questions, by agent.
         admission: Says whether there is room for one more run; None where there always is.
     """
 
@@ -101,6 +104,7 @@ class Desk:
         index: KnowledgeIndex,
         exports: Exports,
         admission: Admission | None = None,
+        guards: GuardsOf = lambda agent: Guards(),
     ) -> None:
         self.sessions = sessions
         self.controls = controls
@@ -113,6 +117,7 @@ class Desk:
         self._index = index
         self._exports = exports
         self._admission = admission
+        self._guards = guards
         self._runs = Runs(journal)
         self.stories = Stories(journal, specs)
 
@@ -181,8 +186,10 @@ class Desk:
             self._admission.enter(principal.tenant, run_id, question.lane)
         created = False
         try:
-            started, beside = await self._started(run_id, principal, question)
+            started, found, beside = await self._started(run_id, principal, question)
             created = await self._journal.create(principal.tenant, run_id, Entry(event=started), beside=beside)
+            for event in found if created else ():
+                await self._journal.post(principal.tenant, run_id, Entry(event=event))
         finally:
             if not created and self._admission is not None:
                 self._admission.withdraw(principal.tenant, run_id)
@@ -256,9 +263,10 @@ class Desk:
             raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
         return view
 
-    async def _started(self, run_id: str, principal: Principal, question: Question) -> tuple[RunStarted, list[Beside]]:
-        """The first event of a run, and what is written with it."""
-        text = cleaned(question.text)
+    async def _started(
+        self, run_id: str, principal: Principal, question: Question
+    ) -> tuple[RunStarted, tuple[GuardrailFired, ...], list[Beside]]:
+        """The first event of a run, those of guards behind it, and what is written with it."""
         beside: list[Beside] = []
         history: tuple[Message, ...] = ()
         if question.session_id is None:
@@ -271,7 +279,7 @@ class Desk:
             session = await self.sessions.active(principal, question.session_id)
             agent = self._agent(question.agent or session.agent)
             session_id, history = session.id, await self.sessions.history(principal, session.id)
-        check_fits(text, agent)
+        text, found = await accepted(question.text, agent, self._guards(agent.name))
         typed = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
         started = RunStarted(
             input=Message(role=Role.USER, parts=(Text(text=text, label=typed),)),
@@ -287,7 +295,7 @@ class Desk:
             tags=question.tags or {},
             deadline=question.deadline,
         )
-        return started, beside
+        return started, found, beside
 
     async def _repeated(self, run_id: str, principal: Principal, question: Question) -> RunStarted | None:
         """How the run began that this idempotency key stands for, None if it stands for none yet.
@@ -301,13 +309,18 @@ class Desk:
         first = entries[0].event
         if (
             not isinstance(first, RunStarted)
-            or first.input.text != cleaned(question.text)
+            or first.input.text != await self._as_accepted(question.text, first.agent)
             or question.agent not in (None, first.agent)
             or question.session_id not in (None, first.session_id)
             or (question.history is not None and first.history != told(principal, run_id, question.history))
         ):
             raise Conflict("this Idempotency-Key was used for another question; take a new one")
         return first
+
+    async def _as_accepted(self, text: str, agent: str) -> str:
+        """`text` as a run of `agent` would begin with it."""
+        checked = await self._guards(agent).input.check(cleaned(text), About())
+        return checked.text
 
     def _agent(self, name: str | None) -> AgentSpec:
         found = self.agents.get(name or self.default_agent)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 
+from quarterdeck.agent.guarding import fired
 from quarterdeck.core.errors import ContextTooLarge, InvalidInput
+from quarterdeck.core.events import GuardrailFired
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.models.tokens import count_tokens
+from quarterdeck.policy.guards.base import About, Ruling
+from quarterdeck.policy.guards.layers import Guards
 
-__all__ = ["check_fits", "cleaned"]
+__all__ = ["accepted", "check_fits", "cleaned"]
+
+log = logging.getLogger(__name__)
 
 # Control characters but tab and line ends; bidirectional controls, which show a text in another order than the model reads
 # it; tag characters, which nobody sees.
@@ -37,3 +44,20 @@ def check_fits(text: str, agent: AgentSpec) -> None:
     room = agent.limits.context_window
     if len(text) > room // 2 and (tokens := count_tokens(text)) > room:
         raise ContextTooLarge(f"the message has about {tokens} tokens and the agent's window {room}; send less")
+
+
+async def accepted(text: str, agent: AgentSpec, guards: Guards) -> tuple[str, tuple[GuardrailFired, ...]]:
+    """What a run of `agent` begins with, and what its guards found in it.
+
+    Raises:
+        InvalidInput: Nothing visible is left, or a guard blocks it.
+        ContextTooLarge: It fits no model call.
+    """
+    kept = cleaned(text)
+    check_fits(kept, agent)
+    checked = await guards.input.check(kept, About())
+    if checked.ruling is Ruling.BLOCK:
+        blocking = ", ".join(rule for rule, ruling in checked.rules if ruling is Ruling.BLOCK)
+        log.warning("a message was refused by a guard", extra={"agent": agent.name, "rule": blocking})
+        raise InvalidInput(f"the message was refused by a guard: {blocking}")
+    return checked.text, fired("input", checked)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from quarterdeck.service.access import SCOPES
+from quarterdeck.settings.guards import ArgumentGuard, PatternGuard
 from quarterdeck.settings.identity import IssuerFile
 from quarterdeck.settings.knowledge import Collection
 from quarterdeck.settings.limits import LimitRuleFile
@@ -128,6 +129,10 @@ def _lines() -> Iterator[str]:
     yield from _table(_fields(TagFile))
     yield "\nEach of `limits.rules`; [how to limit](../howto/limits.md) has examples:\n"
     yield from _table(_fields(LimitRuleFile))
+    yield "\nEach of `guards.patterns`; [how to guard](../howto/guardrails.md) has examples:\n"
+    yield from _table(_fields(PatternGuard))
+    yield "\nEach of `guards.arguments`:\n"
+    yield from _table(_fields(ArgumentGuard))
     yield "\nEach of `identity.issuers`, by name; [how to let people in](../howto/identity.md) has examples:\n"
     yield from _table(_fields(IssuerFile))
     yield "\nEach of `webhooks`; [how to use webhooks](../howto/webhooks.md) has examples:\n"

@@ -18,6 +18,7 @@ from quarterdeck.core.errors import QuarterdeckError, error_of
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.service.access import SCOPES, User
 from quarterdeck.settings.audit import AuditSettings
+from quarterdeck.settings.guards import GuardSettings
 from quarterdeck.settings.identity import IdentitySettings
 from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
@@ -417,6 +418,7 @@ class Settings(Section):
         default_factory=dict, description="Values that tools need, by the name they ask for."
     )
     policy: PolicySettings = Field(default_factory=PolicySettings)
+    guards: GuardSettings = Field(default_factory=GuardSettings)
     departments: Words = Field((), description="Groups whose spending is counted, such as departments.")
     store: StoreSettings = Field(default_factory=StoreSettings)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)

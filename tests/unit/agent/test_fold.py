@@ -298,6 +298,7 @@ def a_journal_that_sets_every_field() -> list[Entry]:
             Steer(by="anna", message=said),
             CitationsChecked(turn=3, verdicts={"So it is.": True}, model="m", usage=Usage(seconds=1.0)),
             GuardrailFired(layer="limits", verdict="stop", rule="turn_limit", action="close"),
+            GuardrailFired(layer="output", verdict="ask", rule="card", action="review"),
             CancelRequested(by="anna"),
             PauseRequested(by="anna"),
             RunFailed(code="internal", error="x"),
