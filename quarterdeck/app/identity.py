@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from quarterdeck.app.documents import WebClient
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.service.access import Access
+from quarterdeck.service.api_keys import ApiKeys
 from quarterdeck.service.grants import Grants, TokenHolders
 from quarterdeck.service.issued import Issuer, Tokens
 from quarterdeck.service.issuer_keys import FetchedKeys, SharedSecret
@@ -16,13 +19,24 @@ from quarterdeck.settings import Configuration
 from quarterdeck.settings.identity import IssuerFile
 from quarterdeck.store.base import Records
 
-__all__ = ["opened_access"]
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["Identity", "attach", "opened_access"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who is let in, and the keys people make for themselves."""
+
+    access: Access
+    keys: ApiKeys
 
 
 @contextlib.asynccontextmanager
 async def opened_access(
     configuration: Configuration, records: Records, hashes: Mapping[str, str], *, keyless: bool
-) -> AsyncIterator[Access]:
+) -> AsyncIterator[Identity]:
     """Who is let in, while the block lasts.
 
     Raises Misconfigured if somebody of the users file has an id that an issuer could give.
@@ -32,7 +46,17 @@ async def opened_access(
     async with WebClient({_origin(file.jwks_url or file.issuer) for file in identity.issuers.values()}) as client:
         issuers = [_issuer(name, file, client) for name, file in identity.issuers.items()]
         holders = TokenHolders(Tokens(issuers, leeway_s=identity.leeway_s), Grants(records, life_s=identity.grant_s))
-        yield Access(configuration.users, hashes, keyless=keyless, others=[holders] if issuers else [])
+        others = [holders] if issuers else []
+        keys = ApiKeys(records, Access(configuration.users, {}, keyless=False, others=others))
+        yield Identity(access=Access(configuration.users, hashes, keyless=keyless, others=[keys, *others]), keys=keys)
+
+
+def attach(app: FastAPI, keys: ApiKeys) -> None:
+    """Give an application the routes of API keys."""
+    from quarterdeck.transports.http.routes import keys as routes
+
+    app.state.api_keys = keys
+    app.include_router(routes.router)
 
 
 def _apart(configuration: Configuration, issuers: Collection[str]) -> None:

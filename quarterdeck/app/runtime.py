@@ -32,6 +32,7 @@ from quarterdeck.knowledge.ingest import IngestReport, Progress
 from quarterdeck.knowledge.tool import SEARCH_TOOL
 from quarterdeck.service.access import Access, Keys
 from quarterdeck.service.advance import Announced
+from quarterdeck.service.api_keys import ApiKeys
 from quarterdeck.service.budgets import BudgetLimit, Budgets
 from quarterdeck.service.catalogue import Catalogue
 from quarterdeck.service.controls import Controls
@@ -87,6 +88,7 @@ class Runtime:
     approvals: Approvals
     effects: Effects
     access: Access
+    api_keys: ApiKeys
     rates: RateLimits
     stream_tokens: StreamTokens
     catalogue: Catalogue
@@ -141,9 +143,10 @@ async def opened(
         keys = Keys(configuration.data)
         async with in_turn(configuration):
             new_keys = keys.ensure(user.id for user in configuration.users if user.key == "generated")
-        access = await stack.enter_async_context(
+        identity = await stack.enter_async_context(
             opened_access(configuration, store.records, keys.hashes(), keyless=keyless)
         )
+        access = identity.access
         notices = await stack.enter_async_context(opened_notices(configuration, store, access))
         store = notices.store  # before anything that writes events
         repeats = Repeats(store.records)
@@ -222,6 +225,7 @@ async def opened(
             ),
             effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
+            api_keys=identity.keys,
             rates=rates,
             stream_tokens=StreamTokens(store.records, access),
             catalogue=Catalogue(

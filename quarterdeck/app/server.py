@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from quarterdeck.app.governance import attach as attach_governance
+from quarterdeck.app.identity import attach as attach_keys
 from quarterdeck.app.notices import attach
 from quarterdeck.app.runtime import Runtime, opened
 from quarterdeck.core.errors import Misconfigured
@@ -91,6 +92,7 @@ async def serve(
         )
         mount(app, door, runtime.stream_tokens)
         attach(app, runtime.notices)
+        attach_keys(app, runtime.api_keys)
 
         draining: list[asyncio.Task[None]] = []
 

@@ -8,14 +8,14 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured, Unauthenticated
 
-__all__ = ["SCOPES", "Access", "Caller", "Credentials", "Keys", "User"]
+__all__ = ["SCOPES", "Access", "Caller", "Credentials", "Keys", "User", "narrowed"]
 
 SCOPES: Mapping[str, str] = {
     "chat": "ask questions, keep sessions, see, steer and stop own runs, open documents",
@@ -27,6 +27,7 @@ SCOPES: Mapping[str, str] = {
     "webhooks": "have addresses told of what happens in every run of the tenant, and see what became of it",
     "audit.read": "read, check and export the audit log of the tenant: who did what, and nothing anybody said",
     "privacy": "hand out and erase everything of a person of the tenant, or of the tenant",
+    "keys.write": "make API keys for oneself, see and take back those of the tenant",
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
     "history.write": "answer for earlier messages and the tools a client sends along, and speak in an application's name",
 }
@@ -182,11 +183,17 @@ class Access:
         """`Directory`: the principal as the users file, or what else let him in, knows it now."""
         user = self._users.get(principal.user)
         if user is not None:
-            return user.principal if user.tenant == principal.tenant else None
+            return narrowed(user.principal, principal) if user.tenant == principal.tenant else None
         for kind in self._others:
             if (found := await kind.current(principal)) is not None:
                 return found
         return None
+
+
+def narrowed(person: Principal, credential: Principal) -> Principal:
+    """A person with no more scopes than the credential had he came with; without any it was made from an id alone."""
+    kept = tuple(scope for scope in person.scopes if scope in credential.scopes)
+    return replace(person, scopes=kept) if credential.scopes else person
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict
 from quarterdeck.core.ids import hashed_id
+from quarterdeck.service.access import narrowed
 from quarterdeck.service.issued import Issued, Tokens
 from quarterdeck.store.base import Put, Record, Records
 
@@ -73,18 +74,14 @@ class Grants:
         record = await self._records.get(principal.tenant, _KIND, hashed_id(principal.tenant, principal.user))
         if record is None or record.owner != principal.user or datetime.fromisoformat(record.data["until"]) <= self._now():
             return None
-        return Principal(
+        granted = Principal(
             user=principal.user,
             tenant=principal.tenant,
             roles=tuple(record.data["roles"]),
             groups=tuple(record.data["groups"]),
-            scopes=_narrowed(tuple(record.data["scopes"]), principal.scopes),
+            scopes=tuple(record.data["scopes"]),
         )
-
-
-def _narrowed(scopes: tuple[str, ...], credential: tuple[str, ...]) -> tuple[str, ...]:
-    """Scopes of a person as far as the credential went he came with; a principal without any was made from an id alone."""
-    return tuple(scope for scope in scopes if scope in credential) if credential else scopes
+        return narrowed(granted, principal)
 
 
 class TokenHolders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -57,7 +57,9 @@ class StreamTokens:
         for _ in range(_ATTEMPTS):
             record = await self._records.get(principal.tenant, _KIND, slot)
             kept = {**self._living(record), _digest(secret): until.isoformat()}
-            if await self._written(principal.tenant, slot, principal.user, record, dict(list(kept.items())[-_OPEN:])):
+            living = dict(list(kept.items())[-_OPEN:])
+            scopes = {**_scopes(record), _digest(secret): list(principal.scopes)}
+            if await self._written(principal.tenant, slot, principal.user, record, living, scopes):
                 return StreamToken(token=f"qs_{principal.tenant}.{slot}.{secret}", expires_at=until)
         raise Conflict("too many tokens are made for one person at once; try again")
 
@@ -68,21 +70,22 @@ class StreamTokens:
             Unauthenticated: It is unknown, used or too old, or its person may not act any more.
         """
         form = _FORM.match(token)
-        user = await self._taken(form[1], form[2], _digest(form[3])) if form is not None else None
-        found = await self._directory.current(Principal(user=user, tenant=form[1])) if form and user else None
+        taken = await self._taken(form[1], form[2], _digest(form[3])) if form is not None else None
+        found = await self._directory.current(taken) if taken is not None else None
         if found is None:
             raise Unauthenticated("the token is not known here, was used, or is older than a minute")
         return found
 
-    async def _taken(self, tenant: str, slot: str, digest: str) -> str | None:
-        """Whose token it was, once taken out of the record; None if it is not there."""
+    async def _taken(self, tenant: str, slot: str, digest: str) -> Principal | None:
+        """Whose token it was, with the scopes he had then, once taken out of the record; None if it is not there."""
         for _ in range(_ATTEMPTS):
             record = await self._records.get(tenant, _KIND, slot)
             living = self._living(record)
             if record is None or living.pop(digest, None) is None:
                 return None
-            if await self._written(tenant, slot, record.owner, record, living):
-                return record.owner
+            scopes = _scopes(record)
+            if await self._written(tenant, slot, record.owner, record, living, scopes):
+                return Principal(user=record.owner, tenant=tenant, scopes=tuple(scopes.get(digest, ())))
         return None
 
     def _living(self, record: Record | None) -> dict[str, str]:
@@ -92,14 +95,28 @@ class StreamTokens:
         ordered = sorted(kept.items(), key=lambda item: str(item[1]))
         return {digest: end for digest, end in ordered if datetime.fromisoformat(end) > present}
 
-    async def _written(self, tenant: str, slot: str, user: str, old: Record | None, tokens: dict[str, str]) -> bool:
+    async def _written(
+        self,
+        tenant: str,
+        slot: str,
+        user: str,
+        old: Record | None,
+        tokens: dict[str, str],
+        scopes: Mapping[str, Sequence[str]],
+    ) -> bool:
         """False when somebody else wrote the record first."""
-        record = Record(kind=_KIND, id=slot, data={"tokens": tokens}, owner=user)
+        kept = {digest: list(each) for digest, each in scopes.items() if digest in tokens}
+        record = Record(kind=_KIND, id=slot, data={"tokens": tokens, "scopes": kept}, owner=user)
         try:
             await self._records.write(tenant, [Put(record=record, expect=old.version if old is not None else 0)])
         except Conflict:
             return False
         return True
+
+
+def _scopes(record: Record | None) -> dict[str, list[str]]:
+    """By hash of a token, what its maker could do as he came: a token gives no more than the key it was made with."""
+    return dict(record.data.get("scopes", {})) if record is not None else {}
 
 
 def _digest(secret: str) -> str:

@@ -107,13 +107,17 @@ async def test_token_of_somebody_who_is_gone_is_worth_nothing(store: MemoryStore
         await tokens_of(store, Clock(), User(id="omar", tenant="acme")).redeem(made.token)
 
 
-async def test_token_gives_the_rights_of_the_moment_it_comes_back(store: MemoryStore | SqliteStore) -> None:
-    made = await tokens_of(store, Clock()).make(EMMA.principal)
-    promoted = User(id="emma", tenant="acme", scopes=("chat", "operate"))
+async def test_token_gives_the_rights_of_the_moment_and_no_more_than_its_maker_came_with(
+    store: MemoryStore | SqliteStore,
+) -> None:
+    both = User(id="emma", tenant="acme", scopes=("chat", "operate"))
+    of_less = await tokens_of(store, Clock(), both).make(EMMA.principal)
+    of_more = await tokens_of(store, Clock(), both).make(both.principal)
 
-    found = await tokens_of(store, Clock(), promoted).redeem(made.token)
+    promoted = await tokens_of(store, Clock(), both).redeem(of_less.token)
+    demoted = await tokens_of(store, Clock()).redeem(of_more.token)
 
-    assert found.scopes == ("chat", "operate")
+    assert promoted.scopes == demoted.scopes == ("chat",)
 
 
 async def test_token_of_one_tenant_opens_nothing_in_another(store: MemoryStore | SqliteStore) -> None:

@@ -25,6 +25,7 @@ from quarterdeck.knowledge.search import Searcher
 from quarterdeck.net import GuardedClient
 from quarterdeck.models.prices import Prices
 from quarterdeck.service.access import Access, User
+from quarterdeck.service.api_keys import ApiKeys
 from quarterdeck.service.auditing import AuditLog
 from quarterdeck.service.budgets import Budgets
 from quarterdeck.service.catalogue import Catalogue
@@ -54,7 +55,7 @@ from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
 from quarterdeck.transports.http.app import HttpLimits, http_app
-from quarterdeck.transports.http.routes import webhooks
+from quarterdeck.transports.http.routes import keys, webhooks
 from quarterdeck.transports.http.routes.audit import router as audit_router
 from quarterdeck.transports.http.routes.privacy import router as privacy_router
 from quarterdeck.transports.websocket import tokens as stream_tokens
@@ -328,6 +329,8 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
     app.include_router(stream_tokens.router)
     app.state.audit = AuditLog(store.records)
     app.include_router(audit_router)
+    app.state.api_keys = ApiKeys(store.records, access)
+    app.include_router(keys.router)
     app.state.privacy = Privacy(store.journal, store.records, NothingKept(), NothingKept(), worker.wake)
     app.include_router(privacy_router)
     app.state.stream_tokens = StreamTokens(store.records, access)

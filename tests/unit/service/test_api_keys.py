@@ -1,0 +1,176 @@
+"""Keys people make for themselves: never more than their holder, for as long as they are wanted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
+from quarterdeck.service.access import Access, Caller, User
+from quarterdeck.service.api_keys import ApiKeys
+from quarterdeck.service.stream_tokens import StreamTokens
+from quarterdeck.store.memory import MemoryStore
+
+pytestmark = pytest.mark.row("S9", part="keys of one's own")
+
+INES = User(id="ines", tenant="acme", scopes=("chat", "operate", "keys.write"), roles=("admin",))
+GIL = User(id="gil", tenant="globex", scopes=("chat", "keys.write"))
+
+
+class Scene:
+    """Two servers over one database, and a clock."""
+
+    def __init__(self, *users: User) -> None:
+        self.at = datetime(2026, 5, 1, tzinfo=UTC)
+        self.records = MemoryStore().records
+        self.people = Access(users or (INES, GIL), {}, keyless=False)
+        self.here, self.there = self.server(), self.server()
+
+    def server(self) -> ApiKeys:
+        return ApiKeys(self.records, self.people, now=lambda: self.at, clock=lambda: self.at.timestamp())
+
+    def later(self, **by: float) -> None:
+        self.at += timedelta(**by)
+
+
+async def comes(keys: ApiKeys, text: str) -> bool:
+    try:
+        await keys.holder(text)
+    except Unauthenticated:
+        return False
+    return True
+
+
+async def test_key_has_the_rights_it_was_made_for_and_its_holder_still_has() -> None:
+    scene = Scene()
+    made, text = await scene.here.make(INES.principal, name="report", scopes=["chat", "operate"])
+
+    holder = await scene.there.holder(text)
+    scene.people = Access([User(id="ines", tenant="acme", scopes=("chat",))], {}, keyless=False)
+    later = await scene.server().holder(text)
+
+    assert (holder.user, holder.tenant, holder.scopes, holder.roles) == ("ines", "acme", ("chat", "operate"), ("admin",))
+    assert later.scopes == ("chat",)
+    assert text not in str([await scene.records.find("acme", "api_key"), made])
+
+
+async def test_what_comes_of_a_key_can_do_no_more_than_the_key() -> None:
+    scene = Scene()
+    _, text = await scene.here.make(INES.principal, name="report", scopes=["chat"])
+    access = Access([INES], {}, keyless=False, others=[scene.here])
+    tokens = StreamTokens(scene.records, access)
+
+    principal = await access.admit(Caller(key=text, forwarded=True, known_origin=False, loopback=False))
+    resumed = await access.current(principal)
+    streaming = await tokens.redeem((await tokens.make(principal)).token)
+
+    assert principal.scopes == streaming.scopes == ("chat",)
+    assert resumed is not None
+    assert resumed.scopes == ("chat",)
+
+
+@pytest.mark.parametrize("scopes", [["chat", "approvals"], ["keys.write"]])
+async def test_key_cannot_have_what_its_holder_lacks_or_make_others(scopes: list[str]) -> None:
+    with pytest.raises(Forbidden):
+        await Scene().here.make(INES.principal, name="more", scopes=scopes)
+
+
+async def test_key_that_could_do_nothing_or_is_over_is_not_made() -> None:
+    scene = Scene()
+
+    with pytest.raises(InvalidInput):
+        await scene.here.make(INES.principal, name="none", scopes=[])
+    with pytest.raises(InvalidInput):
+        await scene.here.make(INES.principal, name="old", scopes=["chat"], expires_at=scene.at)
+
+
+async def test_key_counts_until_its_end() -> None:
+    scene = Scene()
+    _, text = await scene.here.make(INES.principal, name="x", scopes=["chat"], expires_at=scene.at + timedelta(days=1))
+
+    before = await comes(scene.here, text)
+    scene.later(days=1)
+
+    assert before
+    assert not await comes(scene.here, text)
+
+
+async def test_key_taken_back_counts_nowhere_within_seconds() -> None:
+    scene = Scene()
+    made, text = await scene.here.make(INES.principal, name="x", scopes=["chat"])
+    used = [await comes(server, text) for server in (scene.here, scene.there, scene.here, scene.there)]
+
+    await scene.here.revoke(INES.principal, made.id)
+    at_once = await comes(scene.here, text)
+    scene.later(seconds=5)
+
+    assert all(used)
+    assert not at_once
+    assert not await comes(scene.there, text)
+
+
+async def test_two_texts_count_while_a_key_is_changed() -> None:
+    scene = Scene()
+    made, old = await scene.here.make(INES.principal, name="x", scopes=["chat"])
+    _, new = await scene.here.rotate(INES.principal, made.id, grace_s=60.0)
+
+    meanwhile = [await comes(scene.here, text) for text in (old, new)]
+    scene.later(seconds=61)
+    after = [await comes(scene.here, text) for text in (old, new)]
+
+    assert meanwhile == [True, True]
+    assert after == [False, True]
+
+
+async def test_holder_who_is_gone_takes_his_keys_with_him() -> None:
+    scene = Scene()
+    _, text = await scene.here.make(INES.principal, name="x", scopes=["chat"])
+    scene.people = Access([GIL], {}, keyless=False)
+
+    assert not await comes(scene.server(), text)
+
+
+async def test_keys_of_another_tenant_are_neither_seen_nor_changed() -> None:
+    scene = Scene()
+    made, text = await scene.here.make(INES.principal, name="x", scopes=["chat"])
+    moved = text.replace("qk_acme.", "qk_globex.")
+
+    assert await scene.here.list(GIL.principal) == []
+    assert not await comes(scene.here, moved)
+    with pytest.raises(NotFound):
+        await scene.here.revoke(GIL.principal, made.id)
+    with pytest.raises(NotFound):
+        await scene.here.rotate(GIL.principal, made.id, grace_s=0)
+
+
+async def test_key_of_a_colleague_is_not_changed_by_another() -> None:
+    scene = Scene()
+    made, _ = await scene.here.make(INES.principal, name="x", scopes=["chat"])
+
+    with pytest.raises(NotFound):
+        await scene.here.rotate(Principal(user="omar", tenant="acme", scopes=("keys.write",)), made.id, grace_s=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["qk_", "qk_acme.' OR '1'='1." + "0" * 64, "qk_acme.x." + "0" * 64, "qk_../.x.y", "qk_\udcff"]
+)
+async def test_text_that_is_no_key_lets_nobody_in(text: str) -> None:
+    assert not await comes(Scene().here, text)
+
+
+async def test_life_of_a_key_stands_in_the_audit_log() -> None:
+    scene = Scene()
+    made, text = await scene.here.make(INES.principal, name="x", scopes=["chat"])
+    for _ in range(3):
+        await scene.here.holder(text)
+    scene.later(hours=2)
+    await scene.there.holder(text)
+    await scene.here.rotate(INES.principal, made.id, grace_s=0)
+    await scene.here.revoke(INES.principal, made.id)
+
+    rows = [(row["action"], row["decision"], row["object"]) for row in await scene.records.audit_rows("acme")]
+
+    told = [("key", "made"), ("login", "allowed"), ("login", "allowed"), ("key", "rotated"), ("key", "revoked")]
+    assert rows == [(action, decision, f"key:{made.id}") for action, decision in told]
