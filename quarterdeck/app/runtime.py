@@ -21,9 +21,9 @@ from quarterdeck.app.knowledge import opened_knowledge
 from quarterdeck.app.limits import admission, opened_limits
 from quarterdeck.app.metering import MeasuredStore, standing_of
 from quarterdeck.app.models import ModelShelf
-from quarterdeck.app.privacy import FolderBelongings
 from quarterdeck.app.notices import Notices, opened_notices
 from quarterdeck.app.policy import Watching
+from quarterdeck.app.privacy import FolderBelongings
 from quarterdeck.app.stores import Store, in_turn, opened_states, opened_store, shared
 from quarterdeck.app.workers import Task, dispatching, relaying, working
 from quarterdeck.core.errors import Unavailable
@@ -204,6 +204,7 @@ async def opened(
                 index=knowledge.index,
                 exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(states)),
                 admission=places,
+                guards=agents.loop.guards,
                 controls=Controls(
                     journal=store.journal,
                     records=store.records,
