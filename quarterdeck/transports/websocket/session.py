@@ -105,13 +105,13 @@ class Session:
             if refusal.code in CLOSE:
                 self._end(refusal.code, str(refusal.detail)[:100])
             else:
-                await self._tell(_error(None, refusal.code, str(refusal.detail)))
+                await self._misheard(None, refusal.code, str(refusal.detail))
             return
         try:
             wanted = said.MESSAGE.validate_python(value)
         except ValidationError as error:
             named = value.get("id") if isinstance(value, dict) else None
-            await self._tell(_error(named if _is_name(named) else None, "invalid_input", _problems(error)))
+            await self._misheard(named if _is_name(named) else None, "invalid_input", _problems(error))
             return
         if isinstance(wanted, said.Ask | said.Follow):
             # Beside what else is said here, from when the run is open: a later message finds it begun.
@@ -263,6 +263,13 @@ class Session:
             message = "something is wrong on the server; its log has the details under this request id"
         return _error(id, error.code, message, request_id, retryable=error.retryable)
 
+    async def _misheard(self, id: str | None, code: str, message: str) -> None:
+        """Answer what is no message of those there are."""
+        request_id = new_id()
+        with bound(request_id=request_id):
+            await self._tell(_error(id, code, message, request_id))
+            log.info("message", extra={"message_type": "unknown", "code": code})
+
     async def _tell(self, message: str) -> None:
         # Waits while the client does not read: so nothing piles up here, and a run's reader falls behind and is cut.
         async with self._sending:
@@ -281,9 +288,9 @@ class Session:
         self._tasks.cancel_scope.cancel()
 
 
-def _error(id: str | None, code: str, message: str, request_id: str | None = None, *, retryable: bool = False) -> str:
-    error: dict[str, Any] = {"code": code, "message": message, "retryable": retryable}
-    return said.reply("error", id, error=error | ({"request_id": request_id} if request_id else {}))
+def _error(id: str | None, code: str, message: str, request_id: str, *, retryable: bool = False) -> str:
+    error = {"code": code, "message": message, "retryable": retryable, "request_id": request_id}
+    return said.reply("error", id, error=error)
 
 
 def _is_name(id: object) -> bool:
@@ -292,4 +299,5 @@ def _is_name(id: object) -> bool:
 
 def _problems(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in found[:5])[:1000]
+    said_of = (": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"]))) for item in found[:5])
+    return "; ".join(said_of)[:1000]

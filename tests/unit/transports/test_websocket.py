@@ -261,6 +261,28 @@ async def test_stopping_server_lets_nobody_in(served: Served) -> None:
     assert (code, refused.value.response.status_code) == (1012, 503)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"type": "nothing", "id": "1"}', "Input tag 'nothing' found"),
+        ('{"type": "ask", "id": "1"}', "ask.message: Field required"),
+    ],
+    ids=["unknown", "incomplete"],
+)
+async def test_what_is_no_message_is_answered_with_an_id_to_ask_about(
+    served: Served, caplog: pytest.LogCaptureFixture, text: str, problem: str
+) -> None:
+    caplog.set_level("INFO")
+    async with serving(served) as (port, _), opening(port, KEYS["emma"]) as client:
+        await client.send(text)
+        told = await hear(client)
+
+    assert (told["id"], told["error"]["code"]) == ("1", "invalid_input")
+    assert told["error"]["message"].startswith(problem)
+    assert told["error"]["request_id"]
+    assert [getattr(record, "code", None) for record in caplog.records if record.message == "message"] == ["invalid_input"]
+
+
 async def test_who_may_not_act_any_more_is_sent_away_at_the_next_message(served: Served) -> None:
     class Forgetful(Access):
         async def current(self, principal: Principal) -> Principal | None:
