@@ -63,6 +63,15 @@ class Found:
         """``hybrid`` if both sides had a say, else ``keyword``."""
         return "hybrid" if self.vector else "keyword"
 
+    def keep_editions_apart(self) -> None:
+        """Of a document that several queries found keep what the first of them found.
+
+        Each query sees a document whole, but two may see two editions of one that is replaced between them. A passage that
+        both have is the same text: no other is ever given its id.
+        """
+        self.otherwise = _of_one_edition(self.otherwise, self.keyword)
+        self.vector = _of_one_edition(self.vector, [*self.keyword, *self.otherwise])
+
 
 class Sides:
     """Asks an index by words and by meaning."""
@@ -99,24 +108,32 @@ class Sides:
         found = Found(gate=self.gate(lookup.text))
         remaining_s = ctx.remaining_s()
         failures: list[QuarterdeckError] = []
+        asked_otherwise = wide not in ("", lookup.text)
+        several = asked_otherwise or found.gate == Gate.OPEN
         with anyio.move_on_after(remaining_s) as scope:
+            before = await self._generation(lookup) if several else None
             async with anyio.create_task_group() as tasks:
                 if self._embedder is not None and found.gate == Gate.OPEN:
                     tasks.start_soon(self._by_meaning, self._embedder, lookup, k, ctx, found)
                 try:
                     begun = time.monotonic()
                     found.keyword = _readable(await self._index.keyword(lookup, k), ctx)
-                    if wide not in ("", lookup.text):
+                    if asked_otherwise:
                         found.otherwise = _readable(await self._index.keyword(replace(lookup, text=wide), k), ctx)
                     found.seconds["keyword"] = time.monotonic() - begun
                 except QuarterdeckError as error:
                     failures.append(error)  # told outside, since a task group would wrap it
                     tasks.cancel_scope.cancel()
+            if several and not failures and await self._generation(lookup) != before:
+                found.keep_editions_apart()
         if failures:
             raise failures[0]
         if scope.cancelled_caught:
             raise DeadlineExceeded(f"the search took longer than the {remaining_s:.1f} s that were left")
         return found
+
+    async def _generation(self, lookup: Lookup) -> int:
+        return (await self._index.stats(lookup.tenant)).generation
 
     async def _by_meaning(self, embedder: Embedder, lookup: Lookup, k: int, ctx: Context, found: Found) -> None:
         begun = time.monotonic()
@@ -143,6 +160,11 @@ class Sides:
         self._unrelated[unrelated] = known
         near = _readable(await self._index.vector(lookup, question, k), ctx)
         found.unrelated, found.vector = known, near
+
+
+def _of_one_edition(later: Sequence[Passage], earlier: Sequence[Passage]) -> list[Passage]:
+    ids, documents = {passage.id for passage in earlier}, {passage.doc_id for passage in earlier}
+    return [passage for passage in later if passage.id in ids or passage.doc_id not in documents]
 
 
 def _readable(passages: Sequence[Passage], ctx: Context) -> list[Passage]:

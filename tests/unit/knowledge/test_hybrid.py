@@ -15,6 +15,7 @@ import pytest
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import DeadlineExceeded, ModelUnavailable, StoreUnavailable
+from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.knowledge.base import Chunk, Document, Lookup, Space, Vector
 from quarterdeck.knowledge.explain import Explanation
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
@@ -81,6 +82,41 @@ async def test_a_question_in_other_words_is_found_by_its_meaning(handbook: Sqlit
     assert (by_words.passages, by_words.mode) == ((), "keyword")
     assert (ids(by_both.passages), by_both.mode) == (["leave"], "hybrid")
     assert by_both.usage.prompt_tokens == 17  # the question, and once what unrelated texts are measured with
+
+
+class Replaced:
+    """An index in which a document is replaced after its words were asked and before its meaning is."""
+
+    def __init__(self, index: SqliteIndex, doc: str, text: str) -> None:
+        self._index, self._doc, self._text = index, doc, text
+        self._replaced = anyio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    async def keyword(self, lookup: Lookup, k: int) -> list[Passage]:
+        found = await self._index.keyword(lookup, k)
+        if not self._replaced.is_set():
+            await add(self._index, self._doc, self._text)
+            self._replaced.set()
+        return found
+
+    async def vector(self, lookup: Lookup, vector: Vector, k: int) -> list[Passage]:
+        await self._replaced.wait()
+        return await self._index.vector(lookup, vector, k)
+
+
+@pytest.mark.row("K8", part="one edition")
+@pytest.mark.parametrize("embedder", [Meaning(), None], ids=["by meaning too", "by other words too"])
+async def test_a_search_never_gives_two_editions_of_a_document(handbook: SqliteIndex, embedder: Meaning | None) -> None:
+    index: Any = Replaced(handbook, "leave", "Everybody has a leave of forty days now, the annual one.")
+    searcher = Searcher(index, embedder=embedder, synonyms=Synonyms([("vacation", "leave")], stem=str))
+
+    found = await searcher.find("annual vacation", context())
+    after = await searcher.find("annual vacation", context())
+
+    assert ["forty" in passage.text for passage in found.passages if passage.doc_id == "leave"] == [False]
+    assert ["forty" in passage.text for passage in after.passages if passage.doc_id == "leave"] == [True]
 
 
 @pytest.mark.row("K9", part="hybrid")
