@@ -15,6 +15,7 @@ from quarterdeck.service.api_keys import ApiKeys
 from quarterdeck.service.grants import Grants, TokenHolders
 from quarterdeck.service.issued import Issuer, Tokens
 from quarterdeck.service.issuer_keys import FetchedKeys, SharedSecret
+from quarterdeck.service.logins import Logins
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.identity import IssuerFile
 from quarterdeck.store.base import Records
@@ -45,10 +46,13 @@ async def opened_access(
     _apart(configuration, identity.issuers)
     async with WebClient({_origin(file.jwks_url or file.issuer) for file in identity.issuers.values()}) as client:
         issuers = [_issuer(name, file, client) for name, file in identity.issuers.items()]
-        holders = TokenHolders(Tokens(issuers, leeway_s=identity.leeway_s), Grants(records, life_s=identity.grant_s))
+        logins = Logins(records)
+        tokens = Tokens(issuers, leeway_s=identity.leeway_s)
+        holders = TokenHolders(tokens, Grants(records, life_s=identity.grant_s), logins)
         others = [holders] if issuers else []
         keys = ApiKeys(records, Access(configuration.users, {}, keyless=False, others=others))
-        yield Identity(access=Access(configuration.users, hashes, keyless=keyless, others=[keys, *others]), keys=keys)
+        access = Access(configuration.users, hashes, keyless=keyless, others=[keys, *others], logins=logins)
+        yield Identity(access=access, keys=keys)
 
 
 def attach(app: FastAPI, keys: ApiKeys) -> None:

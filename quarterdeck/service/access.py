@@ -14,6 +14,7 @@ from typing import Protocol
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured, Unauthenticated
+from quarterdeck.service.logins import Logins
 
 __all__ = ["SCOPES", "Access", "Caller", "Credentials", "Keys", "User", "narrowed"]
 
@@ -132,13 +133,21 @@ class Access:
         keyless: True lets the default user in without a key, on the conditions of `admit`. Only ever true for a
             development server bound to loopback.
         others: Credentials of people who do not stand in the users file.
+        logins: Told who comes with a key of the users file, and of everybody who is refused; None for nobody.
     """
 
     def __init__(
-        self, users: Iterable[User], hashes: Mapping[str, str], *, keyless: bool, others: Sequence[Credentials] = ()
+        self,
+        users: Iterable[User],
+        hashes: Mapping[str, str],
+        *,
+        keyless: bool,
+        others: Sequence[Credentials] = (),
+        logins: Logins | None = None,
     ) -> None:
         self._users = {user.id: user for user in users}
         self._others = tuple(others)
+        self._logins = logins
         self._by_digest: dict[str, list[tuple[bytes, User]]] = {}
         self._keyless = next((user for user in self._users.values() if user.default), None) if keyless else None
         for user in self._users.values():
@@ -160,10 +169,12 @@ class Access:
             Unavailable: Who could tell cannot be asked now.
         """
         if caller.key is not None:
-            for kind in self._others:
-                if kind.meant(caller.key):
-                    return await kind.holder(caller.key)
-            return self._holder(caller.key).principal
+            try:
+                return await self._bearer(caller.key)
+            except Unauthenticated:
+                if self._logins is not None:
+                    self._logins.refused()
+                raise
         if self._keyless is None:
             raise Unauthenticated("this server wants a key: send 'Authorization: Bearer qd_...'")
         if caller.forwarded or not caller.known_origin or not caller.loopback:
@@ -171,6 +182,15 @@ class Access:
                 "without a key only direct calls from this machine are let in: send 'Authorization: Bearer qd_...'"
             )
         return self._keyless.principal
+
+    async def _bearer(self, credential: str) -> Principal:
+        for kind in self._others:
+            if kind.meant(credential):
+                return await kind.holder(credential)
+        principal = self._holder(credential).principal
+        if self._logins is not None:
+            await self._logins.allowed(principal, "key")
+        return principal
 
     def _holder(self, key: str) -> User:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

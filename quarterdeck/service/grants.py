@@ -11,6 +11,7 @@ from quarterdeck.core.errors import Conflict
 from quarterdeck.core.ids import hashed_id
 from quarterdeck.service.access import narrowed
 from quarterdeck.service.issued import Issued, Tokens
+from quarterdeck.service.logins import Logins
 from quarterdeck.store.base import Put, Record, Records
 
 __all__ = ["Grants", "TokenHolders"]
@@ -87,9 +88,10 @@ class Grants:
 class TokenHolders:
     """`Credentials` of those who come with tokens of issuers."""
 
-    def __init__(self, tokens: Tokens, grants: Grants) -> None:
+    def __init__(self, tokens: Tokens, grants: Grants, logins: Logins | None = None) -> None:
         self._tokens = tokens
         self._grants = grants
+        self._logins = logins
 
     def meant(self, credential: str) -> bool:
         return self._tokens.meant(credential)
@@ -97,6 +99,8 @@ class TokenHolders:
     async def holder(self, credential: str) -> Principal:
         issued = await self._tokens.check(credential)
         await self._grants.note(issued)
+        if self._logins is not None:
+            await self._logins.allowed(issued.principal, f"token:{issued.issuer}")
         return issued.principal
 
     async def current(self, principal: Principal) -> Principal | None:
