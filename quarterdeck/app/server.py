@@ -146,5 +146,6 @@ async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator
         host=settings.host,
         port=settings.grpc_port,
         max_message_bytes=settings.max_body_bytes,
+        stop_s=settings.stop_s,
     ) as server:
         yield server

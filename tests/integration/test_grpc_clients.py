@@ -16,7 +16,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_tools import protoc
 
 import quarterdeck.transports.grpc as package
+from quarterdeck.transports.grpc import agent_pb2 as pb
 from tests.acceptance.conftest import Server
+from tests.acceptance.test_limits import asked, silent_model
 
 PROTO = Path(package.__path__[0]) / "agent.proto"
 QUESTION = "How long does a VPN session last before I have to sign in again?"
@@ -76,6 +78,25 @@ def test_client_that_knows_only_reflection_finds_the_service_and_asks(address: s
 
     assert {"agent.AgentService", "grpc.health.v1.Health"} <= set(services)
     assert "12 hours" in answer["answer"]
+
+
+@pytest.mark.row("S13", part="streams at the stop")
+def test_a_server_that_stops_tells_a_caller_who_still_waits_which_run_to_ask_for(tmp_path: Path) -> None:
+    with (
+        silent_model(tmp_path / "data", QUARTERDECK_SERVER__GRPC_PORT="0", QUARTERDECK_SERVER__STOP_S="6") as (
+            server,
+            silent,
+        ),
+        grpc.insecure_channel(server.told["grpc"]) as channel,
+    ):
+        call = channel.unary_unary("/agent.AgentService/Query").future(pb.QueryRequest(query="Hi").SerializeToString())
+        with asked(silent):
+            status = server.stop()
+        trailer = dict(call.trailing_metadata())
+
+    assert status == 0
+    assert (call.code(), trailer.get("error-code")) == (grpc.StatusCode.UNAVAILABLE, "unavailable")
+    assert trailer["run-id"]
 
 
 def test_what_is_generated_is_generated_from_the_file_beside_it(tmp_path: Path) -> None:
