@@ -133,7 +133,7 @@ class Access:
         keyless: True lets the default user in without a key, on the conditions of `admit`. Only ever true for a
             development server bound to loopback.
         others: Credentials of people who do not stand in the users file.
-        logins: Told who comes with a key of the users file, and of everybody who is refused; None for nobody.
+        logins: Told who comes with a key of the users file; None for nobody.
     """
 
     def __init__(
@@ -169,12 +169,7 @@ class Access:
             Unavailable: Who could tell cannot be asked now.
         """
         if caller.key is not None:
-            try:
-                return await self._bearer(caller.key)
-            except Unauthenticated:
-                if self._logins is not None:
-                    self._logins.refused()
-                raise
+            return await self._bearer(caller.key)
         if self._keyless is None:
             raise Unauthenticated("this server wants a key: send 'Authorization: Bearer qd_...'")
         if caller.forwarded or not caller.known_origin or not caller.loopback:
