@@ -77,6 +77,8 @@ async def serve(
                 hosts=(*settings.hosts, *(LOOPBACK_NAMES if local or settings.hosts else ())),
                 origins=settings.origins,
                 max_body_bytes=settings.max_body_bytes,
+                max_upload_bytes=settings.max_upload_bytes,
+                upload_timeout_s=settings.upload_timeout_s,
                 body_timeout_s=settings.body_timeout_s,
                 answer_timeout_s=settings.answer_timeout_s,
                 heartbeat_s=settings.heartbeat_s,
@@ -111,7 +113,8 @@ async def serve(
             on_ready=lambda port: on_ready(runtime, Ports(http=port, grpc=grpc.port if grpc else None)),
             on_stop=stop,
             head_timeout_s=settings.body_timeout_s,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=max(settings.max_body_bytes, settings.max_upload_bytes),
+            max_message_bytes=settings.max_body_bytes,
             drain_s=settings.drain_s,
             stop_s=settings.stop_s,
         )
