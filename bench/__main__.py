@@ -14,7 +14,7 @@ from bench.measure import Measure
 ROOT = Path(__file__).parents[1]
 MEASURES = (
     "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "simulator", "model_client", "tokens",
-    "durable", "policy", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
+    "durable", "policy", "guards", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
 )  # fmt: skip
 ON_REQUEST = (
     "fleet",

@@ -22,6 +22,7 @@ from quarterdeck.models.prices import Prices
 from quarterdeck.models.retry import Retrying
 from quarterdeck.net.client import GuardedClient
 from quarterdeck.policy.decide import Policy
+from quarterdeck.policy.guards.layers import Guards
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.store.base import Entry
 from quarterdeck.store.sqlite_store import SqliteStore
@@ -68,8 +69,10 @@ class Host:
         return row.status
 
 
-async def host(store: SqliteStore, model: Model, tools: Iterable[Tool], *, instructions: str) -> Host:
-    """An agent with these tools, ready to run on `store`."""
+async def host(
+    store: SqliteStore, model: Model, tools: Iterable[Tool], *, instructions: str, guards: Guards | None = None
+) -> Host:
+    """An agent with these tools, ready to run on `store`; without guards its texts are not looked at."""
     registry = Registry(tools)
     specs = BlobSpecs(store.journal)
     spec = AgentSpec(
@@ -84,6 +87,7 @@ async def host(store: SqliteStore, model: Model, tools: Iterable[Tool], *, instr
         policy=Policy.default(registry.tools),
         directory=_Everybody(),
         audience=Silence(),
+        guards=lambda agent: guards or Guards(),
     )
     return Host(store=store, loop=loop, spec=spec, config_hash=await specs.keep(PERSON.tenant, spec))
 

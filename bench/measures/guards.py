@@ -9,21 +9,53 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.measure import Measure, absolute
+from bench.host import Host, host, wire_model
+from bench.measure import Measure, Work, absolute, interleaved, missing, relative
+from bench.measures.http_loop import INSTRUCTIONS, MODEL_CALLS, QUESTION, look_up
+from bench.reference.chat_server import chat_server
+from quarterdeck.app.guards import guards_of
 from quarterdeck.policy.guards.injection import Injection
+from quarterdeck.settings.guards import GuardSettings
+from quarterdeck.store.sqlite_store import open_sqlite
 
+RUNS = 10
+REPETITIONS = 15
+BUDGET_COST = 1.15
 _TASKS = {"email": "text", "table": "text", "code": "code"}
 
 
 async def measure() -> list[Measure]:
+    cost = await _cost()
     folder = Path(os.environ.get("BENCH_DATA", "")) / "security"
     if not folder.is_dir():
         note = "BENCH_DATA names no folder with security/"
-        return [Measure(name="signs of injection, recall", value=None, unit="share", note=note)]
-    return [*_found(folder)]
+        return [cost, missing("signs of injection", note)]
+    return [cost, *_found(folder)]
+
+
+async def _cost() -> Measure:
+    """Turns of a model call over HTTP and a tool that gives 1 kB, durable, with all guards of the default and with none."""
+    guards = guards_of(GuardSettings(), ["a known secret"], ["bench"])("bench")
+    with tempfile.TemporaryDirectory() as folder:
+        async with chat_server(MODEL_CALLS - 1) as url, wire_model(url) as model:
+            store = open_sqlite(folder)
+            hosts = [await host(store, model, [look_up], instructions=INSTRUCTIONS, guards=each) for each in (None, guards)]
+
+            def runs(ours: Host) -> Work:
+                async def work() -> None:
+                    for _ in range(RUNS):
+                        await ours.ask(QUESTION)
+
+                return work
+
+            bare, guarded = await interleaved([runs(each) for each in hosts], repetitions=REPETITIONS)
+            await store.close()
+    turns = RUNS * MODEL_CALLS
+    return relative("tool turn with guards", guarded / turns, "ms CPU", reference=bare / turns, budget=BUDGET_COST)
 
 
 def _found(folder: Path) -> Iterator[Measure]:

@@ -239,7 +239,8 @@ class Acting:
 
     def _tool_context(self, call: ToolCall, begun: Begin | None) -> ToolContext:
         async def emit(text: str) -> None:
-            delta = Delta(kind="progress", text=text, turn=self.ledger.state.turn, call_id=call.id)
+            shown = await self.guarding.progress(text)
+            delta = Delta(kind="progress", text=shown, turn=self.ledger.state.turn, call_id=call.id)
             await self.audience.delta(self.ledger.tenant, self.ledger.run_id, delta)
 
         return ToolContext(

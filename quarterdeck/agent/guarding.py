@@ -128,6 +128,11 @@ class Guarding:
             answer = replace(answer, needs_human_review=True, notes=notes)
         return answer, fired("output", checked)
 
+    async def progress(self, text: str) -> str:
+        """What a tool tells of its progress, as whoever watches may have it."""
+        checked = await self._said(text)
+        return _WITHHELD if checked.ruling is Ruling.BLOCK else checked.text
+
     async def retrieved(self, events: Iterable[Event]) -> tuple[Event, ...]:
         """What a search gave, without passages that are left out."""
         given: list[Event] = []
@@ -144,7 +149,7 @@ class Guarding:
         passages, found = await self._passages(result.passages)
         if passages is not result.passages:
             result = replace(result, passages=passages)
-        if not result.output:
+        if not result.output or not self._guards.tool.links:
             return found, result
         checked = await self._guards.tool.check(result.output, self._about)
         if checked.ruling is Ruling.BLOCK:

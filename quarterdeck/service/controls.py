@@ -28,6 +28,7 @@ from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import RunStatus
+from quarterdeck.policy.guards.markers import neutral
 from quarterdeck.service.intake import check_fits, cleaned
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.specs import BlobSpecs
@@ -127,7 +128,7 @@ class Controls:
             InvalidInput: Nothing visible was said; ContextTooLarge: it can fit no model call.
         """
         row = await self._open(principal, run_id)
-        said = cleaned(text)
+        said = neutral(cleaned(text))
         started = (await self._state(row)).started
         if started is None:
             raise Conflict(f"run {run_id} has not begun")

@@ -10,6 +10,7 @@ from quarterdeck.core.errors import Forbidden, InvalidInput
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, ClientTool
+from quarterdeck.policy.guards.markers import neutral
 from quarterdeck.service.intake import cleaned
 
 __all__ = ["Turn", "bringing", "told"]
@@ -69,7 +70,7 @@ def bringing(principal: Principal, agent: AgentSpec, tools: Sequence[ClientTool]
 
 
 def _message(turn: Turn, label: Label) -> Message:
-    text = cleaned(turn.text, f"an earlier {turn.role.value} message")
+    text = neutral(cleaned(turn.text, f"an earlier {turn.role.value} message"))
     if turn.role is Role.TOOL:  # nobody answers for what a tool gives
         heard = replace(label, integrity=Integrity.UNTRUSTED)
         return Message(role=Role.USER, parts=(Text(text=_CALLED + text, label=heard),))

@@ -28,6 +28,8 @@ class Markers:
     name: str = "special_tokens"
 
     async def find(self, text: str, about: About) -> Sequence[Finding]:
+        if "<" not in text and "[" not in text and "＜" not in text:
+            return ()
         return [
             Finding(self.name, match.start(), match.end(), match[0].translate(_NEUTRAL)) for match in _MARKERS.finditer(text)
         ]
