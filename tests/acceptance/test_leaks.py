@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from websockets.sync.client import connect
 
 from quarterdeck.devtools.simulator import Simulator
+from quarterdeck.transports.grpc import agent_pb2 as pb
 
 from .conftest import Answer, Server
 
@@ -70,7 +73,7 @@ def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("closed")
     with Simulator() as simulator:
         _folder(folder, None if request.param == "words" else f"{simulator.url}/v1")
-        environ = {}
+        environ = {"QUARTERDECK_SERVER__GRPC_PORT": "0"}
         if request.param == "postgres":
             environ["VECTOR_DB_URL"] = request.getfixturevalue("_shared_postgres").new_database()
         server = Server(folder / "data", environ=environ, folder=folder)
@@ -126,6 +129,28 @@ def _as_openai(server: Server, user: str) -> Sequence[Answer]:
     ]
 
 
+def _over_grpc(server: Server, user: str) -> Sequence[Answer]:
+    service, key = "/agent.AgentService/", (("authorization", f"Bearer {server.key(user)}"),)
+    questions = [pb.QueryRequest(query=QUESTION, agent_id=agent) for agent in ("asking", "remembering")]
+    with grpc.insecure_channel(server.told["grpc"]) as channel:
+        send = pb.QueryRequest.SerializeToString
+        query = channel.unary_unary(f"{service}Query", send, pb.QueryResponse.FromString)
+        stream = channel.unary_stream(f"{service}StreamQuery", send, pb.QueryChunk.FromString)
+        said = [str(query(question, timeout=30, metadata=key)) for question in questions]
+        said += [str(chunk) for question in questions for chunk in stream(question, timeout=30, metadata=key)]
+    return [Answer(200, {}, "".join(said).encode())]
+
+
+def _over_a_websocket(server: Server, user: str) -> Sequence[Answer]:
+    said = []
+    url = server.url.replace("http", "ws", 1) + "/api/v1/stream"
+    with connect(url, additional_headers={"Authorization": f"Bearer {server.key(user)}"}) as socket:
+        socket.send(json.dumps({"type": "ask", "id": "q", "message": QUESTION, "agent": "asking"}))
+        while not said or json.loads(said[-1])["type"] not in ("end", "error"):
+            said.append(str(socket.recv(timeout=30)))
+    return [Answer(200, {}, "".join(said).encode())]
+
+
 def _opened(server: Server, user: str) -> Sequence[Answer]:
     answers = [server.send("GET", "/api/v1/documents", user=user)]
     for doc_id in IDS.values():
@@ -150,6 +175,8 @@ PATHS: dict[str, Ask] = {
     "stream": _streamed,
     "batch": _batched,
     "openai": _as_openai,
+    "grpc": _over_grpc,
+    "websocket": _over_a_websocket,
     "documents": _opened,
     "lists and metrics": _looked_around,
 }
@@ -182,7 +209,7 @@ def test_runs_of_others_tell_nothing_of_what_they_found(closed: Server) -> None:
         read = [
             closed.send("GET", f"/api/v1/runs/{run}{part}", user=user)
             for run in others
-            for part in ("", "/events", "/doubts")
+            for part in ("", "/events", "/doubts", "/story")
         ]
         steered = [closed.send("POST", f"/api/v1/runs/{run}/fork", {"at": 1}, user=user) for run in others]
         heard[user] = _marks([*read, *steered]) - _readable(user)
