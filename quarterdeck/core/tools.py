@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Forbidden
 from quarterdeck.core.propagation import carried
 
 __all__ = ["Effect", "Progress", "Tool", "ToolContext"]
@@ -30,6 +31,11 @@ async def _silence(text: str) -> None:
     """Progress that nobody watches."""
 
 
+def _no_secret(name: str) -> str:
+    """The secrets of a tool that may have none."""
+    raise Forbidden(f"this tool has no secret {name!r}: declare it in `secrets`, and name the tool there")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
     """The surroundings of a call, for a tool that asks for them with a parameter ``ctx: ToolContext``.
@@ -41,6 +47,8 @@ class ToolContext:
         deadline: Monotonic seconds.
         emit: Report progress to whoever watches the run.
         trace_id, request_id, tags: Of the request the run answers.
+        secret: Gives the value of a secret the configuration lets this tool have; raises Forbidden for any other. What the
+            tool returns, reports or fails with is freed of it.
     """
 
     principal: Principal
@@ -52,6 +60,7 @@ class ToolContext:
     trace_id: str | None = None
     request_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    secret: Callable[[str], str] = field(default=_no_secret, repr=False)
 
     @property
     def headers(self) -> dict[str, str]:

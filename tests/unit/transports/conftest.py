@@ -22,8 +22,8 @@ from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Document, Lookup
 from quarterdeck.knowledge.search import Searcher
-from quarterdeck.net import GuardedClient
 from quarterdeck.models.prices import Prices
+from quarterdeck.net import GuardedClient
 from quarterdeck.service.access import Access, User
 from quarterdeck.service.api_keys import ApiKeys
 from quarterdeck.service.auditing import AuditLog
@@ -37,8 +37,6 @@ from quarterdeck.service.ingestion_sources import OrderSources
 from quarterdeck.service.outbox import Outbox
 from quarterdeck.service.privacy import Privacy
 from quarterdeck.service.repeats import Repeats
-from quarterdeck.service.webhook_sink import WebhookSink
-from quarterdeck.service.webhooks import Webhooks
 from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.specs import BlobSpecs
@@ -46,6 +44,8 @@ from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
+from quarterdeck.service.webhook_sink import WebhookSink
+from quarterdeck.service.webhooks import Webhooks
 from quarterdeck.store.base import Entry, Record
 from quarterdeck.store.memory import MemoryStore
 from quarterdeck.store.snapshots import Snapshots
