@@ -22,8 +22,6 @@ def process() -> Iterator[LimitedProcess]:
 @pytest.mark.parametrize(
     ("order", "error", "reason"),
     [
-        ("hang", TooLarge, "longer than 1 s"),
-        ("spin", TooLarge, "longer than 1 s"),
         ("eat", TooLarge, "of memory"),
         ("die", InvalidInput, "signal 11"),
         ("fail", InvalidInput, "LookupError: no such thing"),
@@ -31,11 +29,23 @@ def process() -> Iterator[LimitedProcess]:
     ],
 )
 def test_a_parser_that_goes_wrong_is_stopped_and_the_next_file_is_read(
-    process: LimitedProcess, order: str, error: type[InvalidInput], reason: str
+    order: str, error: type[InvalidInput], reason: str
 ) -> None:
+    # A machine under load may need seconds to fill the memory.
+    with LimitedProcess(Limits(time_s=30.0, memory_bytes=300_000_000)) as process:
+        with pytest.raises(error, match=reason):
+            process.parse(BAD, order.encode())
+        after = process.parse(BAD, b"well")
+
+    assert after.text == "done"
+
+
+@pytest.mark.row("K1", part="limits")
+@pytest.mark.parametrize("order", ["hang", "spin"])
+def test_a_parser_that_takes_too_long_is_stopped_and_the_next_file_is_read(process: LimitedProcess, order: str) -> None:
     begun = time.monotonic()
 
-    with pytest.raises(error, match=reason):
+    with pytest.raises(TooLarge, match="longer than 1 s"):
         process.parse(BAD, order.encode())
     after = process.parse(BAD, b"well")
 
