@@ -97,7 +97,7 @@ ticket, support request
 approve, approval, approved, sign off, okay, permission, green light, decide, decides
 forbidden, prohibited
 limit, maximum, cap, ceiling, upper limit
-deadline, latest, by when, until when
+deadline, latest
 in advance, beforehand
 report, notify, tell, inform, let know
 buy, purchase, procure, bought
@@ -172,6 +172,12 @@ unused, remaining, left over
 at once, immediately, right away, straight away
 free of charge, for free, at no cost
 payment, wire, pay out, paid out
+pay back, repay, repays, repayment, paid back
+fee, fees, cost, costs, price, charge
+exam, exams, examination, examinations
+calculate, calculated, calculation, formula
+eur, euro, euros
+forward, forwarded, redirect
 bank details, bank account, iban, account number
 come back, coming back
 gradual, step by step, slower, phased

@@ -33,13 +33,14 @@ _FRAME = STOP_WORDS | frozenset(
     "about after again all also am another anyone before being between both but could did doing don else etc every find "
     "get gets getting give go going got had having he help her here him his i if inside into isn just know let like "
     "make many me might more most much must my need needs new no not now off once one only other our out over own "
-    "please same she should show so some someone such take tell them then they too under until up us use used using "
+    "percent please same she should show so some someone such take tell them then they too under until up us use used using "
     "very via want way we well while whom whose why within without work would yes yet you your".split()
 )
 _FRAME_CJK = re.compile(
-    "请问|为什么|是什么|什么|怎么样|怎么办|怎么|怎样|如何|哪些|哪个|哪里|哪儿|哪位|哪一|多少|多久|多长|几个|是否|能否|能不能|可不可以|可以|"
-    "是不是|有没有|需要|应该|想要|告诉|一下|我们|你们|他们|她们|它们|这个|那个|这些|那些|以及|或者|关于|因为|所以|如果|但是|时候|有关|"
-    "[的了吗呢吧啊呀是我你您他她它和与或及就都也还被把让给谁哪这那之其]"
+    "请问|为什么|什么时候|是什么|什么|怎么样|怎么办|怎么|怎样|如何|哪些|哪个|哪里|哪儿|哪位|哪一|多少|多长时间|多久|多长|几个|是否|"
+    "能不能|能否|不能|可不可以|可以|是不是|有没有|没有|需要|应该|想要|告诉|一下|自己|有人|每个|每次|情况|我们|你们|他们|她们|它们|"
+    "这个|那个|这些|那些|以及|或者|关于|因为|所以|如果|但是|时候|有关|之前|之后|之内|以内|特别|非常|"
+    "[的了吗呢吧啊呀是我你您他她它和与或及就都也还被把让给谁哪这那之其在很太着]"
 )
 _SUFFIXES = (  # tried in order; the number is how many letters must be left
     ("ations", 4, ""), ("ation", 4, ""), ("ments", 4, ""), ("ment", 4, ""), ("ions", 4, ""), ("ion", 4, ""),

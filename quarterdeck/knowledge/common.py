@@ -42,6 +42,13 @@ useful usual usually various very wait wake walk wall want warm wash watch water
 whatever whenever wherever whether while white whole whose why will win window winter wish wonder word work world worry
 worse worth would write wrong yard yeah year yesterday yet young yours yourself
 """
+# Their past, where no stem leads back to them.
+_PAST = """
+ate became been began begun brought built came caught chose chosen did done drawn drew driven drove eaten fallen fell felt
+flew forgot forgotten fought found gave given gone got grew grown heard held hid hidden hung kept knew known laid lay led
+let lost made meant met put ran read rode rung said sat saw seen shown slept spent spoke spoken stolen stood taken told
+took thought threw thrown understood went woke won wore worn written wrote
+"""
 
-COMMON = frozenset(map(stem, _ENGLISH.split()))
+COMMON = frozenset(map(stem, (*_ENGLISH.split(), *_PAST.split())))
 """Stems of English words of every conversation."""

@@ -24,6 +24,8 @@ __all__ = ["ANSWERS", "BESIDE", "HEADING", "Evidence"]
 ANSWERS = 0.44
 BESIDE = 0.4  # the least share, relative to the best passage's, that another one must reach to stand beside it
 _HEADED = 0.2  # what a passage gains whose headings speak of all it says of the question
+_APART = 0.5  # what a passage loses that says nothing of it in one sentence: words far apart are a coincidence
+_LITTLE = ANSWERS * BESIDE  # less is no evidence, together or apart
 HEADING = 1.5  # what a hit in a heading weighs more
 _LONELY = 0.8  # what is left of a share that rests on a single term, which may have another meaning
 _FULL_BITS = 14.0  # hits that weigh so much are full evidence: natural logarithms of how rare each is, added up
@@ -62,6 +64,8 @@ class Evidence:
 
 def _by_words(passage: Passage, topic: Topic) -> float:
     share = topic.share(passage) * (1 + _HEADED * topic.headed(passage))
+    if share >= _LITTLE:
+        share *= 1 - _APART * (1 - topic.together(passage))
     if not topic.told(passage):
         return min(_LONELY * share, 1.0)
     whole = topic.bits(passage, HEADING) / _FULL_BITS if topic.is_story else 0.0

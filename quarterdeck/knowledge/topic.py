@@ -7,13 +7,13 @@ passage that says it in other words holds it too, for a little less.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.core.text import content_terms, has_cjk, terms
-from quarterdeck.knowledge.analyze import Vocabulary, question_terms, stem, vocabulary
+from quarterdeck.knowledge.analyze import Vocabulary, question_terms, statements, stem, vocabulary
 from quarterdeck.knowledge.common import COMMON
 
 __all__ = ["NO_SYNONYMS", "Asked", "Topic", "asked", "widened"]
@@ -95,6 +95,11 @@ class Topic:
         whole = sum(map(self._weight, self.terms))
         return self._sum(_whole(passage), 1.0) / whole if whole else 0.0
 
+    def together(self, passage: Passage) -> float:
+        """How much of what it speaks of is said in one sentence and the headings above, 0 to 1."""
+        spoken = self._sum(_whole(passage), 1.0)
+        return max((self._sum(one, 1.0) for one in _sentences(passage)), default=0.0) / spoken if spoken else 0.0
+
     def told(self, passage: Passage) -> bool:
         """Whether it speaks of two terms that say something, or of all there are."""
         every = [one for one in self.terms if not one.is_common] or self.terms
@@ -129,7 +134,16 @@ class Topic:
     def _weight(self, one: Asked) -> float:
         # A term that no candidate holds counts as if one did.
         rarity = math.log(1 + (self.candidates + 1) / max(self.having[one.name], 1))
+        if one.is_bigram and not self.having[one.name]:
+            return rarity * self._unexplained(one.name)
         return rarity * (_COMMON if one.is_common else 1 + _PHRASE * (len(one.key) - 1))
+
+    def _unexplained(self, bigram: str) -> float:
+        """The share of a bigram nobody holds that is in no neighbour somebody does: one across two words is none."""
+        held = [one.name for one in self.terms if one.is_bigram and self.having[one.name]]
+        left = any(name[-1] == bigram[0] for name in held)
+        right = any(name[0] == bigram[-1] for name in held)
+        return 1 - (left + right) / 2
 
 
 def _held(words: Vocabulary, every: Sequence[Asked]) -> list[float]:
@@ -142,6 +156,11 @@ def _key(phrase: str) -> Key:
 
 def _whole(passage: Passage) -> Vocabulary:
     return vocabulary("\n".join((passage.title, *passage.heading_path, passage.text)))
+
+
+def _sentences(passage: Passage) -> Iterator[Vocabulary]:
+    head = "\n".join((passage.title, *passage.heading_path))
+    return (vocabulary(f"{head}\n{passage.text[start:end]}") for start, end in statements(passage.text))
 
 
 def _head(passage: Passage) -> Vocabulary:

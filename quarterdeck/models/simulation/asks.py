@@ -44,6 +44,8 @@ _CLAUSE = re.compile(
     r",?\s+and\s+(?=(?:how|what|when|where|who|which|can you|could you)\b)|"
     r",\s+and\s+(?=(?:is|are|was|do|does|did|may|can|could|will|would|should|must|have|has|am)\s+(?:i|we|you|it|they|"
     r"there|the|a|an|my|our|any|\w+)\b[^.]*\?)|"
+    r"\s+and\s+(?=(?:(?:is|are)\s+(?:there|it|they)|(?:do|does|did|may|can|could|should|must)\s+"
+    r"(?:i|we|you|it|they|the|a|an|my|our|any|(?-i:[A-Z]\w+)))\b[^.]*\?)|"
     r"[，,]?\s*(?:另外|还有|同时|并且|然后|顺便)[，,]?|[，,]\s*(?=请(?!问)|帮|麻烦)",
     re.IGNORECASE,
 )
@@ -74,7 +76,9 @@ _HOW_TO = re.compile(
     re.IGNORECASE,
 )
 _ASKS = re.compile(
-    r"^(?:what|when|where|who|whose|whom|which|why|how|is|are|was|were|do|does|did|has|have|can|could|may|should|will|would|"
+    r"^(?:(?:in|at|on|by|to|for|from|with|under|until|till|since|after|within|of|about) "
+    r"(?=(?:what|when|which|whom|whose|where|how)\b))?"
+    r"(?:what|when|where|who|whose|whom|which|why|how|is|are|was|were|do|does|did|has|have|can|could|may|should|will|would|"
     r"am|any)(?:'s)?\b",
     re.IGNORECASE,
 )

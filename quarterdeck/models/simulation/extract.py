@@ -17,10 +17,13 @@ from quarterdeck.models.simulation.results import Source
 __all__ = ["Picked", "pick", "plain_sentences"]
 
 _PASSAGE_ENOUGH = 0.5  # share of the question, by rarity, that the best passage must speak of
+_DOUBTED_ENOUGH = 0.7  # the same where a search measured how much speaks for the passage, and it is not much
 _PASSAGE_ENOUGH_CJK = 0.4  # of bigrams fewer are found: some lie across two words. Measured on CMRC 2018, as in `relevance`
 _SENTENCE_ENOUGH = 0.4  # and the best sentence together with its heading
-_HEADING_COUNTS = 0.7  # what a term in the heading is worth beside one in the sentence itself
-_EVIDENT = 0.62  # of a search that measures it: the passage is about the question, in whatever words
+_HEADING_COUNTS = 1.0  # what a term in the heading is worth beside one in the sentence itself
+_HEADED_TOO = 0.4  # what a term in both gains: the article on the matter before one that mentions it
+_EVIDENT = 0.56  # of a search that measures it: the passage is about the question, in whatever words
+_EVIDENT_CJK = 0.44  # bigrams that lie across two words do not count there, so less proves more
 _EVIDENCE_COUNTS = 0.5  # what all evidence for its passage is worth to a sentence, beside all terms of the question
 _OTHERWISE_COUNTS = 0.7  # what a term counts that is said in other words
 _NEXT = 0.72  # how near to the best sentence a further one must come
@@ -106,11 +109,7 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3)
     evidence = [source.score for source in sources]
     measure = _Measure(question, wanted.weights, found, titles, evidence)
     scored = sorted(
-        (
-            (measure.score(s), -s.source, -s.place, s)
-            for s in found
-            if s.terms or titles[s.source] or evidence[s.source] >= _EVIDENT
-        ),
+        ((measure.score(s), -s.source, -s.place, s) for s in found if s.terms or titles[s.source] or measure.evident(s)),
         reverse=True,
     )
     if not scored or not measure.answers(scored[0][3]):
@@ -141,7 +140,7 @@ class _Measure:
         self.wants_amount = _WANTS_AMOUNT.search(question) is not None
         self.wants_time = _WANTS_TIME.search(question) is not None
         self.wants_steps = _WANTS_STEPS.search(question) is not None
-        self._enough = _PASSAGE_ENOUGH_CJK if has_cjk(question) else _PASSAGE_ENOUGH
+        self._chinese = has_cjk(question)
         self._titles = titles
         self._evidence = evidence
         counts = Counter(term for terms in (*(sentence.terms for sentence in found), *titles) for term in terms)
@@ -153,12 +152,21 @@ class _Measure:
             whole[sentence.source] |= sentence.terms
         self._whole = [self._share(terms) for terms in whole]
 
+    def evident(self, sentence: _Sentence) -> bool:
+        """Whether the search that found its passage says that it is about the question."""
+        return self._evidence[sentence.source] >= (_EVIDENT_CJK if self._chinese else _EVIDENT)
+
     def answers(self, best: _Sentence) -> bool:
         """True if the best sentence and its passage speak of enough of the question, or the search says so."""
-        if self._evidence[best.source] >= _EVIDENT:
+        if self.evident(best):
             return True
         reached = self._share(best.terms | self._titles[best.source])
-        return self._whole[best.source] >= self._enough and reached >= _SENTENCE_ENOUGH
+        return self._whole[best.source] >= self._enough(best.source) and reached >= _SENTENCE_ENOUGH
+
+    def _enough(self, source: int) -> float:
+        if self._chinese:
+            return _PASSAGE_ENOUGH_CJK
+        return _DOUBTED_ENOUGH if self._evidence[source] else _PASSAGE_ENOUGH
 
     def score(self, sentence: _Sentence) -> float:
         heading = self._titles[sentence.source] - sentence.terms
@@ -166,6 +174,7 @@ class _Measure:
         score += _EVIDENCE_COUNTS * self._evidence[sentence.source] + _OTHERWISE_COUNTS * self._share(sentence.meant)
         if heading:
             score += _HEADING_COUNTS * self._share(heading)
+        score += _HEADED_TOO * self._share(self._titles[sentence.source] & sentence.terms)
         if self.wants_amount and _AMOUNT.search(sentence.text):
             score += 0.2
         if self.wants_time and _WHEN.search(sentence.text):

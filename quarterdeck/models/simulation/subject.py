@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from quarterdeck.core.everyday import EVERYDAY
+from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.core.text import has_cjk, without_measures
 from quarterdeck.models.simulation.asks import Ask, Kind
-from quarterdeck.models.simulation.language import concepts, content, rest_of_chinese
+from quarterdeck.models.simulation.language import concepts, content, rest_of_chinese, stem
 
 __all__ = ["own_words", "query_of", "residue", "subject_of"]
 
+_SYNONYMS = Synonyms(EVERYDAY, stem)
 # What a request is about, the clearest sign first: a reason, a colon, what follows a small word or a comma.
 _REASONS = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
@@ -74,10 +77,19 @@ def residue(ask: Ask, known: frozenset[str]) -> str:
 
 def query_of(text: str, carried: str = "") -> str:
     """A search query: the content of the question, before it that of the question it leans on."""
-    words = content(_asked(text)) or content(_ASKING.sub("", own_words(text)))
+    words = _kept(_asked(text)) or content(_ASKING.sub("", own_words(text)))
     lowered = {word.lower() for word in words}
-    before = [word for word in content(_asked(carried)) if word.lower() not in lowered] if carried else []
+    before = [word for word in _kept(_asked(carried)) if word.lower() not in lowered] if carried else []
     return " ".join(before + words)
+
+
+def _kept(text: str) -> list[str]:
+    """The content words of a text and, whole, the phrases that mean something as such: "out of office" is not "office"."""
+    phrases = {one.text for one in _SYNONYMS.read(text)[0] if " " in one.text}
+    if not phrases:
+        return content(text)
+    pieces = re.split(f"({'|'.join(map(re.escape, sorted(phrases, key=len, reverse=True)))})", text)
+    return [word for piece in pieces for word in ([piece] if piece in phrases else content(piece))]
 
 
 def _asked(text: str) -> str:
