@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
+from quarterdeck.core.labels import PUBLIC, Label
 from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.knowledge.analyze import stem
 from quarterdeck.knowledge.base import Document
@@ -14,7 +16,7 @@ from quarterdeck.knowledge.chunk import split
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
 from quarterdeck.knowledge.parsers import markdown
 from quarterdeck.knowledge.search import Searcher
-from quarterdeck.knowledge.topic import asked, widened
+from quarterdeck.knowledge.topic import Topic, asked, widened
 from tests.unit.knowledge import desks
 
 SYNONYMS = Synonyms(
@@ -81,3 +83,23 @@ def test_words_with_synonyms_are_terms_of_their_own_and_all_that_says_them_is_lo
         stem("vacation"): ((stem("annual"), stem("leave")),),
     }
     assert widened("my boss?", SYNONYMS) == "my boss? manager"
+
+
+def test_a_bigram_across_two_words_that_are_found_costs_a_passage_nothing() -> None:
+    passage = Passage(id="a-1", doc_id="a", title="", text="访客上网码当天有效。", label=Label(readers=PUBLIC))
+
+    whole = Topic.of("访客上网", [passage])
+    other = Topic.of("访客停车", [passage])
+
+    assert whole.share(passage) == 1.0
+    assert other.share(passage) < 0.5
+
+
+def test_words_in_one_sentence_say_more_than_the_same_words_apart() -> None:
+    near = Passage(id="a-1", doc_id="a", title="", text="Order a card. Ask us.", label=Label(readers=PUBLIC))
+    apart = Passage(id="b-1", doc_id="b", title="", text="Order a chair. Lost your card?", label=Label(readers=PUBLIC))
+
+    topic = Topic.of("order card", [near, apart])
+
+    assert topic.together(near) == 1.0
+    assert topic.together(apart) < topic.together(near)
