@@ -1,12 +1,12 @@
 """Which candidates are about the question at all. What is not is left out, however good the rest is or is not.
 
 There are three kinds of evidence, and one of them is enough. The share of the question's topic that a passage speaks of,
-rare terms counting more and words of one sentence more than words apart, finds the answer to a short question. What the terms it speaks of weigh together, those in its
-headings more, finds the answer to a long one, of which most is a story. Meaning, how far its cosine stands out from those of
-unrelated texts, finds the passage that says the same in other words. Where meaning does not stand out at all, words that are
-shared are more likely a coincidence ("is there a company kindergarten?" and a company account), and count half: a passage
-that holds the whole question, such as an error code, stays. All rest on the candidates the reader may see and on the
-question, and on nothing else.
+rare terms counting more and words of one sentence more than words apart, finds the answer to a short question. What the
+terms it speaks of weigh together, those in its headings more, finds the answer to a long one, of which most is a story.
+Meaning, how far its cosine stands out from those of unrelated texts, finds the passage that says the same in other words.
+Where meaning does not stand out at all, words that are shared are more likely a coincidence ("is there a company
+kindergarten?" and a company account), and count half: a passage that holds the whole question, such as an error code,
+stays. All rest on the candidates the reader may see and on the question, and on nothing else.
 """
 
 from __future__ import annotations
