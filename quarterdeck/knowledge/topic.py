@@ -160,7 +160,8 @@ def _whole(passage: Passage) -> Vocabulary:
 
 def _sentences(passage: Passage) -> Iterator[Vocabulary]:
     head = "\n".join((passage.title, *passage.heading_path))
-    return (vocabulary(f"{head}\n{passage.text[start:end]}") for start, end in statements(passage.text))
+    # Not kept: the sentences of one search would drive out the passages of all.
+    return (Vocabulary(f"{head}\n{passage.text[start:end]}") for start, end in statements(passage.text))
 
 
 def _head(passage: Passage) -> Vocabulary:
