@@ -39,7 +39,7 @@ _NUMBERED = re.compile(r"^\s*\d{1,2}[.)、]")
 _BLOCK = re.compile(r"^\s*(?:[-*+•]\s|\d{1,2}[.)、]|#{1,6}\s|>|\||```)")
 _WORD = re.compile(r"[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 _AMOUNT = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|once|twice|half|unlimited)\b|"
+    r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|once|twice|half|unlimited)\b|"
     r"[一二两三四五六七八九十百]"
 )
 _WHEN = re.compile(
@@ -175,8 +175,8 @@ class _Measure:
         if heading:
             score += _HEADING_COUNTS * self._share(heading)
         score += _HEADED_TOO * self._share(self._titles[sentence.source] & sentence.terms)
-        if self.wants_amount and _AMOUNT.search(sentence.text):
-            score += 0.2
+        if self.wants_amount:
+            score += _amount(sentence.text)
         if self.wants_time and _WHEN.search(sentence.text):
             score += 0.12
         if self.wants_steps and sentence.is_step:
@@ -188,6 +188,13 @@ class _Measure:
 
     def _share(self, present: Collection[str]) -> float:
         return sum(self._rarity[term] for term in present) / self._total
+
+
+def _amount(text: str) -> float:
+    """What it is worth to who asks how many: figures more than words, which also stand in "one of your" and "twice"."""
+    if any(char.isdigit() for char in text):
+        return 0.5
+    return 0.2 if _AMOUNT.search(text) else 0.0
 
 
 def plain_sentences(text: str) -> Iterator[tuple[str, bool]]:
