@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -28,7 +28,8 @@ from quarterdeck.core.events import (
 )
 from quarterdeck.core.propagation import named
 from quarterdeck.core.runs import RunStatus
-from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal, Put, RunRow
+from quarterdeck.store.around import JournalAround
+from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal, Put
 
 if TYPE_CHECKING:  # its package is one of the server's
     from quarterdeck.telemetry.metrics import Metrics
@@ -38,11 +39,11 @@ __all__ = ["MeasuredJournal"]
 log = logging.getLogger(__name__)
 
 
-class MeasuredJournal:
+class MeasuredJournal(JournalAround):
     """`Journal` around another. Each event is counted by the process that stored it, once."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
-        self._journal = journal
+        super().__init__(journal)
         self._metrics = metrics
 
     async def create(
@@ -53,9 +54,6 @@ class MeasuredJournal:
         if created:
             self._tell(started.event, _beginning((started,)))
         return created
-
-    async def claim(self, tenant: str, run_id: str) -> Claim | None:
-        return await self._journal.claim(tenant, run_id)
 
     async def append(
         self,
@@ -79,56 +77,6 @@ class MeasuredJournal:
             self._tell(entry.event, _Beginning())
             self._tell_of_drafts(beside)
         return posted
-
-    def read(self, tenant: str, run_id: str, after: int = 0) -> AsyncIterator[Entry]:
-        return self._journal.read(tenant, run_id, after)
-
-    async def find(self, tenant: str, run_id: str) -> RunRow | None:
-        return await self._journal.find(tenant, run_id)
-
-    async def runs(
-        self,
-        tenant: str,
-        *,
-        status: RunStatus | None = None,
-        user: str | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-        code: str | None = None,
-        before: str | None = None,
-        limit: int = 50,
-    ) -> list[RunRow]:
-        return await self._journal.runs(
-            tenant,
-            status=status,
-            user=user,
-            session_id=session_id,
-            request_id=request_id,
-            code=code,
-            before=before,
-            limit=limit,
-        )
-
-    async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
-        return await self._journal.due(limit, stalled_s=stalled_s)
-
-    async def heads(self, runs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[int, RunStatus]]:
-        return await self._journal.heads(runs)
-
-    async def put_blob(self, tenant: str, data: bytes) -> str:
-        return await self._journal.put_blob(tenant, data)
-
-    async def get_blob(self, tenant: str, sha256: str) -> bytes:
-        return await self._journal.get_blob(tenant, sha256)
-
-    async def purge(self, before: datetime) -> int:
-        return await self._journal.purge(before)
-
-    async def probe(self) -> None:
-        await self._journal.probe()
-
-    async def close(self) -> None:
-        await self._journal.close()
 
     def _tell(self, event: Event, began: _Beginning) -> None:
         metrics = self._metrics

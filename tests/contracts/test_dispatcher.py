@@ -364,12 +364,21 @@ async def test_stopping_cuts_what_does_not_end_in_time(fleet: Fleet) -> None:
 
 
 async def test_stopping_before_anything_was_served_ends_the_serving(fleet: Fleet) -> None:
+    seen, ended = Seen(fleet.take), 0
+
+    async def serve(dispatcher: Dispatcher) -> None:
+        nonlocal ended
+        await dispatcher.serve(seen)
+        ended += 1
+
     with anyio.fail_after(_SOON_S):
         async with anyio.create_task_group() as tasks:
             for dispatcher in fleet.dispatchers:
-                tasks.start_soon(dispatcher.serve, Seen(fleet.take))
+                tasks.start_soon(serve, dispatcher)
             for dispatcher in fleet.dispatchers:
                 await dispatcher.stop(1.0)
+
+    assert (ended, seen.began) == (len(fleet.dispatchers), [])
 
 
 async def test_serving_ends_when_it_is_cancelled_in_the_middle_of_an_advance(fleet: Fleet) -> None:

@@ -228,6 +228,8 @@ async def test_a_job_whose_taker_never_heard_of_it_is_found(url: str) -> None:
             )
         await advanced.until(lambda runs: runs == ["r1"])
 
+    assert advanced.runs == ["r1"]  # once, and not again before the end
+
 
 @pytest.mark.row("R7", part="postgres away")
 async def test_postgres_may_go_away_and_come_back_under_a_serving_worker(own_postgres: PostgresServer) -> None:
@@ -335,14 +337,24 @@ async def _until_all_live(dispatcher: ProcrastinateDispatcher) -> None:
 async def test_a_worker_waits_for_a_database_that_is_away_and_can_be_stopped_meanwhile(own_postgres: PostgresServer) -> None:
     url = own_postgres.new_database()
     await migrate_postgres(url)
+    advanced, ended = Advanced(), anyio.Event()
     async with _opened(url) as dispatcher:
         own_postgres.stop()
 
+        async def serve() -> None:
+            await dispatcher.serve(advanced)
+            ended.set()
+
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(dispatcher.serve, Advanced())
+                tasks.start_soon(serve)
                 await anyio.sleep(0.2)
+                waited = not ended.is_set()
                 await dispatcher.stop(1.0)
+
+    assert waited
+    assert ended.is_set()
+    assert advanced.runs == []
 
 
 async def test_a_database_that_is_away_at_the_start_is_an_error(own_postgres: PostgresServer) -> None:

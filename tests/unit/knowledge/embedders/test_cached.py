@@ -144,7 +144,11 @@ async def test_nobody_waits_longer_than_the_window() -> None:
             tasks.start_soon(embedder.embed, ["second"], ctx())
             while len(inner.asked) < 2:  # although the first is still under way
                 await anyio.lowlevel.checkpoint()
+            under_way = not inner.let.is_set()
             inner.let.set()
+
+    assert under_way
+    assert (embedder.calls, embedder.joined) == (2, 0)
 
 
 async def test_a_text_that_is_on_its_way_is_not_asked_for_again() -> None:
