@@ -201,7 +201,6 @@ async def opened(
                 dispatcher=dispatcher,
                 agents=configuration.agents,
                 default_agent=configuration.default_agent,
-                index=knowledge.index,
                 exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(states)),
                 admission=places,
                 guards=agents.loop.guards,

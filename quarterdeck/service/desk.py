@@ -11,14 +11,12 @@ from typing import Any
 import anyio
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput, NotFound
+from quarterdeck.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput
 from quarterdeck.core.events import GuardrailFired, RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, ClientTool, RunStatus, StopReason
-from quarterdeck.knowledge.base import Document, KnowledgeIndex
-from quarterdeck.knowledge.search import lookup_groups
 from quarterdeck.policy.guards.base import About
 from quarterdeck.policy.guards.layers import Guards, GuardsOf
 from quarterdeck.service.admission import Admission
@@ -84,7 +82,6 @@ class Desk:
         controls: What is done with runs that exist.
         agents: By name.
         default_agent: Whom a question goes to that names nobody.
-        index: What documents are opened from.
         exports: Where journals of runs are kept apart.
         guards: What looks at questions, by agent.
         admission: Says whether there is room for one more run; None where there always is.
@@ -101,7 +98,6 @@ class Desk:
         controls: Controls,
         agents: Mapping[str, AgentSpec],
         default_agent: str,
-        index: KnowledgeIndex,
         exports: Exports,
         admission: Admission | None = None,
         guards: GuardsOf = lambda agent: Guards(),
@@ -114,7 +110,6 @@ class Desk:
         self._specs = specs
         self._hub = hub
         self._dispatcher = dispatcher
-        self._index = index
         self._exports = exports
         self._admission = admission
         self._guards = guards
@@ -248,13 +243,6 @@ class Desk:
         if not self._runs.may_read(principal, await self._runs.view(principal, run_id)):
             raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
         return await self._exports.export_run(principal.tenant, run_id, by=f"user:{principal.user}")
-
-    async def document(self, principal: Principal, doc_id: str) -> Document:
-        """A document the principal may read. Raises NotFound for every other."""
-        found = await self._index.document(principal.tenant, doc_id, lookup_groups(principal))
-        if found is None:
-            raise NotFound(f"there is no document {doc_id}")
-        return found
 
     async def _readable(self, principal: Principal, run_id: str) -> RunView:
         """A run the principal may read. Raises NotFound, and Forbidden when it holds what he may not."""

@@ -292,7 +292,6 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
         ),
         default_agent="support",
         exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(store.keyvalue)),
-        index=OneDocument(),  # type: ignore[arg-type]  # documents are all a desk needs of it
     )
     access = Access(USERS, {}, keyless=True)
     app = http_app(
