@@ -5,12 +5,13 @@
     │   └── SchemaMismatch          the store was written by another version
     ├── InvalidInput                the caller sent something that cannot be accepted
     │   ├── InvalidArguments        a tool's arguments fail its schema; the model is told and may repair
+    │   ├── KeyReused               the idempotency key belongs to another request
     │   ├── TooLarge                a size limit was passed
     │   └── ContextTooLarge         the conversation does not fit the model's window
     ├── Unauthenticated             no credential, or a wrong one
     ├── Forbidden                   known, but without the right
     ├── NotFound                    no such thing, or it belongs to somebody else
-    ├── Conflict                    the thing has moved on: decided twice, closed, other body for the same key
+    ├── Conflict                    the thing has moved on: decided twice, closed, still under way
     ├── Unavailable                 a part we depend on does not answer
     │   ├── ModelUnavailable        the model did not answer: network failure, 408, 409, 429 or 5xx
     │   └── StoreUnavailable        the database or its folder cannot be used now
@@ -43,6 +44,7 @@ __all__ = [
     "Forbidden",
     "InvalidArguments",
     "InvalidInput",
+    "KeyReused",
     "Misconfigured",
     "ModelInvalid",
     "ModelRefused",
@@ -94,6 +96,12 @@ class InvalidArguments(InvalidInput):
     """A tool's arguments fail its schema."""
 
     code = "invalid_arguments"
+
+
+class KeyReused(InvalidInput):
+    """The idempotency key was used for another request; this one needs a key of its own."""
+
+    code = "key_reused"
 
 
 class TooLarge(InvalidInput):

@@ -14,7 +14,7 @@ from quarterdeck.agent.fold import fold
 from quarterdeck.agent.forking import fork_of
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict
+from quarterdeck.core.errors import Conflict, KeyReused
 from quarterdeck.core.events import (
     CancelRequested,
     Event,
@@ -124,7 +124,8 @@ class Controls:
 
         Raises:
             NotFound: No such run.
-            Conflict: It has ended, no model works in it that could hear, or the key was used for another message.
+            Conflict: It has ended, or no model works in it that could hear.
+            KeyReused: The key was used for another message.
             InvalidInput: Nothing visible was said; ContextTooLarge: it can fit no model call.
         """
         row = await self._open(principal, run_id)
@@ -169,7 +170,7 @@ class Controls:
         Raises:
             NotFound: No such run.
             InvalidInput: It cannot be forked there; the message says why, and where it can.
-            Conflict: The key was used for another fork of this run.
+            KeyReused: The key was used for another fork of this run.
         """
         row = await self._runs.row(principal, run_id)
         key = fork.idempotency_key
@@ -188,7 +189,7 @@ class Controls:
         if not await self._journal.create(row.tenant, new, alone, then=then, beside=[audit]):
             first = (await self._runs.entries(row.tenant, new))[0].event
             if not isinstance(first, RunStarted) or first.forked_at != fork.at:
-                raise Conflict("this Idempotency-Key was used for another fork; take a new one")
+                raise KeyReused("this Idempotency-Key was used for another fork; take a new one")
         return await self._woken(principal, new)
 
     async def _reopened(self, row: RunRow, state: RunState) -> list[Beside]:
@@ -224,7 +225,7 @@ class Controls:
     async def _check_repeated(self, row: RunRow, key: str | None, said: str) -> None:
         for entry in await self._runs.entries(row.tenant, row.run_id):
             if entry.key == key and isinstance(entry.event, Steer) and entry.event.message.text != said:
-                raise Conflict("this Idempotency-Key was used for another message; take a new one")
+                raise KeyReused("this Idempotency-Key was used for another message; take a new one")
 
     async def _woken(self, principal: Principal, run_id: str) -> RunView:
         await self._dispatcher.wake(principal.tenant, run_id)

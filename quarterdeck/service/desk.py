@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput
+from quarterdeck.core.errors import DeadlineExceeded, Forbidden, InvalidInput, KeyReused
 from quarterdeck.core.events import GuardrailFired, RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
@@ -129,7 +129,8 @@ class Desk:
             DeadlineExceeded: The question's deadline came first, and ended the run.
             InvalidInput: The text is empty, or the agent unknown; ContextTooLarge: it can fit no model call.
             NotFound: There is no such session.
-            Conflict: The session is closed, or the idempotency key was used for another question.
+            Conflict: The session is closed.
+            KeyReused: The idempotency key was used for another question.
             Forbidden: It was asked before, and its run holds what the principal may not read any more; or its history has
                 what only callers of a certain scope may say.
         """
@@ -289,7 +290,7 @@ class Desk:
         """How the run began that this idempotency key stands for, None if it stands for none yet.
 
         Raises:
-            Conflict: It was used for another question.
+            KeyReused: It was used for another question.
         """
         entries = await self._runs.entries(principal.tenant, run_id)
         if not entries:
@@ -302,7 +303,7 @@ class Desk:
             or question.session_id not in (None, first.session_id)
             or (question.history is not None and first.history != told(principal, run_id, question.history))
         ):
-            raise Conflict("this Idempotency-Key was used for another question; take a new one")
+            raise KeyReused("this Idempotency-Key was used for another question; take a new one")
         return first
 
     async def _as_accepted(self, text: str, agent: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, InvalidInput, NotFound
+from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound
 from quarterdeck.core.events import RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
@@ -86,7 +86,8 @@ class Documents:
             InvalidInput: Its name or a group is none.
             Forbidden: The person may not open it to one of the groups.
             NotFound: There is no document that it could replace.
-            Conflict: The document to be replaced belongs to a folder, or the key was used for something else.
+            Conflict: The document to be replaced belongs to a folder.
+            KeyReused: The key was used for something else.
         """
         if not 0 < len(upload.name) <= MAX_NAME or not upload.name.isprintable():
             raise InvalidInput(f"a document needs a file name of 1 to {MAX_NAME} printable characters")
@@ -208,7 +209,7 @@ class Documents:
     async def _check_repeated(self, principal: Principal, run_id: str, started: RunStarted) -> None:
         async for entry in self._journal.read(principal.tenant, run_id):
             if not isinstance(entry.event, RunStarted) or entry.event.config_hash != started.config_hash:
-                raise Conflict("this Idempotency-Key was used for other documents; take a new one")
+                raise KeyReused("this Idempotency-Key was used for other documents; take a new one")
             return
 
     async def _audit(self, principal: Principal, what: str, doc_id: str) -> None:

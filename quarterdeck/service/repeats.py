@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, StoreUnavailable
+from quarterdeck.core.errors import Conflict, KeyReused, StoreUnavailable
 from quarterdeck.core.ids import hashed_id
 from quarterdeck.store.base import Put, Record, Records
 
@@ -72,17 +72,16 @@ class Repeats:
             do: Given an id for what it makes: the same however often it is called for this key.
 
         Raises:
-            Conflict: The key was used for another request. And all that `do` raises.
+            KeyReused: The key was used for another request. And all that `do` raises.
         """
         tenant = principal.tenant
         made = hashed_id(_KIND, tenant, principal.user, route, key)
         until, pause_s = time.monotonic() + self._wait_s, _FIRST_LOOK_S
         while True:
             record = await self._records.get(tenant, _KIND, made)
-            fresh = record is not None and self._now() - _begun(record) < _KEEP
+            fresh = record is not None and self._is_fresh(record)
             if record is not None and fresh:
-                if record.data["said"] != said:
-                    raise Conflict("this Idempotency-Key was used for another request; take a new one")
+                _check_same(record, said)
                 if record.status == _DONE:
                     return Kept(**record.data["kept"])
             if record is None or not fresh or self._is_free(record):
@@ -94,6 +93,24 @@ class Repeats:
                 return None
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LONGEST_LOOK_S)
+
+    async def same(self, principal: Principal, route: str, key: str, said: str) -> None:
+        """Remember what a key is used for, where each part of a request knows by itself whether it was done.
+
+        Args:
+            said: Hash of what is asked.
+
+        Raises:
+            KeyReused: The key was used for another request.
+        """
+        made = hashed_id(_KIND, principal.tenant, principal.user, route, key)
+        while True:
+            record = await self._records.get(principal.tenant, _KIND, made)
+            if record is not None and self._is_fresh(record):
+                _check_same(record, said)
+                return
+            if await self._took(principal, made, said, self._now(), record):
+                return
 
     async def serve(self) -> None:
         """Forget what is older than a day, once an hour, until cancelled."""
@@ -135,8 +152,16 @@ class Repeats:
                     log.warning("an answer under a key could not be kept: %s", error)
         return kept
 
+    def _is_fresh(self, record: Record) -> bool:
+        return self._now() - _begun(record) < _KEEP
+
     def _is_free(self, record: Record) -> bool:
         return record.status == _FREE or self._now() - _begun(record) >= self._lease
+
+
+def _check_same(record: Record, said: str) -> None:
+    if record.data["said"] != said:
+        raise KeyReused("this Idempotency-Key was used for another request; take a new one")
 
 
 def _begun(record: Record) -> datetime:

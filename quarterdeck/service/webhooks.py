@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from quarterdeck.agent.base import Directory
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, InvalidInput, NotFound
+from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound
 from quarterdeck.core.events import Event, FinalAnswer
 from quarterdeck.core.ids import content_hash, hashed_id, new_id
 from quarterdeck.core.labels import Label
@@ -142,7 +142,8 @@ class Webhooks:
 
         Raises:
             InvalidInput: The address may not be called, or there is no such event.
-            Conflict: The tenant has as many as it may have, or the key was used for another webhook.
+            Conflict: The tenant has as many as it may have.
+            KeyReused: The key was used for another webhook.
         """
         self._check(wanted)
         made = new_id() if key is None else hashed_id("webhook", principal.tenant, principal.user, key)
@@ -164,7 +165,7 @@ class Webhooks:
         except Conflict:
             known = await self._records.get(principal.tenant, _KIND, made)
             if known is None or known.data.get("asked") != asked:
-                raise Conflict("this Idempotency-Key was used for another webhook; take a new one") from None
+                raise KeyReused("this Idempotency-Key was used for another webhook; take a new one") from None
         webhook = await self.get(principal.tenant, made)
         return webhook, secret_text(self.secrets(principal.tenant, webhook)[0])
 

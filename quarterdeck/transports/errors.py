@@ -57,6 +57,7 @@ ERRORS: Mapping[str, Told] = {
     "unsupported_media_type": Told(415, close=1003),
     "invalid_input": Told(422, "INVALID_ARGUMENT", Kind(400, _REQUEST, "invalid_value")),
     "invalid_arguments": Told(422, "INVALID_ARGUMENT", Kind(400, _REQUEST, "invalid_value")),
+    "key_reused": Told(422, "FAILED_PRECONDITION"),
     "rate_limited": Told(429, "RESOURCE_EXHAUSTED", Kind(429, "requests", "rate_limit_exceeded")),
     "headers_too_large": Told(431),
     "internal": Told(500, "INTERNAL", close=1011),

@@ -168,7 +168,7 @@ def test_key_of_a_session_is_known_after_a_restart(hooked: Server) -> None:
     other = hooked.send("POST", "/api/v1/session/", {"context": {"a": 2}}, user="emma", headers=key)
 
     assert (again.status, again.body) == (first.status, first.body) == (201, first.body)
-    assert other.status == 409
+    assert (other.status, other.json["error"]["code"]) == (422, "key_reused")
 
 
 @pytest.mark.row("S15", part="kill -9")

@@ -8,7 +8,7 @@ import pytest
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import DraftStatus
-from quarterdeck.core.errors import Conflict, ContextTooLarge, InvalidInput, ModelUnavailable, NotFound
+from quarterdeck.core.errors import Conflict, ContextTooLarge, InvalidInput, KeyReused, ModelUnavailable, NotFound
 from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.tools import ToolContext
 from quarterdeck.service.controls import Controls, Fork
@@ -226,7 +226,7 @@ async def test_a_message_is_heard_before_the_next_reply_and_once_per_key(store: 
 
     await stage.controls.steer(ANNA, stage.run_id, "In \u202eFrench.", "k1")
     await stage.controls.steer(ANNA, stage.run_id, "In French.", "k1")
-    with pytest.raises(Conflict, match="another message"):
+    with pytest.raises(KeyReused, match="another message"):
         await stage.controls.steer(ANNA, stage.run_id, "In German.", "k1")
     await stage.go_on()
 
@@ -413,7 +413,7 @@ async def test_one_key_is_one_fork(store: Store, clock: Clock) -> None:
     other = await forked(stage, at=1, idempotency_key="k2")
 
     assert first == again != other
-    with pytest.raises(Conflict, match="another fork"):
+    with pytest.raises(KeyReused, match="another fork"):
         await forked(stage, at=2, idempotency_key="k1")
 
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, NotFound
+from quarterdeck.core.errors import KeyReused, NotFound
 from quarterdeck.service.repeats import Kept, Repeats
 from tests.contracts.stores import Clock, Store
 
@@ -57,7 +57,7 @@ async def test_other_body_under_the_key_is_refused_for_a_day(store: Store, clock
     work, repeats = Work(), Repeats(store.records, now=lambda: clock.now)
     await repeats.once(EMMA, "a", "k1", "hash", work)
 
-    with pytest.raises(Conflict):
+    with pytest.raises(KeyReused):
         await repeats.once(EMMA, "a", "k1", "other", work)
     clock.pass_by(hours=24)
     later = await repeats.once(EMMA, "a", "k1", "other", work)

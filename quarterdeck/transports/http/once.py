@@ -25,7 +25,7 @@ async def once(request: Request, caller: Principal, key: str | None, do: Callabl
         do: Given an id for what it makes. Without a key the id is new each time.
 
     Raises:
-        Conflict: The key was used for another request.
+        KeyReused: The key was used for another request.
         InvalidInput: It is no key.
         Refused: The first request with it is still under way; worth repeating.
     """

@@ -6,7 +6,7 @@ import pytest
 
 from quarterdeck.core.answers import Answer, Confidence
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, InvalidInput, NotFound
+from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound
 from quarterdeck.core.events import Event, FinalAnswer, RunFailed
 from quarterdeck.core.labels import Label, Readers
 from quarterdeck.core.runs import StopReason
@@ -144,7 +144,7 @@ async def test_same_key_is_the_same_webhook_and_secret_and_another_body_is_refus
 
     assert first == again
     assert other[0].id != first[0].id
-    with pytest.raises(Conflict):
+    with pytest.raises(KeyReused):
         await shop.hooks.create(EMMA, WebhookWanted(url="https://erp.example", events=("run_failed",)), "k1")
 
 

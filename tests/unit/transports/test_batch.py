@@ -60,6 +60,17 @@ async def test_batch_repeated_under_its_key_gets_the_same_runs(served: Served) -
     assert [item["answer"]["id"] for item in again.json["items"]] == ids
 
 
+async def test_another_batch_under_the_key_is_refused_whole(served: Served) -> None:
+    key = {"idempotency-key": "b-1"}
+    await served.send("POST", "/api/v1/agent/batch", {"items": _items(bad=(), many=2)}, headers=key)
+
+    other = await served.send("POST", "/api/v1/agent/batch", {"items": _items(bad=(), many=3)}, headers=key)
+    slower = await served.send("POST", "/api/v1/agent/batch", {"items": _items((), 2), "concurrency": 1}, headers=key)
+
+    assert (other.status, other.code, slower.status) == (422, "key_reused", 200)
+    assert len(await served.store.journal.runs("acme")) == 2
+
+
 @pytest.mark.row("S4", part="progress")
 async def test_items_are_told_as_they_are_there(served: Served) -> None:
     body = {"items": _items(bad=(1,), many=4)}

@@ -65,7 +65,7 @@ async def test_message_with_one_key_is_heard_once(served: Served) -> None:
         assert (await served.send("POST", f"/api/v1/runs/{run}/steer", {"message": "Be brief."}, **sent)).status == 202
     other = await served.send("POST", f"/api/v1/runs/{run}/steer", {"message": "Be long."}, **sent)
 
-    assert (other.status, other.code) == (409, "conflict")
+    assert (other.status, other.code) == (422, "key_reused")
     events = [entry.event.kind async for entry in served.store.journal.read("acme", run)]
     assert events.count("steer") == 1
     served.worker.gate.set()

@@ -206,7 +206,7 @@ async def test_repeat_with_one_key_is_one_run_and_another_history_is_another_que
 
     assert (first.json["id"], first.json["choices"]) == (again.json["id"], again.json["choices"])
     assert {chunk["id"] for chunk in streamed} == {first.json["id"]}
-    assert (other.status, other.code) == (409, "conflict")
+    assert (other.status, other.code) == (422, "key_reused")
 
 
 @pytest.mark.row("S8", part="openai errors")

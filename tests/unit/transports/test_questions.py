@@ -81,7 +81,7 @@ async def test_same_idempotency_key_is_the_same_run(served: Served) -> None:
 
     assert first.json["run_id"] == second.json["run_id"]
     assert first.json["session_id"] == second.json["session_id"]
-    assert (other.status, other.code) == (409, "conflict")
+    assert (other.status, other.code) == (422, "key_reused")
 
 
 def _frames(body: bytes) -> list[dict[str, str]]:
@@ -216,7 +216,7 @@ async def test_repeated_question_is_answered_again_after_its_session_was_closed(
     other = await served.send("POST", "/chat", {**asked, "message": "Bye"}, headers=key)
 
     assert (again.status, again.json["run_id"]) == (200, first["run_id"])
-    assert (other.status, other.code) == (409, "conflict")
+    assert (other.status, other.code) == (422, "key_reused")
 
 
 @pytest.mark.row("S12", part="parallel")

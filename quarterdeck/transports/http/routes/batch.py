@@ -11,8 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.core.ids import content_hash
 from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, Told, ask_all
 from quarterdeck.service.desk import Desk, Question
+from quarterdeck.service.repeats import Repeats
 from quarterdeck.transports.http.asking import Waiting, WaitingAs
 from quarterdeck.transports.http.callers import Asker
 from quarterdeck.transports.http.errors import STATUS
@@ -69,7 +71,12 @@ async def batch(
     accept: Annotated[str, Header(description="`text/event-stream` to be told of each item as it is there.")] = "",
 ) -> Response:
     """Ask many questions; each has its own run, answer or error. Under one key a repeated batch gets the same runs."""
-    batch = _Batch(request, body, caller, how, checked(idempotency_key))
+    key = checked(idempotency_key)
+    repeats: Repeats | None = request.app.state.repeats
+    if key is not None and repeats is not None:
+        # A part of another batch would pass for one of this, and only the rest be refused.
+        await repeats.same(caller, "batch", key, content_hash([item.model_dump() for item in body.items]))
+    batch = _Batch(request, body, caller, how, key)
     if "text/event-stream" in accept:
         return _Progress(batch)
     outcomes = await batch.ask()
