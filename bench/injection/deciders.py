@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import Decision, Verdict
+from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, Tool
 from quarterdeck.policy import Grounds, Policy
+from quarterdeck.policy.base import Resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,14 @@ class Fixed:
     def resolves(self, tool: Tool) -> bool:
         return False
 
-    def ids(self, tool: Tool, text: str) -> Mapping[str, str] | None:
-        return {}
+    def resolved(self, tool: Tool, text: str) -> Resolved:
+        return Resolved()
 
-    def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
-        return self.policy.result_label(tool, arguments, principal)
+    def result_label(self, tool: Tool, arguments: Label, principal: Principal, text: str = "") -> Label:
+        return self.policy.result_label(tool, arguments, principal, text)
+
+    def extraction(self, tool: Tool) -> Extraction | None:
+        return None
 
 
 def acts(policy: Policy, tool: Tool) -> bool:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 import anyio
 
@@ -28,7 +29,7 @@ from quarterdeck.core.tools import Effect, Tool, ToolContext
 from quarterdeck.policy.base import Decider
 from quarterdeck.store.base import Audit, Beside, Put
 from quarterdeck.tools.base import Toolbox
-from quarterdeck.tools.executor import Executor, Job
+from quarterdeck.tools.executor import Executor, Gives, Job
 
 __all__ = ["Acting"]
 
@@ -199,7 +200,9 @@ class Acting:
             call = prepared
         tool = self.toolbox.get(call.name)
         seen = self.ledger.state.label  # without the user's words, which a catalogue's answer does not make private
-        gives = None if tool is None else self.policy.result_label(tool, seen, self.context.principal)
+        gives: Gives | None = None
+        if tool is not None:
+            gives = partial(self.policy.result_label, tool, seen, self.context.principal)
         return Job(call=call, context=self._tool_context(call, begun), label=label, gives=gives)
 
     def _gone(self, call: CallState, label: Label) -> ToolReturned:

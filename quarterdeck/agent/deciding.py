@@ -160,11 +160,9 @@ class Deciding:
         resolved: list[str] = []
         ids: dict[str, tuple[str, ...]] = {}
         for tool, text in self._looked_up():
-            found = self.policy.ids(tool, text)
-            if found is None:
-                resolved.append(text)
-            else:
-                ids |= {argument: (*ids.get(argument, ()), each) for argument, each in found.items()}
+            found = self.policy.resolved(tool, text)
+            resolved += found.texts
+            ids |= {argument: (*ids.get(argument, ()), each) for argument, each in found.ids.items()}
         return Grounds(
             words=self.state.words,
             resolved=tuple(resolved),

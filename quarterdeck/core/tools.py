@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Forbidden
+from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.propagation import carried
 
-__all__ = ["Effect", "Progress", "Tool", "ToolContext"]
+__all__ = ["Effect", "FieldKind", "Progress", "Tool", "ToolContext"]
+
+FieldKind = Literal["trusted", "untrusted", "readers"]
+"""Of a field of a result: our own system fills it, outsiders may write it, or it names who may read what it stands in."""
 
 
 class Effect(StrEnum):
@@ -84,6 +88,10 @@ class Tool:
         scope: Right the caller must hold, None if none.
         trusted: Its results cannot contain text chosen by outsiders (security rule 9).
         resolver: Its results may ground identity arguments (contacts, own profile).
+        resolver_fields: Field of its results that our own system fills, such as an id → the argument, of any tool, that it
+            grounds where the user's words named what was looked up and one thing was found.
+        fields: Path of a field of its results → what it is.
+        extraction: What is taken out of its results; a model that can do nothing reads them, and no other does.
         timeout_s: Seconds one execution may take.
         retries: How often a read is tried again after a time-out.
         max_output_chars: Longer output is cut, with a marker.
@@ -106,6 +114,9 @@ class Tool:
     scope: str | None = None
     trusted: bool = False
     resolver: bool = False
+    resolver_fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, FieldKind] = field(default_factory=dict)
+    extraction: Extraction | None = None
     timeout_s: float = 30.0
     retries: int = 0
     max_output_chars: int = 20_000

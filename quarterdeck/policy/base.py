@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import Decision, Terms
+from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ToolCall
-from quarterdeck.core.tools import Effect, Tool
+from quarterdeck.core.tools import Effect, FieldKind, Tool
 
-__all__ = ["Bound", "Decider", "Grounds", "ToolPolicy"]
+__all__ = ["Bound", "Decider", "Grounds", "Resolved", "ToolPolicy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class ToolPolicy:
         resolver: Its results may ground identity arguments.
         resolver_fields: Field of its results that our own system fills, such as an id, → the argument, of any tool, that it
             grounds where the user's words named what was looked up and one thing was found.
+        fields: Path of a field of its results → what it is; of a resolver only the trusted ones ground.
+        extraction: What is taken out of its results, which no model sees that can do anything.
         asked: Phrases by which a user asks for it, see `policy.intent`; empty for those its name suggests.
         sink: Name of a function in the fixed table that says who can read what it sends; empty for the effect's default.
         expires_s: Seconds a draft of it may wait.
@@ -69,6 +72,8 @@ class ToolPolicy:
     result_public: bool = False
     resolver: bool = False
     resolver_fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, FieldKind] = field(default_factory=dict)
+    extraction: Extraction | None = None
     asked: tuple[str, ...] = ()
     identity_args: tuple[str, ...] = ()
     content_args: tuple[str, ...] = ()
@@ -99,6 +104,19 @@ class Grounds:
     intent: Mapping[str, int] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What of a resolver's result may ground arguments.
+
+    Attributes:
+        texts: For any argument.
+        ids: Argument → id our own system chose, of a result that found one thing only.
+    """
+
+    texts: tuple[str, ...] = ()
+    ids: Mapping[str, str] = field(default_factory=dict)
+
+
 class Decider(Protocol):
     """The one decision point, bound to a policy."""
 
@@ -120,14 +138,19 @@ class Decider(Protocol):
         """True if results of `tool`, or ids in them, may ground identity arguments: declared so, and not taken back."""
         ...
 
-    def ids(self, tool: Tool, text: str) -> Mapping[str, str] | None:
-        """Argument → id our own system chose, of a result that found one thing only; None where all of its text grounds."""
+    def resolved(self, tool: Tool, text: str) -> Resolved:
+        """What of a result of `tool` may ground arguments, by what is declared of its fields."""
         ...
 
-    def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
+    def result_label(self, tool: Tool, arguments: Label, principal: Principal, text: str = "") -> Label:
         """The label of what `tool` returns, joined with that of the context that chose its arguments.
 
         Args:
             arguments: Join of what the model has seen; the user's own words may be left out, for whom results are anyway.
+            text: What it returned, whose fields may make it better or worse than its results are without them.
         """
+        ...
+
+    def extraction(self, tool: Tool) -> Extraction | None:
+        """What is taken out of results of `tool` in place of showing them; None where they are shown."""
         ...

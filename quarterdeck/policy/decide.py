@@ -24,11 +24,13 @@ from typing import Any
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import Decision, Verdict
+from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.ids import content_hash
-from quarterdeck.core.labels import Integrity, Label, Readers
+from quarterdeck.core.labels import PUBLIC, Integrity, Label, Readers
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, Tool
-from quarterdeck.policy.base import Bound, Grounds, ToolPolicy
+from quarterdeck.policy.base import Bound, Grounds, Resolved, ToolPolicy
+from quarterdeck.policy.fields import grounding_texts, of_fields
 from quarterdeck.policy.grounding import Ground, addresses, date_in, host_of, leaves, lines, names_something
 from quarterdeck.policy.intent import asked, phrases_of
 from quarterdeck.policy.resolving import only_ids
@@ -110,20 +112,25 @@ class Policy:
         entry = self.entry(tool)
         return entry.resolver or bool(entry.resolver_fields)
 
-    def ids(self, tool: Tool, text: str) -> Mapping[str, str] | None:
-        """Argument → id our own system chose, of a result that found one thing only; None where all of its text grounds."""
+    def resolved(self, tool: Tool, text: str) -> Resolved:
+        """All of a resolver's text, or its trusted fields where fields are declared; and ids, where one thing was found."""
         entry = self.entry(tool)
-        return None if entry.resolver else only_ids(text, entry.resolver_fields)
+        texts = grounding_texts(text, entry) if entry.resolver else ()
+        return Resolved(texts=texts, ids=only_ids(text, entry.resolver_fields) if entry.resolver_fields else {})
 
-    def result_label(self, tool: Tool, arguments: Label, principal: Principal) -> Label:
+    def result_label(self, tool: Tool, arguments: Label, principal: Principal, text: str = "") -> Label:
         """Trusted or public only if declared so, else for the caller's eyes; joined with what the arguments came from."""
         entry = self.entry(tool)
-        own = Label(
-            integrity=Integrity.TRUSTED if entry.result_trusted else Integrity.UNTRUSTED,
-            readers=Readers() if entry.result_public else Readers.of(f"user:{principal.user}"),
-            sources=(f"tool:{tool.name}",),
-        )
-        return own.join(arguments)
+        user = f"user:{principal.user}"
+        trusted, readers = entry.result_trusted, PUBLIC if entry.result_public else Readers.of(user)
+        if entry.fields:
+            trusted, readers = of_fields(text, entry, user)
+        integrity = Integrity.TRUSTED if trusted else Integrity.UNTRUSTED
+        return Label(integrity=integrity, readers=readers, sources=(f"tool:{tool.name}",)).join(arguments)
+
+    def extraction(self, tool: Tool) -> Extraction | None:
+        """What is taken out of results of `tool`."""
+        return self.entry(tool).extraction
 
     def _decide(self, call: ToolCall, tool: Tool | None, label: Label, principal: Principal, grounds: Grounds) -> Decision:
         if tool is None:

@@ -13,6 +13,11 @@ from quarterdeck.policy.sinks import named_sink
 
 __all__ = ["Explained", "explain"]
 
+_FIELDS = {
+    "trusted": "of its results our own system fills",
+    "untrusted": "of its results outsiders may write",
+    "readers": "who may read a result stands in",
+}
 _EFFECTS = {
     Effect.READ: "reads",
     Effect.READ_EGRESS: "reads from an address the model chose, which tells that address something",
@@ -77,8 +82,12 @@ def _result(entry: ToolPolicy) -> list[str]:
     says = ["its results hold no outsider's text" if entry.result_trusted else "its results may hold an outsider's text"]
     if entry.result_public:
         says.append("its results are known to everybody")
+    for kind, words in _FIELDS.items():
+        if named := [path for path, given in entry.fields.items() if given == kind]:
+            says.append(f"{words}: {', '.join(named)}")
     if entry.resolver:
-        says.append("its results ground who and where")
+        what = "what no outsider wrote of its results grounds" if entry.fields else "its results ground"
+        says.append(f"{what} who and where")
     if entry.resolver_fields:
         grounded = ", ".join(f"{field} as {argument}" for field, argument in entry.resolver_fields.items())
         says.append(f"of the one thing it finds, these ground who and where: {grounded}")

@@ -94,9 +94,9 @@ def _findings(policy: Policy, tool: Tool) -> list[tuple[Literal["warning", "note
     found: list[tuple[Literal["warning", "note"], str]] = []
     if tool.name not in policy.table:
         found.append(("warning", "has no entry, so it counts as a write of risk 2"))
-    if entry.resolver and not entry.result_trusted:
+    if entry.resolver and not entry.result_trusted and "trusted" not in entry.fields.values():
         found.append(("warning", "grounds who and where by results an outsider may have written: name the fields instead"))
-    if entry.result_trusted:
+    if entry.result_trusted or "trusted" in entry.fields.values():
         found.append(("note", "is trusted: a test should plant a marker in every field an outsider can write"))
     if entry.effect is Effect.READ_EGRESS and not entry.allow_domains:
         found.append(("note", "may be sent to any address the user types: allow_domains would bound it"))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from quarterdeck.core.decisions import Verdict
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.labels import Integrity
-from quarterdeck.core.tools import Effect, Tool
+from quarterdeck.core.tools import Effect, FieldKind, Tool
 from quarterdeck.policy import approvals_file
 from quarterdeck.policy.approvals_file import Approvals
 from quarterdeck.policy.base import Bound, ToolPolicy
@@ -40,6 +40,7 @@ Violation = Literal["approve", "deny"]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Phrase = Annotated[str, Field(pattern=r"\S", max_length=400)]
 Trust = Literal["trusted", "untrusted"]
+FieldPath = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")]
 
 
 class _Strict(BaseModel):
@@ -49,8 +50,9 @@ class _Strict(BaseModel):
 class _Result(_Strict):
     """`readers: from_acl` says what is always so: passages carry the access list of their document."""
 
-    integrity: Trust = "untrusted"
+    integrity: Trust | None = None  # untrusted, unless only fields are spoken of
     readers: Literal["from_acl", "user", "public"] | None = None
+    fields: dict[FieldPath, FieldKind] = {}
 
 
 class _Resolver(_Strict):
@@ -89,15 +91,23 @@ class _Entry(_Strict):
     def trusted(self) -> bool | None:
         if self.result is None:
             return None
-        return (self.result if isinstance(self.result, str) else self.result.integrity) == "trusted"
+        if isinstance(self.result, str):
+            return self.result == "trusted"
+        if self.result.integrity is None and self.result.fields:
+            return None
+        return self.result.integrity == "trusted"
 
     @property
     def public(self) -> bool:
         return isinstance(self.result, _Result) and self.result.readers == "public"
 
     @property
+    def fields(self) -> Mapping[str, FieldKind]:
+        return self.result.fields if isinstance(self.result, _Result) else {}
+
+    @property
     def resolves(self) -> bool | None:
-        return None if isinstance(self.resolver, _Resolver) else self.resolver
+        return False if isinstance(self.resolver, _Resolver) else self.resolver
 
     @property
     def resolver_fields(self) -> Mapping[str, str]:
@@ -225,7 +235,9 @@ def _loosened(tool: Tool, entry: _Entry) -> Iterator[tuple[str, str]]:
         yield "result", f"{tool.name} does not declare a trusted result; {can}"
     if entry.public:
         yield "result", f"{tool.name} is declared, so its results are for its caller; {can}"
-    if entry.resolver and not tool.resolver:
+    if better := [path for path, kind in entry.fields.items() if kind != "untrusted" and tool.fields.get(path) != kind]:
+        yield "result", f"{tool.name} does not declare what {', '.join(better)} would be; {can}"
+    if entry.resolver and not tool.resolver and not _among(entry, tool):
         yield "resolver", f"{tool.name} does not declare itself a resolver; {can}"
     if entry.identity is not None and (left := [name for name in tool.identity_args if name not in entry.identity]):
         yield "identity", f"{tool.name} declares {', '.join(left)} too; {can}"
@@ -233,6 +245,11 @@ def _loosened(tool: Tool, entry: _Entry) -> Iterator[tuple[str, str]]:
         yield "content", f"{tool.name} does not declare {', '.join(new)}; {can}"
     if entry.sink is not None and entry.sink not in (tool.sink, "everybody"):
         yield "sink", f"{tool.name} declares {tool.sink or 'none, so everybody'}; {can}"
+
+
+def _among(entry: _Entry, tool: Tool) -> bool:
+    """True if the ids that ground are some of those the tool's author named."""
+    return not entry.resolves and entry.resolver_fields.items() <= tool.resolver_fields.items()
 
 
 def _tightened(base: ToolPolicy, entry: _Entry) -> ToolPolicy:
@@ -253,7 +270,8 @@ def _tightened(base: ToolPolicy, entry: _Entry) -> ToolPolicy:
         result_trusted=base.result_trusted if entry.trusted is None else entry.trusted,
         result_public=entry.public,
         resolver=base.resolver if entry.resolves is None else entry.resolves,
-        resolver_fields=entry.resolver_fields,
+        resolver_fields=base.resolver_fields if entry.resolver is None else entry.resolver_fields,
+        fields={**base.fields, **entry.fields},
         asked=tuple(entry.asked),
         identity_args=identity,
         content_args=tuple(name for name in content if name not in identity),

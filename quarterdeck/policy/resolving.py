@@ -7,9 +7,10 @@ Where two are found nobody knows which was meant: somebody may have added one to
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from quarterdeck.policy.fields import parsed
 
 __all__ = ["only_ids"]
 
@@ -23,10 +24,7 @@ def only_ids(text: str, fields: Mapping[str, str]) -> dict[str, str]:
     Returns:
         Argument → id.
     """
-    try:
-        found: Any = json.loads(text)
-    except ValueError:
-        return {}
+    found = parsed(text)
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if not isinstance(found, dict):

@@ -9,10 +9,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, get_args, overload
 
 from quarterdeck.core.errors import Misconfigured
-from quarterdeck.core.tools import Effect, Tool, ToolContext
+from quarterdeck.core.tools import Effect, FieldKind, Tool, ToolContext
 from quarterdeck.tools.docstring import read_docstring
 from quarterdeck.tools.encode import collect, collect_async
 from quarterdeck.tools.schema import Parameters, read_parameters
@@ -28,7 +28,9 @@ _MAX_OUTPUT_CHARS = 1 << 20
 _RISKS: Mapping[str, int] = {"none": 0, "low": 1, "medium": 2, "high": 3}
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "description", "sink"), (str,)),
-    **dict.fromkeys(("idempotent", "trusted", "resolver", "needs_approval", "inline"), (bool,)),
+    **dict.fromkeys(("idempotent", "trusted", "needs_approval", "inline"), (bool,)),
+    "resolver": (bool, dict),
+    "fields": (dict,),
     **dict.fromkeys(("key", "identity", "content"), (tuple, list)),
     **dict.fromkeys(("retries", "max_output_chars"), (int,)),
     "timeout_s": (int, float),
@@ -58,7 +60,10 @@ class ToolOptions(TypedDict, total=False):
         sink: Who can read what is sent: ``user``, ``tenant``, ``emails(to,cc)``, ``users(assignee)``, ``groups(team)``.
         scope: Right the caller must hold.
         trusted: Outsiders cannot choose any text in its results.
-        resolver: Its results may ground identity arguments.
+        resolver: Its results may ground identity arguments. A mapping of a field that our own system fills, such as an id,
+            to the argument it is for says that only these do, where one thing was found.
+        fields: Path of a field of its results, such as ``holder.name`` → ``trusted`` (our own system fills it),
+            ``untrusted`` (outsiders may write it) or ``readers`` (it names who may read what it stands in).
         needs_approval: Every call becomes a draft.
         timeout_s: Seconds one execution may take.
         retries: How often a read is tried again after a time-out.
@@ -78,7 +83,8 @@ class ToolOptions(TypedDict, total=False):
     sink: str
     scope: str | None
     trusted: bool
-    resolver: bool
+    resolver: bool | Mapping[str, str]
+    fields: Mapping[str, FieldKind]
     needs_approval: bool
     timeout_s: float
     retries: int
@@ -149,6 +155,7 @@ def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameTy
     parameters = read_parameters(function, name, caller.f_locals if caller else None)
     effect, risk = _effect(name, said), _risk(name, said)
     limit = said.get("max_output_chars", 20_000)
+    resolver = said.get("resolver", False)
     made = FunctionTool(
         name=name,
         description=said.get("description") or read_docstring(function).text or name.replace("_", " "),
@@ -163,7 +170,9 @@ def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameTy
         content_args=tuple(said.get("content", ())),
         scope=said.get("scope"),
         trusted=said.get("trusted", False),
-        resolver=said.get("resolver", False),
+        resolver=resolver is True,
+        resolver_fields=resolver if isinstance(resolver, dict) else {},
+        fields=said.get("fields", {}),
         timeout_s=said.get("timeout_s", 30.0),
         retries=said.get("retries", 0),
         max_output_chars=limit,
@@ -212,6 +221,8 @@ def _check(made: Tool, parameters: Parameters) -> None:
             )
     if both := sorted({*made.identity_args} & {*made.content_args}):
         raise Misconfigured(f"tool {made.name}: {', '.join(both)} is either identity or content")
+    if wrong := [f"{path}: {kind}" for path, kind in made.fields.items() if kind not in get_args(FieldKind)]:
+        raise Misconfigured(f"tool {made.name}: fields says {', '.join(wrong)}; it is {', '.join(get_args(FieldKind))}")
     if not 0 < made.timeout_s < math.inf:
         raise Misconfigured(f"tool {made.name}: timeout_s must be above 0 and finite")
     if not 1 <= made.max_output_chars <= _MAX_OUTPUT_CHARS:

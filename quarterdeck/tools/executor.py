@@ -23,12 +23,14 @@ from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.encode import clean, encode
 from quarterdeck.tools.registry import closest
 
-__all__ = ["RESERVE_S", "Done", "Executor", "Job"]
+__all__ = ["RESERVE_S", "Done", "Executor", "Gives", "Job"]
 
 RESERVE_S = 0.2  # of the run's time, kept for settling what a tool gave; a call that would begin within it does not
 _MAX_ERROR_CHARS = 2000
 
 Done = Callable[[ToolResult], Awaitable[None]]
+Gives = Callable[[str], Label]
+"""The label of a text that a tool returned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +40,17 @@ class Job:
     Attributes:
         call: With validated arguments.
         label: Of its arguments, and so of an error; passages bring their own and are joined with it.
-        gives: Of what else it returns; None for that of its arguments.
+        gives: Says that of what else it returns; None for that of its arguments.
         attempt: 1, or one more than the attempts journalled before.
+        then: Makes of the result what is to stand in its place, within the same turn of parallel work.
     """
 
     call: ToolCall
     context: ToolContext
     label: Label
-    gives: Label | None = None
+    gives: Gives | None = None
     attempt: int = 1
+    then: Callable[[ToolResult], Awaitable[ToolResult]] | None = None
 
 
 class Executor:
@@ -87,18 +91,17 @@ class Executor:
         ctx: ToolContext,
         *,
         label: Label,
-        gives: Label | None = None,
+        gives: Gives | None = None,
         attempt: int = 1,
     ) -> ToolResult:
         """Execute a prepared call. Reads are tried again after a time-out, `tool.retries` times.
 
         Args:
             label: Of the arguments: joined with the labels of passages, and untrusted if the tool fails.
-            gives: Of any other result; None for that of the arguments.
+            gives: Says that of any other result; None for that of the arguments.
         """
         started = self._clock()
         last = attempt + (tool.retries if tool.is_read else 0)
-        gives = gives or label
         result = await self._attempt(call, tool, ctx, label, gives, attempt)
         while result.error == "timeout" and result.attempt < last and ctx.deadline - self._clock() >= RESERVE_S:
             result = await self._attempt(call, tool, ctx, label, gives, result.attempt + 1)
@@ -141,10 +144,11 @@ class Executor:
         tool = self._toolbox.get(job.call.name)
         if tool is None:  # it was there when the call was prepared
             return _error(job.call, job.label, "unknown_tool", f"There is no tool {job.call.name[:64]!r} any more.")
-        return await self.run(job.call, tool, job.context, label=job.label, gives=job.gives, attempt=job.attempt)
+        result = await self.run(job.call, tool, job.context, label=job.label, gives=job.gives, attempt=job.attempt)
+        return result if job.then is None else await job.then(result)
 
     async def _attempt(
-        self, call: ToolCall, tool: Tool, ctx: ToolContext, label: Label, gives: Label, attempt: int
+        self, call: ToolCall, tool: Tool, ctx: ToolContext, label: Label, gives: Gives | None, attempt: int
     ) -> ToolResult:
         left = ctx.deadline - self._clock()
         if left < RESERVE_S:
@@ -173,7 +177,7 @@ class Executor:
         return _failed(call, label, "timeout", _timed_out(tool, limit_s), attempt)
 
 
-def _success(call: ToolCall, tool: Tool, value: Any, label: Label, gives: Label, attempt: int) -> ToolResult:
+def _success(call: ToolCall, tool: Tool, value: Any, label: Label, gives: Gives | None, attempt: int) -> ToolResult:
     if isinstance(value, tuple | list) and value and all(isinstance(item, Passage) for item in value):
         passages = _fitting(value, tool.max_output_chars)
         return ToolResult(
@@ -194,7 +198,7 @@ def _success(call: ToolCall, tool: Tool, value: Any, label: Label, gives: Label,
         call_id=call.id,
         name=call.name,
         status=ResultStatus.OK,
-        label=gives,
+        label=label if gives is None else gives(output),
         output=output,
         attempt=attempt,
         truncated=truncated,

@@ -9,8 +9,10 @@ import pytest
 
 from quarterdeck.core.decisions import Decision
 from quarterdeck.core.events import Decided
+from quarterdeck.core.labels import Integrity
 from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy import load_policy
+from quarterdeck.tools import tool
 from tests.unit.agent.scene import Scene, calls, says
 
 POLICY = """
@@ -82,3 +84,27 @@ async def test_what_is_executed_is_what_was_decided() -> None:
     await made.ask("Post to bob.")
 
     assert executed == [{"to": "bob"}]
+
+
+@pytest.mark.row("G5", part="fields")
+@pytest.mark.parametrize(("to", "rule"), [("bob@corp.example", "context.grounded"), ("eve@evil.example", "ground.identity")])
+async def test_a_recipient_grounds_in_a_field_our_own_system_fills_and_not_in_one_outsiders_write(
+    to: str, rule: str
+) -> None:
+    @tool(effect="read", resolver=True, fields={"email": "trusted", "nickname": "untrusted"})
+    def contact(name: str) -> dict[str, str]:
+        """Find a contact."""
+        return {"email": "bob@corp.example", "nickname": "eve@evil.example"}
+
+    @tool(effect="write", identity=("to",), sink="nobody")
+    def invite(to: str) -> str:
+        """Invite somebody."""
+        return "invited"
+
+    made = Scene(calls(("contact", {"name": "Bob"})), calls(("invite", {"to": to})), says("Done."), tools=[contact, invite])
+
+    state = await made.ask("Invite Bob.")
+
+    found = [each for entry in await made.entries() if isinstance(entry.event, Decided) for each in entry.event.decisions]
+    assert found[-1].rule == rule
+    assert state.label.integrity is Integrity.UNTRUSTED

@@ -116,7 +116,7 @@ tools:
     assert (entry.result_public, entry.result_trusted, entry.resolver) == (True, False, False)
     assert (entry.resolver_fields, entry.asked) == ({"id": "page_id"}, ("look/search page", "fetch"))
     assert entry.bounds["text"] == Bound(earliest="2026-01-01", latest="2026-12-31")
-    assert policy.ids(TOOLS[3], '[{"id": 7}]') == {"page_id": "7"}
+    assert policy.resolved(TOOLS[3], '[{"id": 7}]').ids == {"page_id": "7"}
 
 
 @pytest.mark.parametrize(
