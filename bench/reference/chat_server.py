@@ -1,15 +1,16 @@
 """A small chat-completions server in a process of its own: asks for a tool some times, then answers.
 
 It counts the tool results in each request, so it keeps no state and any client can share it. Arguments are filled from the
-schema of the first tool it is given: whole numbers count up, text is a sentence, so no two calls are equal. Whoever asks for
-a stream and brings no tools gets a longer answer in pieces, `PIECES_PER_WRITE` of them in each write.
+schema of the first tool it is given: whole numbers count up, text is the question and a number, so no two calls are equal.
+It answers with the beginning of a passage that a tool gave it, and cites it; where none gave one, with a fixed sentence.
+Whoever asks for a stream and brings no tools gets a longer answer in pieces, `PIECES_PER_WRITE` of them in each write.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,11 +24,13 @@ FINAL_TEXT = "The look-ups are complete and every value was found."
 
 def reply(request: dict[str, Any], tool_turns: int) -> dict[str, Any]:
     """The completion for a request."""
-    done = sum(1 for message in request["messages"] if message["role"] == "tool")
-    message: dict[str, Any] = {"role": "assistant", "content": FINAL_TEXT}
+    results = [message["content"] for message in request["messages"] if message["role"] == "tool"]
+    done = len(results)
+    message: dict[str, Any] = {"role": "assistant", "content": answer(results)}
     if done < tool_turns:
         function = request["tools"][0]["function"]
-        arguments = orjson.dumps(fill(function["parameters"], done)).decode()
+        asked = next(message["content"] for message in reversed(request["messages"]) if message["role"] == "user")
+        arguments = orjson.dumps(fill(function["parameters"], done, asked)).decode()
         call = {"id": f"call_{done}", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
         message = {"role": "assistant", "content": None, "tool_calls": [call]}
     prompt_tokens = len(request["messages"]) * 20
@@ -62,12 +65,19 @@ def writes(request: dict[str, Any]) -> list[bytes]:
     return [*together, last + b"data: [DONE]\n\n"]
 
 
-def fill(schema: dict[str, Any], count: int) -> dict[str, Any]:
+def answer(results: Sequence[str]) -> str:
+    """What is said at the end, by what tools gave."""
+    for result in results:
+        passages = orjson.loads(result) if result.startswith("[{") else []
+        for passage in passages:
+            return f"{passage['content'].partition('. ')[0]} [{passage['id']}]."
+    return FINAL_TEXT
+
+
+def fill(schema: dict[str, Any], count: int, text: str = "printer guide") -> dict[str, Any]:
     """Arguments for the required properties of a schema."""
     required = schema.get("required", ())
-    return {
-        name: count if schema["properties"][name].get("type") == "integer" else f"printer guide {count}" for name in required
-    }
+    return {name: count if schema["properties"][name].get("type") == "integer" else f"{text} {count}" for name in required}
 
 
 def application(tool_turns: int) -> web.Application:
