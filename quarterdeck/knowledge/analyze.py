@@ -116,7 +116,11 @@ class Vocabulary:
 
     def says(self, words: Sequence[str]) -> bool:
         """Whether every one of `words`, stems or Chinese of any length, occurs."""
-        return all(word in self._text if has_cjk(word) else word in self._stems for word in words)
+        # A loop and the cheap question first: a search asks this of each candidate for each synonym of each term.
+        for word in words:
+            if word not in self._stems and (word.isascii() or not has_cjk(word) or word not in self._text):
+                return False
+        return True
 
     def share(self, wanted: list[str]) -> float:
         """How much of `wanted` occurs, 0 to 1; 0 when nothing is wanted."""

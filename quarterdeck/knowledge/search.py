@@ -155,7 +155,7 @@ class Searcher:
         wide = widened(lookup.text, self._synonyms)
         found = await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx, wide)
         by_words = {passage.id: passage for passage in (*found.keyword, *found.otherwise)}
-        return found, Topic.of(lookup.text, list(by_words.values()), self._synonyms)
+        return found, Topic.of(lookup.text, list(by_words.values()), self._synonyms, beside=found.vector)
 
     def _fused(self, found: Found, topic: Topic) -> list[Passage]:
         """One order of both sides. Where words have others, the engine's order counts each of them for itself, and is
