@@ -155,8 +155,9 @@ class KnowledgeIndex(Protocol):
     ) -> None:
         """Replace all passages of the document at once; readers see the old or the new, never half.
 
-        A chunk whose text stood there before keeps its passage id; a number once given is never given to other text. Another
-        text is another edition; the former ones stay to be opened. Groups and metadata are those of `document`.
+        A chunk whose text stood there before keeps its passage id; a number once given is never given to other text, though
+        the document was deleted in between. Another text is another edition, whose number is as new; the former ones stay
+        to be opened. Groups and metadata are those of `document`.
 
         Args:
             vectors: One for each chunk, None for a chunk that is found by its words alone; empty for all of them.

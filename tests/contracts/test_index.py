@@ -352,10 +352,25 @@ async def test_a_deleted_document_leaves_no_edition(index: KnowledgeIndex) -> No
     assert await index.delete("acme", ["one"]) == 1
     await put(index, document("one", "third text"))
 
-    assert [e.number for e in await index.editions("acme", "one", EVERYONE)] == [1]
-    held = await index.document("acme", "one", EVERYONE, edition=1)
+    assert [e.number for e in await index.editions("acme", "one", EVERYONE)] == [3]
+    assert [await index.document("acme", "one", EVERYONE, edition=number) for number in (1, 2)] == [None, None]
+
+
+@pytest.mark.row("K8", part="numbers")
+@pytest.mark.parametrize("text", ["first text", "other text"])
+async def test_a_document_that_comes_back_has_no_number_of_the_deleted_one(index: KnowledgeIndex, text: str) -> None:
+    for _ in range(2):  # deleted twice, too
+        await put(index, document("one", "first text\n\nsecond"))
+        await index.delete("acme", ["one"])
+    await put(index, document("one", text))
+
+    held = await index.document("acme", "one", EVERYONE)
+    passages = [await index.passage("acme", f"one-{n}", EVERYONE) for n in range(1, 7)]
+
     assert held is not None
-    assert held.text == "third text"
+    assert (held.text, held.edition) == (text, 3)
+    assert [passage and passage.text for passage in passages] == [None, None, None, None, text, None]
+    assert await index.document("rival", "one", EVERYONE) is None
 
 
 @pytest.mark.row("K7", part="index")

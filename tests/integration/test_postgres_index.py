@@ -19,7 +19,7 @@ from tests.contracts.indexes import PLANE, document, found, near, put, vector
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.row("K10", part="postgres")
-TABLES = ("tenant", "document", "edition", "reader", "passage", "post", "vector")
+TABLES = ("tenant", "document", "edition", "reader", "passage", "post", "former", "vector")
 
 
 async def opened(url: str, space: Space = PLANE) -> PostgresIndex:
@@ -86,7 +86,9 @@ async def test_changes_of_one_document_from_many_sides_follow_each_other(
 async def test_the_database_itself_hides_the_rows_of_other_tenants(
     index: PostgresIndex, postgres_url_without_index: str
 ) -> None:
-    await put(index, document("one", "alpha", title=""), vector(1, 0))
+    for name in ("one", "gone"):
+        await put(index, document(name, "alpha", title=""), vector(1, 0))
+    await index.delete("acme", ["gone"])
     counts: dict[str, list[int]] = {}
 
     async with await psycopg.AsyncConnection.connect(postgres_url_without_index, autocommit=True) as connection:
@@ -194,6 +196,22 @@ def with_login(url: str, *, role: str = "") -> str:
         if role:
             connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(login)))
     return url.replace("postgres@", f"{login}@")
+
+
+async def test_an_index_of_the_first_version_is_taken_over(postgres_url: str) -> None:
+    index = await opened(postgres_url)
+    await put(index, document("one", "alpha"), vector(1, 0))
+    await index.close()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DROP TABLE quarterdeck_knowledge.former")
+        connection.execute("UPDATE quarterdeck_knowledge.identity SET value = '1' WHERE name = 'schema'")
+
+    index = await opened(postgres_url)
+    await index.delete("acme", ["one"])
+    await put(index, document("one", "beta"), vector(1, 0))
+
+    assert await near(index, (1, 0)) == ["one-2"]
+    await index.close()
 
 
 async def test_a_login_that_may_not_make_the_index_is_told_what_it_needs(postgres_url: str) -> None:

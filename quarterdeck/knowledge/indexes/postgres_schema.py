@@ -20,7 +20,7 @@ from quarterdeck.store.migrate import Connection
 
 __all__ = ["prepare"]
 
-_VERSION = "1"
+_VERSION = "2"
 _MOST_NUMBERS = 2_000  # of a vector, that pgvector can put into an index
 _LEAST_PGVECTOR = (0, 8)  # searches on until enough rows pass the filter
 
@@ -112,6 +112,17 @@ CREATE TABLE quarterdeck_knowledge.post (
   PRIMARY KEY (tenant, term, passage) INCLUDE (often, terms));
 CREATE INDEX post_passage ON quarterdeck_knowledge.post (passage);
 """
+# The numbers of a deleted document are never given again, so that an old citation points at nothing else. Its name may tell
+# what it was about, so only the SHA-256 of that is kept.
+_FORMER = """
+CREATE TABLE quarterdeck_knowledge.former (
+  tenant text COLLATE "C" NOT NULL,
+  doc_sha256 text COLLATE "C" NOT NULL,
+  edition integer NOT NULL,
+  next integer NOT NULL,
+  PRIMARY KEY (tenant, doc_sha256));
+"""
+_FROM_VERSION_1 = "UPDATE quarterdeck_knowledge.identity SET value = '2' WHERE name = 'schema'"
 _VECTOR = """
 CREATE TABLE quarterdeck_knowledge.vector (
   tenant text COLLATE "C" NOT NULL,
@@ -128,7 +139,7 @@ CREATE POLICY of_tenant ON quarterdeck_knowledge.{table} TO quarterdeck_app
   USING (tenant = nullif(current_setting('quarterdeck.tenant', true), ''));
 GRANT SELECT, INSERT, UPDATE, DELETE ON quarterdeck_knowledge.{table} TO quarterdeck_app;
 """
-_TABLES = ("tenant", "document", "edition", "reader", "passage", "post")
+_TABLES = ("tenant", "document", "edition", "reader", "passage", "post", "former")
 
 
 def prepare(connection: Connection, space: Space) -> None:
@@ -145,6 +156,7 @@ def prepare(connection: Connection, space: Space) -> None:
         connection.execute(_LOCK)
         if not _one(connection, _STANDS):
             _make(connection, space, wanted)
+        _migrate(connection, wanted)
         _check(connection, space, wanted)
         connection.execute(_TAKE_ROLE)
     except errors.InsufficientPrivilege as error:
@@ -164,12 +176,20 @@ def _make(connection: Connection, space: Space, wanted: Mapping[str, str]) -> No
         _make_pgvector(connection)
     connection.execute(_ROLE)
     connection.execute(_SCHEMA)
+    connection.execute(_FORMER)
     if space.dim:
         connection.execute(_VECTOR.format(dim=space.dim))
     for table in (*_TABLES, *(["vector"] if space.dim else [])):
         connection.execute(_SECURED.format(table=table))
     for row in wanted.items():
         connection.execute(_INSERT_IDENTITY, row)
+
+
+def _migrate(connection: Connection, wanted: Mapping[str, str]) -> None:
+    if dict(connection.execute(_IDENTITY)) == {**wanted, "schema": "1"}:
+        connection.execute(_FORMER)
+        connection.execute(_SECURED.format(table="former"))
+        connection.execute(_FROM_VERSION_1)
 
 
 def _make_pgvector(connection: Connection) -> None:

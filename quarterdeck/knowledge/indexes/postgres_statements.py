@@ -97,9 +97,13 @@ RETURNING generation"""
 COUNT = f"""UPDATE quarterdeck_knowledge.tenant SET documents = documents + %(documents)s,
   passages = passages + %(passages)s, terms = terms + %(terms)s WHERE {_TENANT}"""
 
-STANDING = f"""SELECT d.next, d.edition, e.sha256 FROM quarterdeck_knowledge.document AS d
+_HASHED = "encode(sha256(convert_to({}, 'UTF8')), 'hex')"
+STANDING = f"""SELECT d.next, d.edition, e.sha256, true FROM quarterdeck_knowledge.document AS d
 JOIN quarterdeck_knowledge.edition AS e ON e.{_TENANT} AND e.doc = d.id AND e.n = d.edition
-WHERE d.{_TENANT} AND d.id = %(doc)s"""
+WHERE d.{_TENANT} AND d.id = %(doc)s
+UNION ALL SELECT f.next, f.edition, NULL, false FROM quarterdeck_knowledge.former AS f
+WHERE f.{_TENANT} AND f.doc_sha256 = {_HASHED.format("%(doc)s::text")}
+ORDER BY 4 DESC LIMIT 1"""
 OLD_PASSAGES = (
     f"""SELECT n, text, terms FROM quarterdeck_knowledge.passage WHERE {_TENANT} AND doc = %(doc)s ORDER BY start"""
 )
@@ -110,6 +114,10 @@ CLEAR_VECTORS = f"DELETE FROM quarterdeck_knowledge.vector {_OF_DOC}"
 CLEAR_READERS = f"DELETE FROM quarterdeck_knowledge.reader {_OF_DOC}"
 CLEAR_PASSAGES = f"""WITH gone AS (DELETE FROM quarterdeck_knowledge.passage {_OF_DOC} RETURNING terms)
 SELECT count(*), coalesce(sum(terms), 0) FROM gone"""
+KEEP_NUMBERS = f"""INSERT INTO quarterdeck_knowledge.former (tenant, doc_sha256, edition, next)
+SELECT tenant, {_HASHED.format("id")}, edition, next FROM quarterdeck_knowledge.document
+WHERE {_TENANT} AND id = ANY(%(docs)s::text[])
+ON CONFLICT (tenant, doc_sha256) DO UPDATE SET edition = excluded.edition, next = excluded.next"""
 DELETE_EDITIONS = f"DELETE FROM quarterdeck_knowledge.edition {_OF_DOC}"
 DELETE_DOCUMENTS = f"DELETE FROM quarterdeck_knowledge.document WHERE {_TENANT} AND id = ANY(%(docs)s::text[]) RETURNING id"
 

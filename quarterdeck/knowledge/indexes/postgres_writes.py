@@ -50,7 +50,7 @@ async def replace(
         await _begin(connection, key, generation)
         standing = await (await ask(connection, sql.STANDING, key)).fetchone()
         old = await (await ask(connection, sql.OLD_PASSAGES, key)).fetchall()
-        following, edition, former = standing or (1, 0, None)
+        following, edition, former, stands = standing or (1, 0, None, False)
         numbers = Numbers.after([(number, text) for number, text, _ in old], following)
         given = [numbers.give(chunk.text) for chunk in chunks]
         await _clear(connection, key, space)
@@ -71,7 +71,7 @@ async def replace(
             "trusted": document.trusted,
             "meta": json.dumps(dict(document.meta)),
             "next": numbers.next,
-            "documents": 0 if standing else 1,
+            "documents": 0 if stands else 1,
             "passages": len(chunks),
         }
         for statement in (sql.PUT_DOCUMENT, sql.PUT_EDITION, sql.INSERT_READERS):
@@ -89,6 +89,7 @@ async def delete(
     async with together(connection):
         await _begin(connection, key, generation)
         passages, length = await _clear(connection, key, space)
+        await ask(connection, sql.KEEP_NUMBERS, key)
         await ask(connection, sql.DELETE_EDITIONS, key)
         documents = len(await (await ask(connection, sql.DELETE_DOCUMENTS, key)).fetchall())
         if not documents:

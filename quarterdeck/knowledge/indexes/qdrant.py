@@ -154,7 +154,7 @@ class QdrantIndex:
                 same = replace(record, edition=living.edition, origin=living.origin, stored_at=living.stored_at)
                 return same, pieces
             stored_at = self._clock().isoformat()
-            edition = living.edition + 1 if living else 1
+            edition = head.edition + 1 if head else 1
             return replace(record, edition=edition, origin=record.number, stored_at=stored_at, text=document.text), pieces
 
         with reaching("written"):
@@ -168,7 +168,13 @@ class QdrantIndex:
             if head is None or head.gone:
                 return None
             gone = Record(
-                tenant=tenant, key=head.key, number=head.number + 1, batch=str(uuid.uuid4()), next=head.next, gone=True
+                tenant=tenant,
+                key=head.key,
+                number=head.number + 1,
+                batch=str(uuid.uuid4()),
+                next=head.next,
+                edition=head.edition,  # no number is given twice
+                gone=True,
             )
             return gone, ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,10 @@ _DOCUMENT = """CREATE TABLE document(tenant TEXT NOT NULL, id TEXT NOT NULL, edi
 _EDITION = """CREATE TABLE edition(tenant TEXT NOT NULL, doc TEXT NOT NULL, n INTEGER NOT NULL, title TEXT NOT NULL,
   text TEXT NOT NULL, sha256 TEXT NOT NULL, characters INTEGER NOT NULL, stored_at INTEGER NOT NULL,
   PRIMARY KEY(tenant, doc, n))"""
+# The numbers of a deleted document are never given again, so that an old citation points at nothing else. Its name may tell
+# what it was about, so only the SHA-256 of that is kept.
+_FORMER = """CREATE TABLE former(tenant TEXT NOT NULL, doc_sha256 TEXT NOT NULL, edition INTEGER NOT NULL,
+  next INTEGER NOT NULL, PRIMARY KEY(tenant, doc_sha256)) WITHOUT ROWID"""
 _VECTOR = "CREATE TABLE vector(passage INTEGER PRIMARY KEY, unit BLOB NOT NULL)"  # of length 1, 32-bit floats
 _SCHEMA = (
     "CREATE TABLE identity(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -33,13 +37,14 @@ _SCHEMA = (
     _DOCUMENT,
     _EDITION,
     _PASSAGE,
+    _FORMER,
     _VECTOR,
     """CREATE TABLE acl(tenant TEXT NOT NULL, grp TEXT NOT NULL, passage INTEGER NOT NULL,
          PRIMARY KEY(tenant, grp, passage)) WITHOUT ROWID""",
     "CREATE INDEX acl_passage ON acl(passage)",  # for forgetting a document
     "CREATE VIRTUAL TABLE fts USING fts5(title, body, tokenize='porter unicode61')",
 )
-_SCHEMA_VERSION = "2"
+_SCHEMA_VERSION = "3"
 # Version 1 had no vectors, and one text for each document, in the document's own row.
 _FROM_VERSION_1 = (
     "ALTER TABLE passage RENAME TO old_passage",
@@ -60,6 +65,8 @@ _FROM_VERSION_1 = (
     "INSERT INTO identity(name, value) VALUES('dim', '0')",
     "UPDATE identity SET value = '2' WHERE name = 'schema'",
 )
+# Version 2 forgot the numbers of a document with it.
+_FROM_VERSION_2 = (_FORMER, "UPDATE identity SET value = '3' WHERE name = 'schema'")
 
 _SELECT_IDENTITY = "SELECT name, value FROM identity"
 _INSERT_IDENTITY = "INSERT INTO identity(name, value) VALUES(?, ?)"
@@ -111,7 +118,10 @@ def prepare(db: sqlite3.Connection, path: Path, space: Space) -> None:
         except sqlite3.OperationalError as error:
             raise Misconfigured(f"{path} is another program's database, no knowledge index") from error
         if found == {"analyzer": ANALYZER, "embedder": KEYWORDS.embedder, "schema": "1"} and space == KEYWORDS:
-            _migrate(db)
+            _migrate(db, _FROM_VERSION_1)
+            found = {**wanted, "schema": "2"}
+        if found == {**wanted, "schema": "2"}:
+            _migrate(db, _FROM_VERSION_2)
             return
         for name, value in wanted.items():
             if found.get(name) != value:
@@ -121,7 +131,7 @@ def prepare(db: sqlite3.Connection, path: Path, space: Space) -> None:
                 )
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def _migrate(db: sqlite3.Connection, steps: Sequence[str]) -> None:
     db.create_function("digest", 1, digest, deterministic=True)
-    for statement in _FROM_VERSION_1:
+    for statement in steps:
         db.execute(statement)

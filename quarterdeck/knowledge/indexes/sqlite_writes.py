@@ -20,6 +20,11 @@ SELECT document.next, document.edition, edition.sha256
 FROM document JOIN edition ON edition.tenant = :tenant AND edition.doc = :doc AND edition.n = document.edition
 WHERE document.tenant = :tenant AND document.id = :doc
 """
+_FORMER = "SELECT next, edition, NULL FROM former WHERE tenant = :tenant AND doc_sha256 = :sha256"
+_KEEP_NUMBERS = """
+INSERT OR REPLACE INTO former(tenant, doc_sha256, edition, next)
+SELECT tenant, :sha256, edition, next FROM document WHERE tenant = :tenant AND id = :doc
+"""
 _OLD_PASSAGES = "SELECT n, text FROM passage WHERE tenant = :tenant AND doc = :doc ORDER BY start"
 _OF_DOCUMENT = "(SELECT id FROM passage WHERE tenant = :tenant AND doc = :doc)"
 _CLEAR = (
@@ -85,7 +90,8 @@ def replace(
     key = {"tenant": document.tenant, "doc": document.id}
     sha256 = digest(document.text)
     standing = db.execute(_STANDING, key).fetchone()
-    following, edition, former = standing or (1, 0, None)
+    numbered = standing or db.execute(_FORMER, {**key, "sha256": digest(document.id)}).fetchone()
+    following, edition, former = numbered or (1, 0, None)
     old = db.execute(_OLD_PASSAGES, key).fetchall()
     numbers = Numbers.after(old, following)
     _clear(db, key)
@@ -119,6 +125,7 @@ def delete(db: sqlite3.Connection, tenant: str, doc_ids: Sequence[str], generati
     for doc_id in doc_ids:
         key = {"tenant": tenant, "doc": doc_id}
         passages += _clear(db, key)
+        db.execute(_KEEP_NUMBERS, {**key, "sha256": digest(doc_id)})
         documents += db.execute(_DELETE_DOCUMENT, key).rowcount
         db.execute(_DELETE_EDITIONS, key)
     if documents:

@@ -179,6 +179,36 @@ async def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None
     await index.close()
 
 
+async def test_a_file_of_the_second_version_is_taken_over(tmp_path: Path) -> None:
+    index = await SqliteIndex.open(tmp_path / "index.db", PLANE)
+    await index.upsert(*document("one", "alpha"), [vector(1, 0)])
+    await index.close()
+    db = sqlite3.connect(tmp_path / "index.db")
+    db.executescript("DROP TABLE former; UPDATE identity SET value = '2' WHERE name = 'schema'")
+    db.close()
+
+    index = await SqliteIndex.open(tmp_path / "index.db", PLANE)
+    await index.delete("acme", ["one"])
+    await index.upsert(*document("one", "beta"), [vector(1, 0)])
+
+    assert await near(index) == ["one-2"]
+    await index.close()
+
+
+async def test_a_deleted_document_leaves_not_even_its_name_in_the_file(tmp_path: Path) -> None:
+    index = await SqliteIndex.open(tmp_path / "index.db")
+    await index.upsert(*document("warning-of-anna", "alpha"))
+
+    await index.delete("acme", ["warning-of-anna"])
+
+    db = sqlite3.connect(tmp_path / "index.db")
+    said = "".join(db.iterdump())
+    db.close()
+    await index.close()
+    assert "INSERT INTO" in said
+    assert "anna" not in said
+
+
 async def test_a_file_of_the_first_version_has_no_vectors_to_search_by(tmp_path: Path) -> None:
     path = version_1(tmp_path / "index.db")
 
