@@ -14,7 +14,7 @@ from grpc import StatusCode
 from grpc.aio import AbortError, ServicerContext
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.core.errors import InvalidInput, QuarterdeckError
 from quarterdeck.service.access import Access, Caller
 from quarterdeck.service.limits import RateLimits
 from quarterdeck.telemetry import bound
@@ -25,6 +25,7 @@ from quarterdeck.transports.http.errors import retry_after
 from quarterdeck.transports.http.guards import is_loopback
 from quarterdeck.transports.ids import RequestIds, request_ids
 
+from quarterdeck.transports.single import repeated
 __all__ = ["Call", "Context", "Entrance"]
 
 SCOPES = ("chat",)
@@ -72,14 +73,18 @@ class Entrance:
     @asynccontextmanager
     async def admitted(self, context: Context, method: str) -> AsyncIterator[Call]:
         """The call while it is handled. Every error leaves it as a status, with its code in the trailing metadata."""
-        given = {key: value if isinstance(value, str) else "" for key, value in context.invocation_metadata() or ()}
+        sent = tuple(context.invocation_metadata() or ())
+        given = {key: value if isinstance(value, str) else "" for key, value in sent}
         ids = request_ids(given, self._tags)
         context.set_trailing_metadata((("x-request-id", ids.request_id),))
         call: Call | None = None
         status = StatusCode.OK
         with bound(**ids.logged):
             try:
-                principal = await self._access.admit(_caller(context, given))
+                if (twice := repeated(key for key, _ in sent)) is not None:
+                    raise InvalidInput(f"the metadata {twice} stand there twice; send them once")
+                caller = _caller(context, given)
+                principal = await self._access.admit(caller)
                 check_scope(principal, SCOPES)
                 if self._rates is not None:
                     await self._rates.check(principal, method)

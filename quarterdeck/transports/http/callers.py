@@ -19,6 +19,7 @@ from quarterdeck.transports.http.errors import Refused
 from quarterdeck.transports.http.rates import counted
 
 __all__ = [
+from quarterdeck.transports.http.wire import StrictRoute
     "Approver",
     "Asker",
     "AuditReader",
@@ -88,6 +89,8 @@ async def admitted(request: Request, principal: Principal, scopes: Collection[st
     with bound(tenant=principal.tenant):
         await counted(request, principal)
         yield
+    if isinstance(route := request.scope.get("route"), StrictRoute):
+        route.check_address(request)
 
 
 async def not_by_head(request: Request) -> None:

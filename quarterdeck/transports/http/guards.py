@@ -19,6 +19,7 @@ from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
 from quarterdeck.transports.ids import request_ids
+from quarterdeck.transports.single import repeated
 
 __all__ = ["LOOPBACK_NAMES", "BodyLimits", "BoundedBody", "Envelope", "Heads", "KnownNames", "is_loopback"]
 
@@ -79,6 +80,8 @@ class Envelope:
         try:
             if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
                 await refuse("headers_too_large", f"the headers exceed {MAX_HEADER_BYTES} bytes", scope, receive, marked)
+            elif (twice := repeated(name.decode("latin-1") for name, _ in scope["headers"])) is not None:
+                await refuse("bad_request", f"the header {twice} stands there twice; send it once", scope, receive, marked)
             else:
                 await self.app(scope, receive, marked)
         except Exception:

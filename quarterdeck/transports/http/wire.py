@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from quarterdeck.core.errors import InvalidInput
 from quarterdeck.transports.http.errors import Refused
 
 __all__ = ["ControlRoute", "Json", "StrictRoute", "dump", "parsed", "parsed_once"]
@@ -48,7 +50,7 @@ class _ControlRequest(_StrictRequest):
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is strict JSON."""
+    """A route whose body is strict JSON, and whose address says nothing that it does not know."""
 
     request_class: type[Request] = _StrictRequest
 
@@ -60,11 +62,29 @@ class StrictRoute(APIRoute):
 
         return strictly
 
+    def unknown(self, request: Request) -> list[str]:
+        """The parameters of the request's address that this route has no use for, each once."""
+        if not request.scope["query_string"]:
+            return []
+        known = _parameters(self.dependant)
+        return [name for name in dict.fromkeys(request.query_params) if name not in known]
+
+    def check_address(self, request: Request) -> None:
+        """Raises InvalidInput for an address with a parameter that is not known: it would be left out unseen."""
+        if names := self.unknown(request):
+            raise InvalidInput(f"query.{names[0][:64]}: unknown parameter; /openapi.json says what there is")
+
 
 class ControlRoute(StrictRoute):
     """A route that acts on something; its body may not say one thing twice."""
 
     request_class = _ControlRequest
+
+
+def _parameters(dependant: Dependant) -> frozenset[str]:
+    """Names that a route and what it depends on read from the address."""
+    own = (field.alias for field in dependant.query_params)
+    return frozenset(own).union(*map(_parameters, dependant.dependencies))
 
 
 def parsed(body: bytes, max_items: int = MAX_ITEMS) -> Any:

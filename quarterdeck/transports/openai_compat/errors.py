@@ -15,6 +15,7 @@ from quarterdeck.transports.errors import ERRORS, Kind
 from quarterdeck.transports.http.errors import Refused, retry_after
 from quarterdeck.transports.http.wire import Json, StrictRoute
 from quarterdeck.transports.openai_compat.bodies import CompatProblem
+from quarterdeck.transports.openai_compat.ignoring import marked
 
 __all__ = ["COMPAT_PROBLEMS", "KINDS", "CompatRoute", "Unserved", "error_body"]
 
@@ -56,14 +57,17 @@ def error_body(code: str, message: str, param: str | None = None) -> dict[str, A
 
 
 class CompatRoute(StrictRoute):
-    """A route whose body is strict JSON and whose errors have OpenAI's shape."""
+    """A route whose body is strict JSON and whose errors have OpenAI's shape; what it does not know it names and ignores."""
+
+    def check_address(self, request: Request) -> None:
+        """Nothing: clients of OpenAI's put parameters of other servers into the address."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def translated(request: Request) -> Response:
             try:
-                return await handle(request)
+                return marked(await handle(request), self.unknown(request))
             except QuarterdeckError as error:
                 return _of_ours(error)
             except RequestValidationError as error:

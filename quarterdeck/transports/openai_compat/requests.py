@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -16,8 +15,6 @@ from quarterdeck.transports.openai_compat.tools import called
 __all__ = ["ChatBody", "ChatMessage", "ResponseBody", "asked", "ignored", "refuse_unserved"]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_MAX_NAMED = 20
 CALL, RESULT = "function_call", "function_call_output"  # items of responses
 
 
@@ -90,9 +87,8 @@ class ResponseBody(_Asked):
 
 
 def ignored(body: _Asked) -> list[str]:
-    """Names of fields that change nothing here, as far as they are fit for a header."""
-    names = sorted(name for name in body.model_extra or {} if _FIELD.match(name))
-    return names[:_MAX_NAMED]
+    """Names of fields that change nothing here."""
+    return list(body.model_extra or {})
 
 
 def refuse_unserved(body: ChatBody | ResponseBody) -> None:

@@ -28,6 +28,7 @@ from quarterdeck.transports.openai_compat import embeddings
 from quarterdeck.transports.openai_compat.bodies import ChatCompletion, ModelBody, ModelList, ResponseObject
 from quarterdeck.transports.openai_compat.chat import ChatChunks, Served, completion
 from quarterdeck.transports.openai_compat.errors import COMPAT_PROBLEMS, CompatRoute, Unserved
+from quarterdeck.transports.openai_compat.ignoring import marked
 from quarterdeck.transports.openai_compat.requests import ChatBody, ResponseBody, asked, ignored, refuse_unserved
 from quarterdeck.transports.openai_compat.responses import PREFIX, ResponseEvents, response
 from quarterdeck.transports.openai_compat.tools import client_tools
@@ -75,11 +76,11 @@ async def chat_completions(
         def frames(run_id: str) -> ChatChunks:
             return ChatChunks(run_id, served, live=agent.output_schema is None, tells_usage=tells_usage)
 
-        return _marked(await _streamed(request, caller, question, how, frames, DONE), ignored(body))
+        return marked(await _streamed(request, caller, question, how, frames, DONE), ignored(body))
     run = await answered(request, caller, question, request.app.state.answer_timeout_s, how)
     if not run.rests:
         raise DeadlineExceeded(f"run {run.run_id} is not done yet; it goes on, GET /api/v1/runs/{run.run_id} has the rest")
-    return _marked(_json(completion(run, served), run), ignored(body))
+    return marked(_json(completion(run, served), run), ignored(body))
 
 
 @router.post("/v1/responses", responses=_either(ResponseObject))
@@ -104,10 +105,10 @@ async def responses(
         def frames(run_id: str) -> ResponseEvents:
             return ResponseEvents(run_id, served, live=agent.output_schema is None)
 
-        return _marked(await _streamed(request, caller, question, how, frames, b""), ignored(body))
+        return marked(await _streamed(request, caller, question, how, frames, b""), ignored(body))
     wait_s = 0.0 if body.background else request.app.state.answer_timeout_s
     run = await answered(request, caller, question, wait_s, how)
-    return _marked(_json(response(run, served), run), ignored(body))
+    return marked(_json(response(run, served), run), ignored(body))
 
 
 @router.get("/v1/responses/{response_id}", responses={200: {"model": ResponseObject}})
@@ -213,10 +214,3 @@ async def _streamed(
 
 def _json(body: Mapping[str, Any], run: RunView) -> Response:
     return Json(body, headers={"X-Run-Id": run.run_id})
-
-
-def _marked(answer: Response, names: Sequence[str]) -> Response:
-    """Tell the client which of its fields changed nothing."""
-    if names:
-        answer.headers["X-Quarterdeck-Warning"] = f"ignored: {', '.join(names)}"
-    return answer

@@ -148,7 +148,7 @@ async def test_call_that_came_through_a_proxy_needs_a_key(served: Served, header
     assert (reply.status, reply.code) == (401, "unauthenticated")
 
 
-@pytest.mark.parametrize("sent", [["Bearer"], [""], ["Basic eA=="], [f"Bearer {KEYS['emma']}", f"Bearer {KEYS['gil']}"]])
+@pytest.mark.parametrize("sent", [["Bearer"], [""], ["Basic eA=="]])
 async def test_authorization_that_holds_no_key_is_not_taken_for_none(served: Served, sent: list[str]) -> None:
     reply = await served.send("GET", "/api/v1/runs", also=[("authorization", value) for value in sent])
 

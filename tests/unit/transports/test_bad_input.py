@@ -96,6 +96,74 @@ async def test_chat_refuses_bad_headers(served: Served, headers: dict[str, str],
     assert (reply.status, reply.code) == (status, code)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization",
+        "x-api-key",
+        "idempotency-key",
+        "last-event-id",
+        "content-type",
+        "x-request-deadline",
+        "x-lane",
+        "host",
+    ],
+)
+async def test_header_that_may_stand_once_is_refused_when_it_stands_twice(served: Served, name: str) -> None:
+    reply = await served.send("POST", "/chat", {"message": "hi"}, also=[(name, "a"), (name, "b")])
+
+    assert (reply.status, reply.code) == (400, "bad_request")
+    assert name in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["traceparent", "x-request-id", "accept", "x-tag-experiment"])
+async def test_other_headers_may_stand_twice(served: Served, name: str) -> None:
+    reply = await served.send("POST", "/chat", {"message": "hi"}, also=[(name, "a"), (name, "b")])
+
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/api/v1/runs?limt=1", None),
+        ("GET", "/api/v1/runs?limit=1&Limit=2", None),
+        ("GET", "/api/v1/query?query=hi&stream=1", None),
+        ("POST", "/api/v1/session/?agent_id=support", {}),
+        ("POST", "/chat?token=qd_x", {"message": "hi"}),
+    ],
+)
+async def test_parameter_of_an_address_that_nobody_knows_is_refused(
+    served: Served, method: str, path: str, body: Any
+) -> None:
+    reply = await served.send(method, path, body)
+
+    assert (reply.status, reply.code) == (422, "invalid_input")
+    assert "unknown parameter" in reply.json["error"]["message"]
+    assert not await served.store.journal.runs("acme")
+
+
+async def test_who_is_not_let_in_is_told_nothing_of_parameters(served: Served) -> None:
+    reply = await served.send("GET", "/api/v1/runs?limt=1", key="qd_" + "0" * 64)
+
+    assert (reply.status, reply.code) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("path", ["/health?t=1", "/ready?t=1", "/openapi.json?v=2"])
+async def test_what_needs_no_key_is_answered_whatever_the_address_adds(served: Served, path: str) -> None:
+    assert (await served.send("GET", path)).status == 200
+
+
+async def test_openai_clients_are_told_which_parameters_are_ignored(served: Served) -> None:
+    asked = {"model": "support", "messages": [{"role": "user", "content": "hi"}], "seed": 1}
+
+    reply = await served.send("POST", "/v1/chat/completions?api-version=2025-01-01&a%20b=1", asked)
+    listed = await served.send("GET", "/v1/models?limit=5")
+
+    assert (reply.status, reply.headers["x-quarterdeck-warning"]) == (200, "ignored: seed, api-version")
+    assert (listed.status, listed.headers["x-quarterdeck-warning"]) == (200, "ignored: limit")
+
+
 async def test_call_without_a_key_from_another_machine_is_refused(served: Served) -> None:
     reply = await served.send("POST", "/chat", {"message": "hi"}, client="10.0.0.7")
 

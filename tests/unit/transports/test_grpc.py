@@ -149,6 +149,16 @@ async def test_what_cannot_be_answered_is_an_invalid_argument(client: Client, re
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_metadata_that_may_stand_once_are_refused_when_they_stand_twice(client: Client) -> None:
+    other = ("authorization", f"Bearer {KEYS['gil']}")
+
+    with pytest.raises(aio.AioRpcError) as caught:
+        await client.query(pb.QueryRequest(query="Hi"), metadata=(*EMMA, other), timeout=10)
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "authorization" in str(caught.value.details())
+
+
 async def test_message_that_is_too_large_is_refused_before_it_is_read(client: Client) -> None:
     with pytest.raises(aio.AioRpcError) as caught:
         await client.query(pb.QueryRequest(query="x" * 200_000), metadata=EMMA, timeout=10)
