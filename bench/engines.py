@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from bench.corpora import NotThere
 from quarterdeck.knowledge.base import KnowledgeIndex, Space
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
@@ -16,10 +18,15 @@ from tests.postgres_server import NoPostgres, postgres_server
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """An empty index, and what it takes on disk."""
+    """An empty index, and what it takes on disk.
+
+    Attributes:
+        server: The process that works for the index, with children; None for an engine within this process.
+    """
 
     index: KnowledgeIndex
     disk_bytes: Callable[[], int]
+    server: psutil.Process | None = None
 
 
 Open = Callable[[Space], AbstractAsyncContextManager[Opened]]
@@ -69,7 +76,7 @@ async def postgres(space: Space) -> AsyncIterator[Opened]:
 
             index = await PostgresIndex.open(url, space, wait_s=60, answer_s=60)
             try:
-                yield Opened(index=index, disk_bytes=size)
+                yield Opened(index=index, disk_bytes=size, server=psutil.Process(server.pid))
             finally:
                 await index.close()
     except (ImportError, NoPostgres) as error:

@@ -112,6 +112,12 @@ class PostgresServer:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        """Of the process whose children serve the connections."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Every connection is cut, what was committed is on disk ("fast")."""
         self._end(signal.SIGINT)

@@ -21,13 +21,14 @@ __all__ = ["ask", "delete", "replace", "set_groups", "words", "written"]
 
 _LONGEST = 250  # letters of a term that count: more than any word has, and what fits into an entry of an index
 _TITLE_WEIGHT = 2
+_PLANNED_ONCE = frozenset({sql.CHANGE, sql.PUT_DOCUMENT, sql.PUT_EDITION, sql.INSERT_READERS, sql.INSERT_PASSAGES})
 
 
 async def ask(connection: PostgresConnection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
     """Have one of the statements carried out."""
-    # Bytes: made of constants, though it is no literal. Planned each time: a plan that was kept from when the tables were
-    # small, or made for any values, is up to ten times as slow.
-    return await connection.execute(statement.encode(), values, prepare=False)
+    # Bytes: made of constants, though it is no literal. Planned each time, but for those that look nothing up: a plan that was
+    # kept from when the tables were small, or made for any values, is up to ten times as slow.
+    return await connection.execute(statement.encode(), values, prepare=statement in _PLANNED_ONCE)
 
 
 async def replace(
@@ -49,11 +50,12 @@ async def replace(
     async with together(connection):
         await _begin(connection, key, generation)
         standing = await (await ask(connection, sql.STANDING, key)).fetchone()
-        old = await (await ask(connection, sql.OLD_PASSAGES, key)).fetchall()
         following, edition, former, stands = standing or (1, 0, None, False)
+        old = await (await ask(connection, sql.OLD_PASSAGES, key)).fetchall() if stands else []
         numbers = Numbers.after([(number, text) for number, text, _ in old], following)
         given = [numbers.give(chunk.text) for chunk in chunks]
-        await _clear(connection, key, space)
+        if stands:  # there is nothing to clear of a new one, and asking costs a tenth of what storing does
+            await _clear(connection, key, space)
         lengths = await _insert(connection, key, document.title, chunks, given)
         if any(vector is not None for vector in vectors):
             made = [None if vector is None else written(vector) for vector in vectors]
