@@ -102,7 +102,7 @@ async def serve(
             door.drain()
             runtime.drain()
             if grpc is not None:
-                draining.append(asyncio.create_task(grpc.drain()))
+                draining.append(asyncio.create_task(_leave(grpc, settings.drain_s, settings.stop_s)))
             # Those who still wait for an answer are told how their run stands before their connection would be cut.
             asyncio.get_running_loop().call_later(settings.stop_s * 0.8, runtime.hub.close)
 
@@ -130,6 +130,13 @@ async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator
 
     Raises Misconfigured if the port is taken, or the packages for gRPC are not installed.
     """
+async def _leave(grpc: GrpcServer, drain_s: float, stop_s: float) -> None:
+    """Stop beside HTTP and as it does: announce it, take no more calls after `drain_s`, cut the last after `stop_s`."""
+    await grpc.drain()
+    await asyncio.sleep(drain_s)
+    await grpc.stop(stop_s)
+
+
     settings = configuration.settings.server
     if settings.grpc_port is None:
         yield None

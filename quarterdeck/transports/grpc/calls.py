@@ -24,9 +24,9 @@ from quarterdeck.transports.http.callers import check_scope
 from quarterdeck.transports.http.errors import retry_after
 from quarterdeck.transports.http.guards import is_loopback
 from quarterdeck.transports.ids import RequestIds, request_ids
-
 from quarterdeck.transports.single import repeated
 __all__ = ["Call", "Context", "Entrance"]
+
 
 SCOPES = ("chat",)
 Context = ServicerContext[Any, Any]
@@ -87,6 +87,13 @@ class Entrance:
                 principal = await self._access.admit(caller)
                 check_scope(principal, SCOPES)
                 if self._rates is not None:
+        self._under_way = 0
+        self._over = anyio.Event()  # of any call
+
+    async def quiet(self) -> None:
+        """Wait until no call is handled."""
+        while self._under_way:
+            await self._over.wait()
                     await self._rates.check(principal, method)
                 call = Call(context, principal, ids)
                 with bound(tenant=principal.tenant):
@@ -97,6 +104,7 @@ class Entrance:
                 status = STATUS.get(error.code, StatusCode.INTERNAL)
                 again = (("retry-after", retry_after(error)),) if error.retryable else ()
                 await _abort(context, status, error.code, str(error), call, ids, again)
+        self._under_way += 1
             except anyio.get_cancelled_exc_class():
                 status = StatusCode.CANCELLED
                 raise
@@ -124,6 +132,9 @@ async def _abort(
     run = (("run-id", call.run_id),) if call is not None and call.run_id else ()
     await context.abort(status, message, (("x-request-id", ids.request_id), ("error-code", code), *run, *also))
 
+                self._under_way -= 1
+                self._over.set()
+                self._over = anyio.Event()
 
 def _caller(context: Context, given: Mapping[str, str]) -> Caller:
     peer = _PEER.match(unquote(context.peer()))

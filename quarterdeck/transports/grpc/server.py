@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -17,6 +18,7 @@ from quarterdeck.transports.grpc.service import AgentService
 __all__ = ["GrpcServer", "serving"]
 
 SERVICE = "agent.AgentService"
+_LAST_WORDS_S = 0.2  # what the last answers take to be out once their handlers are done
 
 
 class GrpcServer:
@@ -26,18 +28,32 @@ class GrpcServer:
         port: It listens on.
     """
 
-    def __init__(self, server: aio.Server, healthy: health.aio.HealthServicer, port: int) -> None:
+    def __init__(
+        self, server: aio.Server, healthy: health.aio.HealthServicer, port: int, quiet: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Args: quiet: Waits until no call of our own is under way."""
         self.port = port
         self._server = server
         self._healthy = healthy
+        self._quiet = quiet
+        self._until = float("inf")  # when the first stop ends what is under way
 
     async def drain(self) -> None:
         """Say that no more calls are wanted; those under way go on."""
         await self._healthy.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls, give those under way `grace_s` seconds, then cut them."""
-        await self._server.stop(grace_s)
+        """Take no more calls, give those under way `grace_s` seconds, then cut them. A second stop gives them no more.
+
+        Who watches the health of the server, or keeps its reflection open, is not waited for: such calls never end.
+        """
+        self._until = min(self._until, anyio.current_time() + grace_s)
+        left_s = max(0.0, self._until - anyio.current_time())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._server.stop, left_s)
+            with anyio.move_on_after(left_s):
+                await self._quiet()
+            await self._server.stop(min(_LAST_WORDS_S, left_s))
 
 
 @asynccontextmanager
@@ -78,7 +94,7 @@ async def serving(
     await server.start()
     for name in ("", SERVICE):
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
-    serving = GrpcServer(server, healthy, bound)
+    serving = GrpcServer(server, healthy, bound, service.quiet)
     try:
         yield serving
     finally:

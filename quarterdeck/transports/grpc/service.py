@@ -40,6 +40,10 @@ class AgentService:
         self._answer_timeout_s = answer_timeout_s
 
     async def query(self, request: bytes, context: Context) -> pb.QueryResponse:
+    async def quiet(self) -> None:
+        """Wait until no call is under way."""
+        await self._entrance.quiet()
+
         async with self._entrance.admitted(context, "agent.AgentService/Query") as call:
             async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids), deltas=False)) as telling:
                 async for told in telling:
