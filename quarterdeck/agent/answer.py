@@ -151,6 +151,13 @@ def _judged(state: RunState, cited: Cited, problems: Sequence[str], claimed: flo
     return judge(evidence)
 
 
+def reported(state: RunState) -> Answer:
+    """What the last call gave, where there is no model to put it in words."""
+    told = state.messages[-1].text.strip() if state.made else ""
+    answer = _answer(state, told or "Done.", _resolved("", state), ())
+    return replace(answer, needs_human_review=not (state.made and state.made[-1].success))
+
+
 def handing_over(state: RunState) -> Answer:
     """What is said with calls of tools of whoever asked: the model's words beside them, as they are."""
     return Answer(text=state.messages[-1].text.strip() if state.messages else "", confidence=Confidence.LOW)

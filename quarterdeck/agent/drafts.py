@@ -78,6 +78,7 @@ def draft_of(
         consents=asked.given,
         sink=decision.sink,
         evidence=evidence_of(state, call, tool),
+        undo=tool.undo,
     )
 
 

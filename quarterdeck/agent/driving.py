@@ -11,7 +11,7 @@ from typing import Protocol
 import anyio
 
 from quarterdeck.agent.acting import Acting
-from quarterdeck.agent.answer import ReadOutput, handing_over, partial, settle
+from quarterdeck.agent.answer import ReadOutput, handing_over, partial, reported, settle
 from quarterdeck.agent.asking import ask, request_for
 from quarterdeck.agent.base import Audience, Directory, Models, Remembered, Retriever, ToolRates
 from quarterdeck.agent.checking import check_citations
@@ -35,6 +35,7 @@ from quarterdeck.agent.next_step import (
     RaiseDoubt,
     Refuse,
     Retrieve,
+    Report,
     RunTools,
     Settle,
     SettleDoubt,
@@ -233,6 +234,8 @@ class Driving:
                 await self._finish(handing_over(self.ledger.state), StopReason.CLIENT_TOOLS)
             case GiveUp(reason):
                 await self._finish(partial(self.ledger.state, reason), reason)
+            case Report():
+                await self._finish(reported(self.ledger.state), StopReason.COMPLETED)
             case Close(reason):
                 self.ledger.stage(GuardrailFired(layer="limits", verdict="stop", rule=reason, action="close"))
             case Compact():

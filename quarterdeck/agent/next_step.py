@@ -25,6 +25,7 @@ __all__ = [
     "HandOver",
     "RaiseDoubt",
     "Refuse",
+    "Report",
     "Retrieve",
     "RunTools",
     "Settle",
@@ -137,6 +138,11 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """There is no model to ask: what the calls gave is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class HandOver:
     """What is left to call are tools of whoever asked."""
 
@@ -165,6 +171,7 @@ Step = (
     | Wait
     | Check
     | Settle
+    | Report
     | HandOver
     | GiveUp
 )
@@ -261,6 +268,8 @@ def _between_turns(state: RunState, spec: AgentSpec) -> Step:
     if answered:
         unchecked = spec.citations == "model" and bool(state.passages) and state.checked is None
         return Check() if unchecked else Settle()
+    if not spec.model:
+        return Report()
     stop = limit_hit(state, spec.limits)
     if stop is not None and not stop.leaves_room:
         return GiveUp(stop.reason)

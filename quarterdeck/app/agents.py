@@ -77,6 +77,7 @@ def assembled(
     own = (with_secrets(tool, secrets) for tool in build_tools(folder, configuration.data))
     tools = (search_tool(knowledge.search), *own)
     registry = Registry(tools)
+    registry.check_undo()
     _of_each_agent(configuration, lambda agent: registry.only(agent.tools))
     specs = BlobSpecs(store.journal)
     policy = PolicyFile(folder / "policy.yaml", tools)

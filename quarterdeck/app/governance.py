@@ -1,4 +1,4 @@
-"""What people who answer for a deployment need of it: its audit log."""
+"""What people who answer for a deployment need of it: its audit log, erasures, and taking back what was done."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from quarterdeck.service.auditing import AuditLog
 from quarterdeck.service.configured import told_configuration
 from quarterdeck.service.privacy import Privacy
 from quarterdeck.settings import Configuration
+from quarterdeck.workflow.undoing import Undoing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -62,12 +63,15 @@ async def opened_governance(configuration: Configuration, store: Store) -> Async
         yield Governance(audit=AuditLog(store.records), tasks=tasks, tell_policy=tell_policy)
 
 
-def attach(app: FastAPI, governance: Governance, privacy: Privacy) -> None:
+def attach(app: FastAPI, governance: Governance, privacy: Privacy, undoing: Undoing) -> None:
     """Give an application the routes of it."""
     from quarterdeck.transports.http.routes import audit
     from quarterdeck.transports.http.routes import privacy as people
+    from quarterdeck.transports.http.routes import undoing as undoings
 
     app.state.audit = governance.audit
     app.include_router(audit.router)
     app.state.privacy = privacy
     app.include_router(people.router)
+    app.state.undoing = undoing
+    app.include_router(undoings.router)

@@ -19,6 +19,7 @@ from quarterdeck.core.tools import Tool
 from quarterdeck.knowledge.tool import search_tool
 from quarterdeck.policy import Policy, load_policy
 from quarterdeck.settings import Configuration
+from quarterdeck.tools.registry import Registry
 
 __all__ = ["PolicyFile", "Watching", "described"]
 
@@ -136,6 +137,7 @@ def described(configuration: Configuration) -> Iterator[tuple[Sequence[Tool], Po
     """
     with tempfile.TemporaryDirectory() as nowhere:  # tools may keep files, and nothing is to be changed here
         tools = (search_tool(_Unsearched()), *build_tools(configuration.folder, Path(nowhere)))
+        Registry(tools).check_undo()
         yield tools, PolicyFile(configuration.folder / "policy.yaml", tools).load(configuration.policy)
 
 

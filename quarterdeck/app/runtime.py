@@ -59,6 +59,7 @@ from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.delegations import Delegations
 from quarterdeck.workflow.effects import Effects
 
+from quarterdeck.workflow.undoing import Undoing
 __all__ = ["Runtime", "open_budgets", "opened"]
 
 _T = TypeVar("_T")
@@ -88,6 +89,7 @@ class Runtime:
     approvals: Approvals
     effects: Effects
     access: Access
+    undoing: Undoing
     api_keys: ApiKeys
     rates: RateLimits
     stream_tokens: StreamTokens
@@ -193,6 +195,13 @@ async def opened(
         stack.callback(intake.ingestion.drain)  # before the workers are told to stop, as the stack is left in reverse
         yield Runtime(
             configuration=configuration,
+        approvals = Approvals(
+            journal=store.journal,
+            records=store.records,
+            dispatcher=dispatcher,
+            toolbox=agents.tools,
+            delegations=Delegations(store.records, access),
+        )
             desk=Desk(
                 journal=store.journal,
                 sessions=Sessions(store.journal, store.records),
@@ -216,14 +225,16 @@ async def opened(
             governance=governance,
             privacy=privacy,
             search=Search(knowledge.searcher, timeout_s=settings.knowledge.search_timeout_s),
-            approvals=Approvals(
+            approvals=approvals,
+            effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
+            undoing=Undoing(
                 journal=store.journal,
                 records=store.records,
                 dispatcher=dispatcher,
                 toolbox=agents.tools,
-                delegations=Delegations(store.records, access),
+                approvals=approvals,
+                keep=agents.specs.keep,
             ),
-            effects=Effects(journal=store.journal, records=store.records, dispatcher=dispatcher),
             access=access,
             api_keys=identity.keys,
             rates=rates,

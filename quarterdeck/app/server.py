@@ -84,7 +84,7 @@ async def serve(
                 heartbeat_s=settings.heartbeat_s,
             ),
         )
-        attach_governance(app, runtime.governance, runtime.privacy)
+        attach_governance(app, runtime.governance, runtime.privacy, runtime.undoing)
         door = Door(
             desk=runtime.desk,
             approvals_desk=runtime.approvals,

@@ -69,6 +69,7 @@ def show(draft_id: DraftId, url: Url = _LOCAL, key: Key = None, json: AsJson = F
     who = f"{draft['quorum']} of {', '.join(draft['approvers'])}"
     out.print(f"level {draft['step']} of {draft['steps']}: {plain(who)}; agreed: {plain(agreed)}", markup=False)
     out.print(f"why: {plain('; '.join(draft['reasons']) or draft['rule'])}", markup=False)
+    out.print(f"taken back by: {plain(draft['undo'] or 'nothing')}", markup=False)
     out.print(f"risk {draft['risk']}, context {draft['integrity']}, waits until {draft['expires_at']}", style="dim")
 
 
@@ -102,6 +103,22 @@ def reject(draft_ids: DraftIds, url: Url = _LOCAL, key: Key = None, reason: Reas
         _decide_all(client, draft_ids, body, json)
     else:
         _decide(client, draft_ids[0], body, json)
+
+
+@app.command()
+def undo(
+    draft_id: Annotated[str, typer.Argument(help="Id of a draft that was executed.")],
+    url: Url = _LOCAL,
+    key: Key = None,
+    reason: Reason = None,
+    json: AsJson = False,
+) -> None:
+    """Take back what a draft did, by the tool its author named for that; policy decides it like any call."""
+    run = Client(url=url, key=key).post(f"/api/v1/approvals/{draft_id}/undo", {"reason": reason or ""})
+    if json:
+        as_json(run)
+    else:
+        console().print(f"Run {run['run_id']} takes it back: {run['status']}.", markup=False)
 
 
 @app.command()

@@ -173,6 +173,7 @@ class Draft:
         consents: Those given so far.
         sink: Who would read what it sends, as in ``Readers``, or ``everybody``.
         evidence: Where the values of its arguments come from.
+        undo: Tool that takes it back once it is done; empty where nothing does.
         decided_by, reason, edited_args: How it was decided, once it was.
     """
 
@@ -208,6 +209,7 @@ class Draft:
     consents: tuple[Consent, ...] = ()
     sink: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    undo: str = ""
     status: DraftStatus = DraftStatus.WAITING
     decided_by: str | None = None
     decided_at: datetime | None = None

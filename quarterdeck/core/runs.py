@@ -94,7 +94,7 @@ class AgentSpec:
     """A declared agent. Its content hash stands in every run it begins; a run keeps the version it began with.
 
     Attributes:
-        model: ``provider:name``.
+        model: ``provider:name``; empty for a run that only does what it begins with, and asks nobody in between.
         tools: Names in the tool registry.
         retrieve: `tool` leaves searching to the model, `always` searches before the first model call, `never` does not.
         citations: Who decides whether passages bear out what cites them: `lexical` is words in common, `model` a model.

@@ -97,6 +97,7 @@ class Tool:
         max_output_chars: Longer output is cut, with a marker.
         needs_approval: Every call becomes a draft, whatever the context.
         sink: Who can read what it sends, by a name of the policy's table of sinks; empty for the effect's default.
+        undo: Name of the tool that takes back what a call of it did; empty where nothing does.
         declared: Its author stated the effect. A policy file can only tighten that; of other tools it says what they are.
     """
 
@@ -122,6 +123,7 @@ class Tool:
     max_output_chars: int = 20_000
     needs_approval: bool = False
     sink: str = ""
+    undo: str = ""
     declared: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
 

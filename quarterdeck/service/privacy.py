@@ -17,6 +17,7 @@ from quarterdeck.core.events import CancelRequested, RunStarted
 from quarterdeck.core.ids import check_id, content_hash, hashed_id
 from quarterdeck.store.base import Audit, Entry, Erasing, Journal, Put, Record, Records, RunRow
 from quarterdeck.store.codec import encode
+from quarterdeck.workflow.undoing import KIND as UNDO
 
 __all__ = ["KIND", "Belongings", "ErasureView", "Privacy"]
 
@@ -204,11 +205,17 @@ class Privacy:
         return []
 
     async def _runs(self, tenant: str, user: str | None) -> AsyncIterator[RunRow]:
+        """Runs of a person, and those of others that take back what was done for him; or all of the tenant."""
         before: str | None = None
         while rows := await self._journal.runs(tenant, user=user, before=before, limit=_PAGE):
             for row in rows:
                 yield row
             before = rows[-1].run_id
+        undone = [] if user is None else await self._erasing.records_of(tenant, user, ())
+        for record in undone:
+            row = await self._journal.find(tenant, record.ref) if record.kind == UNDO else None
+            if row is not None and row.user != user:
+                yield row
 
 
 def confirmed(tenant: str, given: str) -> None:

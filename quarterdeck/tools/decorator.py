@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}\Z")  # what every provider acce
 _MAX_OUTPUT_CHARS = 1 << 20
 _RISKS: Mapping[str, int] = {"none": 0, "low": 1, "medium": 2, "high": 3}
 _KINDS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "description", "sink"), (str,)),
+    **dict.fromkeys(("name", "description", "sink", "undo"), (str,)),
     **dict.fromkeys(("idempotent", "trusted", "needs_approval", "inline"), (bool,)),
     "resolver": (bool, dict),
     "fields": (dict,),
@@ -60,6 +60,8 @@ class ToolOptions(TypedDict, total=False):
         sink: Who can read what is sent: ``user``, ``tenant``, ``emails(to,cc)``, ``users(assignee)``, ``groups(team)``.
         scope: Right the caller must hold.
         trusted: Outsiders cannot choose any text in its results.
+        undo: Name of the tool that takes back what a call of this write did. Its parameters are filled by name, from the
+            result if that is an object, else from the arguments.
         resolver: Its results may ground identity arguments. A mapping of a field that our own system fills, such as an id,
             to the argument it is for says that only these do, where one thing was found.
         fields: Path of a field of its results, such as ``holder.name`` → ``trusted`` (our own system fills it),
@@ -85,6 +87,7 @@ class ToolOptions(TypedDict, total=False):
     trusted: bool
     resolver: bool | Mapping[str, str]
     fields: Mapping[str, FieldKind]
+    undo: str
     needs_approval: bool
     timeout_s: float
     retries: int
@@ -184,6 +187,7 @@ def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameTy
     )
     _check(made, parameters)
     return made
+        undo=said.get("undo", ""),
 
 
 def _check_options(options: ToolOptions) -> None:
@@ -235,6 +239,8 @@ def _check(made: Tool, parameters: Parameters) -> None:
 
 def _runner(
     function: Callable[..., Any], parameters: Parameters, limit: int, *, inline: bool
+    if made.undo and (made.is_read or made.undo == made.name):
+        raise Misconfigured(f"tool {made.name}: undo names another tool, and only a write has one")
 ) -> Callable[[dict[str, Any], ToolContext], Awaitable[Any]]:
     """How the function is executed: awaited, in a worker thread, or on the loop where its author asked for that."""
 

@@ -66,6 +66,14 @@ class Registry:
     def names(self) -> Sequence[str]:
         return tuple(self._tools)
 
+    def check_undo(self) -> None:
+        """Raises Misconfigured where what takes back a write is no tool here, or changes nothing."""
+        for each in self._tools.values():
+            undo = self._tools.get(each.undo)
+            if each.undo and (undo is None or undo.is_read):
+                why = f"no tool here; {closest(each.undo, self.names())}" if undo is None else "a read"
+                raise Misconfigured(f"tool {each.name}: undo={each.undo!r} is {why}")
+
     def only(self, names: Iterable[str]) -> Registry:
         """The same tools, fewer of them. Raises Misconfigured for a name there is not."""
         chosen: list[Tool] = []

@@ -16,6 +16,26 @@ import yaml
 
 from .conftest import QUARTERDECK, Server, environment, with_root
 
+# The example's tools, of which one can be taken back.
+TOOLS = """
+from dataclasses import replace
+
+import desk_tools
+
+from quarterdeck import tool
+
+
+def build_tools(data):
+    closed = data / "closed"
+
+    @tool(effect="write")
+    def close_ticket(ticket_id: str) -> str:
+        closed.open("a").write(ticket_id + "\\n")
+        return f"{ticket_id} is closed"
+
+    undone = {"create_ticket_draft": "close_ticket"}
+    return [*(replace(each, undo=undone.get(each.name, "")) for each in desk_tools.build_tools(data)), close_ticket]
+"""
 TERMS = "approvals: {by: [approver], quorum: 2, four_eyes: true, reason: required}"
 
 
@@ -52,6 +72,8 @@ def office(tmp_path_factory: pytest.TempPathFactory, letters: Any) -> Iterator[S
     policy = (folder / "policy.yaml").read_text()
     assert "approvals: [approver]" in policy
     (folder / "policy.yaml").write_text(policy.replace("approvals: [approver]", TERMS))
+    (folder / "tools.py").rename(folder / "desk_tools.py")
+    (folder / "tools.py").write_text(TOOLS)
     people = yaml.safe_load((folder / "users.yaml").read_text())
     people["users"].append({"id": "lea", "tenant": "acme", "scopes": ["approvals"], "key": "generated"})
     (folder / "users.yaml").write_text(yaml.safe_dump(people))
@@ -100,6 +122,27 @@ def test_two_people_agree_with_reasons_one_of_them_in_anothers_place(office: Ser
     assert (last["status"], last["consents"][1]["on_behalf_of"]) == ("approved", "root")
     assert run["status"] == "done"
     assert run["tool_calls_made"][0]["success"]
+
+
+@pytest.mark.row("G3", part="undo")
+def test_what_a_draft_did_is_taken_back_by_command_when_somebody_agrees_to_that_too(office: Server) -> None:
+    (draft,) = office.ask("Please open a ticket because my trackball squeaks.", user="emma")["drafts"]
+    early = office.send("POST", f"/api/v1/approvals/{draft}/undo", {}, user="omar")
+    for person in ("omar", "root"):
+        command(office, person, "approve", draft, "--reason", "yes")
+    office.ended(office.send("GET", f"/api/v1/approvals/{draft}", user="omar").json["run_id"])
+
+    run = command(office, "omar", "undo", draft, "--reason", "it was a joke")
+    listed = office.send("GET", "/api/v1/approvals?status=waiting", user="root").json["approvals"]
+    (undo,) = [each for each in listed if each["run_id"] == run["run_id"]]
+    command(office, "root", "approve", undo["id"])
+    office.send("GET", f"/api/v1/runs/{run['run_id']}/events", user="omar")  # to its end
+    again = command(office, "omar", "undo", draft)
+
+    assert early.status == 409
+    assert (undo["tool"], undo["requested_by"], undo["integrity"]) == ("close_ticket", "omar", "untrusted")
+    assert again["run_id"] == run["run_id"]
+    assert (office.data / "closed").read_text().split() == [undo["args"]["ticket_id"]]
 
 
 @pytest.mark.row("G2", part="batch")

@@ -76,6 +76,7 @@ class DraftBody(BaseModel):
     decided_at: datetime | None
     reason: str | None
     edited_args: dict[str, Any] | None
+    undo: str = Field(description="Tool that takes it back once it is done; empty where nothing does.")
 
 
 class DraftList(BaseModel):

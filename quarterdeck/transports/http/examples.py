@@ -123,6 +123,7 @@ _DRAFT_BODY = {
     "decided_at": None,
     "reason": None,
     "edited_args": None,
+    "undo": "withdraw_ticket",
 }
 _DELEGATION = {
     "id": "0195f3c2a1b27c3d8e4f5a6b7c8d9e0f",

@@ -71,3 +71,22 @@ def test_tools_can_be_shown_to_a_model_without_tool_calling() -> None:
     assert "## get_ticket\nLook up a ticket.\n" in text
     assert '"amount": {"type": "integer"}' in text
     assert render_prompt([]) == ""
+
+
+@pytest.mark.parametrize(("undo", "said"), [("close", "no tool here"), ("look", "a read")])
+def test_what_takes_back_a_write_is_a_write_that_is_there(undo: str, said: str) -> None:
+    @tool(effect="write", undo=undo)
+    def open_it() -> None: ...
+
+    @tool(effect="read")
+    def look() -> None: ...
+
+    with pytest.raises(Misconfigured, match=said):
+        Registry([open_it, look]).check_undo()
+
+
+def test_only_a_write_has_an_undo_and_it_is_another_tool() -> None:
+    with pytest.raises(Misconfigured, match="undo names another tool"):
+
+        @tool(effect="read", undo="close")
+        def look() -> None: ...

@@ -58,9 +58,11 @@ from quarterdeck.transports.http.app import HttpLimits, http_app
 from quarterdeck.transports.http.routes import keys, webhooks
 from quarterdeck.transports.http.routes.audit import router as audit_router
 from quarterdeck.transports.http.routes.privacy import router as privacy_router
+from quarterdeck.transports.http.routes.undoing import router as undoing_router
 from quarterdeck.transports.websocket import tokens as stream_tokens
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
+from quarterdeck.workflow.undoing import Undoing
 
 
 @tool(effect="write", risk=2)
@@ -332,6 +334,15 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
     app.include_router(keys.router)
     app.state.privacy = Privacy(store.journal, store.records, NothingKept(), NothingKept(), worker.wake)
     app.include_router(privacy_router)
+    app.state.undoing = Undoing(
+        journal=store.journal,
+        records=store.records,
+        dispatcher=worker,  # type: ignore[arg-type]
+        toolbox=Registry(),
+        approvals=app.state.approvals,
+        keep=specs.keep,
+    )
+    app.include_router(undoing_router)
     app.state.stream_tokens = StreamTokens(store.records, access)
     async with anyio.create_task_group() as tasks:
         worker.tasks = tasks

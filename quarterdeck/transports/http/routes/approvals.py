@@ -162,6 +162,7 @@ def draft_body(draft: Draft) -> dict[str, Any]:
         "decided_at": draft.decided_at,
         "reason": draft.reason,
         "edited_args": draft.edited_args,
+        "undo": draft.undo,
     }
 
 
