@@ -18,14 +18,16 @@ _SHORTEST = 6  # of a known secret: a shorter one, such as "any", is a part of o
 # What credentials of common services look like. Where a form has a group, the group is the secret. No form can be begun at
 # many places of a text and be followed far from each: what is masked may be written by an attacker.
 _FORMS = re.compile(
-    r"""\bqd_[0-9a-f]{32,}                                          # our own
-    |\b(?:sk|pk|rk)-(?:(?=[\w.-]{0,64}[0-9*])[\w*.-]{7,}[\w*-]|[A-Za-z]{16,}[\w-]*)  # OpenAI, Anthropic, also half hidden
-    |\b(?:sk|pk|rk|whsec)_(?:(?:live|test)_)?(?=\w{0,64}[0-9])\w{16,} # Stripe
-    |\bgh[oprsu]_\w{16,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}      # GitHub, GitLab
-    |\bxox[a-z]-[\w-]{10,}|\bxapp-[\w-]{10,}                          # Slack
-    |\bhf_[A-Za-z0-9]{16,}|\bnpm_[A-Za-z0-9]{20,}|\bpypi-[\w-]{16,}   # Hugging Face, npm, PyPI
-    |\bAIza[\w-]{30,}|\bya29\.[\w.-]{16,}                             # Google
-    |\bA[BKS][ICS]A[A-Z0-9]{16}\b                                     # AWS: the name of a key, and the key beside its name
+    r"""\b(?:
+        qd_[0-9a-f]{32,}                                          # our own
+        |(?:sk|pk|rk)-(?:(?=[\w.-]{0,64}[0-9*])[\w*.-]{7,}[\w*-]|[A-Za-z]{16,}[\w-]*)  # OpenAI, Anthropic, also half hidden
+        |(?:sk|pk|rk|whsec)_(?:(?:live|test)_)?(?=\w{0,64}[0-9])\w{16,} # Stripe
+        |gh[oprsu]_\w{16,}|github_pat_\w{20,}|glpat-[\w-]{16,}        # GitHub, GitLab
+        |xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}                          # Slack
+        |hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{20,}|pypi-[\w-]{16,}     # Hugging Face, npm, PyPI
+        |AIza[\w-]{30,}|ya29\.[\w.-]{16,}                             # Google
+        |A[BKS][ICS]A[A-Z0-9]{16}\b                                   # AWS: the name of a key, and the key beside its name
+    )
     |(?i:secret_?access_?key)['"\\]{0,3}\s{0,3}[:=]\s{0,3}['"\\]{0,3}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])
     |(?<![\w-])eyJ[\w-]{6,}\.[\w-]*\.[\w-]*(?:\.[\w-]+){0,2}          # JSON web tokens
     |(?i:\bbearer)\s{1,3}((?=[A-Za-z]{0,64}[0-9._~+/-]+\w)[\w.~+/-]{6,}=*|[A-Za-z]{16,})

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from quarterdeck.policy.guards.base import About, Finding
-from quarterdeck.policy.guards.patterns import compiled
+from quarterdeck.policy.guards.patterns import Together
 
 __all__ = ["Injection"]
 
@@ -23,7 +23,6 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef]"
 )
 _TAGS = re.compile("[\U000e0000-\U000e007f]")
-_LONGEST = 10_000  # of a pattern
 _MANY = 8  # invisible characters: joined emoji and Persian have some
 _ALIKE = str.maketrans("аеіорсухԁһѕјӏАВЕНІКМОРСТХαεινορτυχΑΒΕΖΗΙΚΜΝΟΡΤΧ", "aeiopcyxdhsjlABEHIKMOPCTXaeivoptuxABEZHIKMNOPTX")
 
@@ -52,7 +51,7 @@ class Injection:
     name = "injection"
 
     def __init__(self) -> None:
-        self._signs = {sign: compiled(pattern, longest=_LONGEST) for sign, pattern in _signs().items()}
+        self._signs = Together(_signs())
 
     async def find(self, text: str, about: About) -> Sequence[Finding]:
         return [Finding(f"{self.name}.{sign}", 0, len(text)) for sign in self.signs(text)]
@@ -65,4 +64,4 @@ class Injection:
             if _TAGS.search(text) or len(_INVISIBLE.findall(text)) > _MANY:
                 found.append("hidden")
             plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_ALIKE)
-        return found + [sign for sign, pattern in self._signs.items() if pattern.search(plain)]
+        return found + self._signs.found(plain)

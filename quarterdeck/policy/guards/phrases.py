@@ -19,13 +19,19 @@ class Phrases:
     def __init__(self, name: str, phrases: Iterable[str]) -> None:
         self.name = name
         folded = sorted({fold(phrase) for phrase in phrases} - {""}, key=len, reverse=True)
-        spelled = (re.escape(one) if has_cjk(one) else rf"(?<!\w){re.escape(one)}(?!\w)" for one in folded)
-        self._any = re.compile("|".join(spelled)) if folded else None
+        words, runs = _any_of(one for one in folded if not has_cjk(one)), _any_of(filter(has_cjk, folded))
+        # The border once for all words: looked for with each it takes ten times as long.
+        self._any = re.compile(rf"(?<!\w){words}(?!\w)|{runs}")
 
     async def find(self, text: str, about: About) -> Sequence[Finding]:
-        if self._any is None or self._any.search(fold(text.replace("’", "'"))) is None:
+        if self._any.search(fold(text.replace("’", "'"))) is None:
             return ()
         return [Finding(self.name, 0, len(text))]
+
+
+def _any_of(phrases: Iterable[str]) -> str:
+    """A pattern of any of them; of none it matches nothing."""
+    return f"(?:{'|'.join(map(re.escape, phrases)) or '(?!)'})"
 
 
 def abuse(more: Iterable[str] = ()) -> Phrases:
