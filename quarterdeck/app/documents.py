@@ -23,6 +23,7 @@ from quarterdeck.net.client import GuardedClient
 from quarterdeck.service.documents import Documents
 from quarterdeck.service.ingestion import Ingestion
 from quarterdeck.service.ingestion_sources import CollectionFolder, OrderSources
+from quarterdeck.service.upload_line import UploadLine
 from quarterdeck.settings import Configuration
 from quarterdeck.workflow.base import Dispatcher
 
@@ -73,6 +74,7 @@ class Intake:
         self.ingestion = Ingestion(
             journal=store.journal,
             sources=sources,
+            line=UploadLine(store.journal, store.records),
             ingester=knowledge.ingester,
             directory=directory,
             audience=audience,

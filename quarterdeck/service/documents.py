@@ -7,11 +7,12 @@ other groups and forgetting them is done at once. Each is audited.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound
+from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreUnavailable
 from quarterdeck.core.events import RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
@@ -21,8 +22,9 @@ from quarterdeck.knowledge.ingest_source import own_id
 from quarterdeck.knowledge.ingest_web import check_addresses
 from quarterdeck.knowledge.search import lookup_groups
 from quarterdeck.service.ingestion import Sources
-from quarterdeck.service.ingestion_sources import checked_groups, is_own, own_collection
+from quarterdeck.service.ingestion_sources import checked_groups, is_own, own_collection, uploaded_id
 from quarterdeck.service.orders import Folder, Order, Pages, Upload, encode
+from quarterdeck.service.upload_line import UploadLine
 from quarterdeck.store.base import Audit, Entry, Journal, Records
 from quarterdeck.workflow.base import Dispatcher
 
@@ -31,6 +33,7 @@ __all__ = ["Begun", "Documents", "Requested"]
 MAX_NAME = 400  # characters of a file name
 _LOOKED_THROUGH = 20  # passages among which the one at a place is looked for
 _ASKED = 400  # characters of a place that are searched for
+_AT_ONCE = 20  # uploads of one document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class Documents:
         self._records = records
         self._dispatcher = dispatcher
         self._sources = sources
+        self._line = UploadLine(journal, records)
 
     async def upload(self, principal: Principal, upload: Upload, groups: Collection[str] | None, asked: Requested) -> Begun:
         """Begin a run that brings one document in.
@@ -95,9 +99,9 @@ class Documents:
             raise InvalidInput("the title of a document has printable characters only")
         if upload.doc_id is not None:
             _check_own(await self.open(principal, upload.doc_id))
-        doc_id = upload.doc_id or own_id(upload.name, own_collection(principal, upload))
+        doc_id = uploaded_id(principal, upload)
         order = Order(what=upload, groups=_sorted(groups))
-        run_id = await self._begin(principal, order, f"Bring in {upload.name}", asked)
+        run_id = await self._begin(principal, order, f"Bring in {upload.name}", asked, doc_id=doc_id)
         return Begun(run_id=run_id, documents=((upload.name, doc_id),))
 
     async def fetch(
@@ -182,7 +186,10 @@ class Documents:
         if not await self._index.delete(principal.tenant, [doc_id]):
             raise NotFound(f"there is no document {doc_id}")
 
-    async def _begin(self, principal: Principal, order: Order, said: str, asked: Requested) -> str:
+    async def _begin(
+        self, principal: Principal, order: Order, said: str, asked: Requested, *, doc_id: str | None = None
+    ) -> str:
+        """Args: doc_id: The one document it brings in, behind all that arrived for it before."""
         self._sources.source(principal, order)  # refused now, not when a worker takes it up
         key = asked.idempotency_key
         run_id = new_id() if key is None else hashed_id(principal.tenant, principal.user, "ingest", key)
@@ -200,11 +207,20 @@ class Documents:
             tags=asked.tags,
         )
         audit = _audit(principal, "ingest", run_id, started.config_hash)
-        if await self._journal.create(principal.tenant, run_id, Entry(event=started), beside=[audit]):
+        if await self._created(principal.tenant, run_id, Entry(event=started), audit, doc_id):
             await self._dispatcher.wake(principal.tenant, run_id)
         else:
             await self._check_repeated(principal, run_id, started)
         return run_id
+
+    async def _created(self, tenant: str, run_id: str, started: Entry, audit: Audit, doc_id: str | None) -> bool:
+        if doc_id is None:
+            return await self._journal.create(tenant, run_id, started, beside=[audit])
+        for _ in range(_AT_ONCE):
+            entering = await self._line.entering(tenant, doc_id, run_id)
+            with suppress(Conflict):  # another upload of this document was faster
+                return await self._journal.create(tenant, run_id, started, beside=[audit, entering])
+        raise StoreUnavailable(f"document {doc_id} is being sent by too many at once: send it again")
 
     async def _check_repeated(self, principal: Principal, run_id: str, started: RunStarted) -> None:
         async for entry in self._journal.read(principal.tenant, run_id):

@@ -24,12 +24,15 @@ from quarterdeck.core.events import DocumentIngested, FinalAnswer, RunCancelled,
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.knowledge.ingest import Ingester, Outcome
 from quarterdeck.knowledge.ingest_source import Source
-from quarterdeck.service.orders import Order, decode
+from quarterdeck.service.ingestion_sources import uploaded_id
+from quarterdeck.service.orders import Order, Upload, decode
+from quarterdeck.service.upload_line import UploadLine
 from quarterdeck.store.base import Claim, Journal
 
 __all__ = ["Ingestion", "Sources"]
 
 _AGAIN_AFTER_S = 5.0  # when something it needs was away
+_ANOTHERS_TURN_S = 0.5  # until it is looked again whether an earlier upload of the document has ended
 _LETTING_GO_S = 1.0
 _POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
 _NAMED = 100  # refused documents that the summary names; the events name them all
@@ -47,6 +50,7 @@ class Ingestion:
     """Advances runs whose work is to bring documents in. Made once; all that differs is in their journals.
 
     Args:
+        line: Says whose turn it is to bring in a document that was sent several times.
         ingester: Of a tenant.
         directory: Says what people may do now; asked again whenever a run is taken up.
         audience: Whoever watches runs.
@@ -58,6 +62,7 @@ class Ingestion:
         *,
         journal: Journal,
         sources: Sources,
+        line: UploadLine,
         ingester: Callable[[str], Ingester],
         directory: Directory,
         audience: Audience,
@@ -65,6 +70,7 @@ class Ingestion:
     ) -> None:
         self._journal = journal
         self._sources = sources
+        self._line = line
         self._ingester = ingester
         self._directory = directory
         self._audience = audience
@@ -116,9 +122,13 @@ class Ingestion:
         source = self._sources.source(principal, order)
         book = _Book(self._journal, claim, ledger, lambda: self._draining)
         context = Context(principal=principal, run_id=claim.run_id, deadline=time.monotonic(), trace_id=started.trace_id)
-        await self._drive(ledger, started, book, source, context)
+        upload = uploaded_id(principal, order.what) if isinstance(order.what, Upload) else None
+        await self._drive(ledger, started, book, source, context, upload)
 
-    async def _drive(self, ledger: Ledger, started: RunStarted, book: _Book, source: Source, context: Context) -> None:
+    async def _drive(
+        self, ledger: Ledger, started: RunStarted, book: _Book, source: Source, context: Context, upload: str | None
+    ) -> None:
+        """Args: upload: The one document that is brought in behind those that arrived for it before."""
         ingester = self._ingester(ledger.tenant)
         while ledger.state.ended is None:
             if (asked := ledger.state.cancel) is not None:
@@ -130,6 +140,9 @@ class Ingestion:
             elif self._draining:
                 if await ledger.commit(status=RunStatus.READY) is not Commit.DROPPED:
                     return
+            elif upload is not None and not await self._line.is_first(ledger.tenant, upload, context.run_id):
+                if await self._rest(ledger, _ANOTHERS_TURN_S) is Commit.ALONE:
+                    return
             elif await ingester.bring(source, book, done=book.done, context=context):
                 ledger.stage(_summary(started, book.seen))
                 await ledger.commit(status=RunStatus.DONE)
@@ -137,9 +150,12 @@ class Ingestion:
     async def _wait(self, ledger: Ledger) -> None:
         """Rest a little: what the run needs is away."""
         try:
-            await ledger.commit(status=RunStatus.WAITING, wake_at=self._now() + timedelta(seconds=_AGAIN_AFTER_S))
+            await self._rest(ledger, _AGAIN_AFTER_S)
         except Fenced:
             return
+
+    async def _rest(self, ledger: Ledger, seconds: float) -> Commit:
+        return await ledger.commit(status=RunStatus.WAITING, wake_at=self._now() + timedelta(seconds=seconds))
 
     async def _fail(self, ledger: Ledger, code: str, error: str, *, poison: bool = False) -> None:
         try:

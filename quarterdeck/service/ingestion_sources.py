@@ -9,12 +9,12 @@ from pathlib import Path
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Forbidden, NotFound, TooLarge
 from quarterdeck.knowledge.ingest_folder import FolderSource
-from quarterdeck.knowledge.ingest_source import Given, Item, Listing, Origin, Source, check_groups
+from quarterdeck.knowledge.ingest_source import Given, Item, Listing, Origin, Source, check_groups, own_id
 from quarterdeck.knowledge.ingest_web import OpenClient, WebSource
 from quarterdeck.knowledge.search import lookup_groups
 from quarterdeck.service.orders import Folder, Order, Pages, Upload
 
-__all__ = ["WRITES_DOCUMENTS", "CollectionFolder", "OrderSources", "checked_groups", "own_collection"]
+__all__ = ["WRITES_DOCUMENTS", "CollectionFolder", "OrderSources", "checked_groups", "own_collection", "uploaded_id"]
 
 WRITES_DOCUMENTS = "documents.write"
 _OPERATES = "operate"
@@ -39,6 +39,11 @@ class CollectionFolder:
 def own_collection(principal: Principal, what: Upload | Pages) -> str:
     """The collection of what a person uploads or has fetched: a name of a file or an address is somebody's own."""
     return f"{_OWN[isinstance(what, Pages)]}{principal.user}"
+
+
+def uploaded_id(principal: Principal, upload: Upload) -> str:
+    """The document an upload replaces or becomes."""
+    return upload.doc_id or own_id(upload.name, own_collection(principal, upload))
 
 
 def is_own(collection: str) -> bool:

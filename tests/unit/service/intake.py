@@ -20,6 +20,7 @@ from quarterdeck.service.documents import Documents, Requested
 from quarterdeck.service.ingestion import Ingestion
 from quarterdeck.service.ingestion_sources import CollectionFolder, OrderSources
 from quarterdeck.service.streams import Hub
+from quarterdeck.service.upload_line import UploadLine
 from quarterdeck.store.memory import MemoryStore
 
 ANN = Principal(user="ann", tenant="acme", groups=("it",), scopes=("documents.read", "documents.write"))
@@ -76,6 +77,7 @@ class Intake:
         return Ingestion(
             journal=self.store.journal,
             sources=self.sources,
+            line=UploadLine(self.store.journal, self.store.records),
             ingester=lambda tenant: Ingester(index or self.index, tenant, embedder=embedder),
             directory=self.people,
             audience=self.hub,
