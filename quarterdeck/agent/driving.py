@@ -34,8 +34,8 @@ from quarterdeck.agent.next_step import (
     HandOver,
     RaiseDoubt,
     Refuse,
-    Retrieve,
     Report,
+    Retrieve,
     RunTools,
     Settle,
     SettleDoubt,
@@ -230,12 +230,12 @@ class Driving:
                 await self._check()
             case Settle():
                 await self._settle()
+            case Report():
+                await self._finish(reported(self.ledger.state), StopReason.COMPLETED)
             case HandOver():
                 await self._finish(handing_over(self.ledger.state), StopReason.CLIENT_TOOLS)
             case GiveUp(reason):
                 await self._finish(partial(self.ledger.state, reason), reason)
-            case Report():
-                await self._finish(reported(self.ledger.state), StopReason.COMPLETED)
             case Close(reason):
                 self.ledger.stage(GuardrailFired(layer="limits", verdict="stop", rule=reason, action="close"))
             case Compact():

@@ -58,8 +58,8 @@ from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.delegations import Delegations
 from quarterdeck.workflow.effects import Effects
-
 from quarterdeck.workflow.undoing import Undoing
+
 __all__ = ["Runtime", "open_budgets", "opened"]
 
 _T = TypeVar("_T")
@@ -88,8 +88,8 @@ class Runtime:
     search: Search
     approvals: Approvals
     effects: Effects
-    access: Access
     undoing: Undoing
+    access: Access
     api_keys: ApiKeys
     rates: RateLimits
     stream_tokens: StreamTokens
@@ -193,8 +193,6 @@ async def opened(
             )
         )
         stack.callback(intake.ingestion.drain)  # before the workers are told to stop, as the stack is left in reverse
-        yield Runtime(
-            configuration=configuration,
         approvals = Approvals(
             journal=store.journal,
             records=store.records,
@@ -202,6 +200,8 @@ async def opened(
             toolbox=agents.tools,
             delegations=Delegations(store.records, access),
         )
+        yield Runtime(
+            configuration=configuration,
             desk=Desk(
                 journal=store.journal,
                 sessions=Sessions(store.journal, store.records),

@@ -58,10 +58,10 @@ class ToolOptions(TypedDict, total=False):
         identity: Parameters that say who or where: recipient, path, url, account, id.
         content: Parameters with free text that goes out.
         sink: Who can read what is sent: ``user``, ``tenant``, ``emails(to,cc)``, ``users(assignee)``, ``groups(team)``.
-        scope: Right the caller must hold.
-        trusted: Outsiders cannot choose any text in its results.
         undo: Name of the tool that takes back what a call of this write did. Its parameters are filled by name, from the
             result if that is an object, else from the arguments.
+        scope: Right the caller must hold.
+        trusted: Outsiders cannot choose any text in its results.
         resolver: Its results may ground identity arguments. A mapping of a field that our own system fills, such as an id,
             to the argument it is for says that only these do, where one thing was found.
         fields: Path of a field of its results, such as ``holder.name`` → ``trusted`` (our own system fills it),
@@ -83,11 +83,11 @@ class ToolOptions(TypedDict, total=False):
     identity: tuple[str, ...]
     content: tuple[str, ...]
     sink: str
+    undo: str
     scope: str | None
     trusted: bool
     resolver: bool | Mapping[str, str]
     fields: Mapping[str, FieldKind]
-    undo: str
     needs_approval: bool
     timeout_s: float
     retries: int
@@ -181,13 +181,13 @@ def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameTy
         max_output_chars=limit,
         needs_approval=said.get("needs_approval", False),
         sink=said.get("sink", ""),
+        undo=said.get("undo", ""),
         declared=options is not None,
         meta=said.get("meta", {}),
         function=function,
     )
     _check(made, parameters)
     return made
-        undo=said.get("undo", ""),
 
 
 def _check_options(options: ToolOptions) -> None:
@@ -233,14 +233,14 @@ def _check(made: Tool, parameters: Parameters) -> None:
         raise Misconfigured(f"tool {made.name}: max_output_chars must be from 1 to {_MAX_OUTPUT_CHARS}")
     if made.key_args and made.is_read:
         raise Misconfigured(f"tool {made.name}: only a write has a key; a read may simply be repeated")
+    if made.undo and (made.is_read or made.undo == made.name):
+        raise Misconfigured(f"tool {made.name}: undo names another tool, and only a write has one")
     if made.retries < 0 or (made.retries and not made.is_read):
         raise Misconfigured(f"tool {made.name}: only a read is tried again by itself; retries must be 0")
 
 
 def _runner(
     function: Callable[..., Any], parameters: Parameters, limit: int, *, inline: bool
-    if made.undo and (made.is_read or made.undo == made.name):
-        raise Misconfigured(f"tool {made.name}: undo names another tool, and only a write has one")
 ) -> Callable[[dict[str, Any], ToolContext], Awaitable[Any]]:
     """How the function is executed: awaited, in a worker thread, or on the loop where its author asked for that."""
 
