@@ -55,6 +55,7 @@ from quarterdeck.core.errors import (
     ContextTooLarge,
     DeadlineExceeded,
     Filtered,
+    Forbidden,
     Truncated,
 )
 from quarterdeck.core.events import (
@@ -138,6 +139,7 @@ class Driving:
         self.ledger = ledger
         self.spec = spec
         self.principal = principal
+        self._came_as = started.principal
         self._recalled = False
         self._typed = typed_by(principal)
         self._context_label = self._seen_label = self._typed  # of which context, and that joined with the user's words
@@ -292,6 +294,7 @@ class Driving:
             self.ledger.stage(*await self.guarding.reply(reply))
 
     async def _decide(self, calls: Sequence[CallState]) -> None:
+        principal = await self._now_there()
         screened, fired = await self.guarding.arguments(calls)
         deciding = Deciding(
             run_id=self.ledger.run_id,
@@ -299,7 +302,7 @@ class Driving:
             toolbox=self.tools,
             executor=self.executor,
             policy=self.loop.policy,
-            principal=self.principal,
+            principal=principal,
             label=self._seen,
             now=self.loop.now(),
             max_calls=self.spec.limits.max_calls_per_turn,
@@ -309,6 +312,16 @@ class Driving:
         )
         deciding.decide(calls)
         self.ledger.stage(*fired, *deciding.events, beside=deciding.beside)
+
+    async def _now_there(self) -> Principal:
+        """The principal with the rights of this moment: a run may last, and nothing is decided by what he could do once.
+
+        Raises Forbidden if he may not act any more, or what he came with was taken back.
+        """
+        present = await self.loop.directory.current(self._came_as)
+        if present is None:
+            raise Forbidden(f"user {self._came_as.user} may not act any more")
+        return present
 
     async def _present(self, calls: Sequence[CallState]) -> Mapping[str, Principal | None]:
         """Those who agreed to calls, as they are now: a right lost since is no right."""

@@ -16,6 +16,7 @@ from quarterdeck.service.grants import Grants, TokenHolders
 from quarterdeck.service.issued import Issuer, Tokens
 from quarterdeck.service.issuer_keys import FetchedKeys, SharedSecret
 from quarterdeck.service.logins import Logins
+from quarterdeck.service.stays import Stays
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.identity import IssuerFile
 from quarterdeck.store.base import Records
@@ -28,10 +29,11 @@ __all__ = ["Identity", "attach", "opened_access"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who is let in, and the keys people make for themselves."""
+    """Who is let in, for how long, and the keys people make for themselves."""
 
     access: Access
     keys: ApiKeys
+    stays: Stays
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +54,7 @@ async def opened_access(
         others = [holders] if issuers else []
         keys = ApiKeys(records, Access(configuration.users, {}, keyless=False, others=others))
         access = Access(configuration.users, hashes, keyless=keyless, others=[keys, *others], logins=logins)
-        yield Identity(access=access, keys=keys)
+        yield Identity(access=access, keys=keys, stays=Stays(access, every_s=identity.check_s))
 
 
 def attach(app: FastAPI, keys: ApiKeys) -> None:

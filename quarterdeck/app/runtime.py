@@ -48,6 +48,7 @@ from quarterdeck.service.search import Search
 from quarterdeck.service.sessions import Sessions
 from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
+from quarterdeck.service.stays import Stays
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
 from quarterdeck.service.watch import Watch
@@ -91,6 +92,7 @@ class Runtime:
     undoing: Undoing
     access: Access
     api_keys: ApiKeys
+    stays: Stays
     rates: RateLimits
     stream_tokens: StreamTokens
     catalogue: Catalogue
@@ -237,6 +239,7 @@ async def opened(
             ),
             access=access,
             api_keys=identity.keys,
+            stays=identity.stays,
             rates=rates,
             stream_tokens=StreamTokens(store.records, access),
             catalogue=Catalogue(

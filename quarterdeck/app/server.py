@@ -63,6 +63,7 @@ async def serve(
             effects=runtime.effects,
             access=runtime.access,
             rates=runtime.rates,
+            stays=runtime.stays,
             documents_desk=runtime.documents,
             search_desk=runtime.search,
             standing=runtime.standing,
@@ -91,6 +92,7 @@ async def serve(
             access=runtime.access,
             tokens=runtime.stream_tokens,
             rates=runtime.rates,
+            stays=runtime.stays,
         )
         mount(app, door, runtime.stream_tokens)
         attach(app, runtime.notices)
@@ -124,12 +126,6 @@ async def serve(
             raise Misconfigured(f"cannot listen on {settings.host}:{settings.port}: it is in use, or not allowed") from error
 
 
-@contextlib.asynccontextmanager
-async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator[GrpcServer | None]:
-    """Take gRPC calls while the block lasts, if the configuration wants it.
-
-    Raises Misconfigured if the port is taken, or the packages for gRPC are not installed.
-    """
 async def _leave(grpc: GrpcServer, drain_s: float, stop_s: float) -> None:
     """Stop beside HTTP and as it does: announce it, take no more calls after `drain_s`, cut the last after `stop_s`."""
     await grpc.drain()
@@ -137,6 +133,12 @@ async def _leave(grpc: GrpcServer, drain_s: float, stop_s: float) -> None:
     await grpc.stop(stop_s)
 
 
+@contextlib.asynccontextmanager
+async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator[GrpcServer | None]:
+    """Take gRPC calls while the block lasts, if the configuration wants it.
+
+    Raises Misconfigured if the port is taken, or the packages for gRPC are not installed.
+    """
     settings = configuration.settings.server
     if settings.grpc_port is None:
         yield None
@@ -149,7 +151,7 @@ async def _leave(grpc: GrpcServer, drain_s: float, stop_s: float) -> None:
         raise Misconfigured(
             f"server.grpc_port needs a package that is not installed ({error.name}): pip install 'quarterdeck[grpc]'"
         ) from error
-    entrance = Entrance(runtime.access, TagRules(configuration.settings.tags.rules()), runtime.rates)
+    entrance = Entrance(runtime.access, TagRules(configuration.settings.tags.rules()), runtime.rates, runtime.stays)
     service = AgentService(runtime.desk, entrance, answer_timeout_s=settings.answer_timeout_s)
     async with serving(
         service,

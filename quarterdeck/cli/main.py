@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import typer
 
-from quarterdeck.cli import access, approvals, audit, policy, privacy, runs, webhooks
+from quarterdeck.cli import access, approvals, audit, keys, policy, privacy, runs, webhooks
 from quarterdeck.cli.chat import chat
 from quarterdeck.cli.costs import costs
 from quarterdeck.cli.doctor import doctor
@@ -55,6 +55,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(audit.app, name="audit")
 app.add_typer(access.app, name="access")
+app.add_typer(keys.app, name="keys")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(policy.app, name="policy")
 app.command()(migrate)

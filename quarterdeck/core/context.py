@@ -18,6 +18,7 @@ class Principal:
     Attributes:
         user: Id of the person or service.
         scopes: Rights, such as ``tickets.write``.
+        credential: What let him in, such as ``key:ID``, where it can be taken back from him; then what came of it ends too.
     """
 
     user: str
@@ -25,6 +26,7 @@ class Principal:
     roles: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
+    credential: str | None = None
 
     @property
     def names(self) -> frozenset[str]:

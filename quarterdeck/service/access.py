@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -120,6 +121,10 @@ class Credentials(Protocol):
         """Who brings it, and what he may do. Raises Unauthenticated; Unavailable where that cannot be told now."""
         ...
 
+    async def until(self, credential: str) -> datetime | None:
+        """When it is over, None if it has no end. Raises as `holder` does."""
+        ...
+
     async def current(self, principal: Principal) -> Principal | None:
         """The same of somebody it let in earlier; None if he may not act any more, or came otherwise."""
         ...
@@ -178,6 +183,13 @@ class Access:
             )
         return self._keyless.principal
 
+    async def until(self, caller: Caller) -> datetime | None:
+        """When what lets the caller in is over, None if it has no end. Raises as `admit` does."""
+        for kind in self._others:
+            if caller.key is not None and kind.meant(caller.key):
+                return await kind.until(caller.key)
+        return None
+
     async def _bearer(self, credential: str) -> Principal:
         for kind in self._others:
             if kind.meant(credential):
@@ -195,9 +207,12 @@ class Access:
         raise Unauthenticated("the key is not known here")
 
     async def current(self, principal: Principal) -> Principal | None:
-        """`Directory`: the principal as the users file, or what else let him in, knows it now."""
+        """`Directory`: the principal as the users file, or what else let him in, knows it now.
+
+        Who came with something that can be taken back from him is nobody once it was, whoever knows him otherwise.
+        """
         user = self._users.get(principal.user)
-        if user is not None:
+        if user is not None and principal.credential is None:
             return narrowed(user.principal, principal) if user.tenant == principal.tenant else None
         for kind in self._others:
             if (found := await kind.current(principal)) is not None:

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,11 +26,13 @@ MAKING = "keys.write"
 _KIND = "api_key"
 _LIVE, _REVOKED = "live", "revoked"
 _PREFIX = "qk_"
+_CREDENTIAL = "key:"  # before the id, in what is known of somebody who came with a key
 _FORM = re.compile(r"qk_([a-z0-9_-]{1,64})\.([a-z0-9_-]{1,64})\.([0-9a-f]{64})\Z")
 _KNOWN_S = 5.0  # a key that was taken back elsewhere still counts this long
 _KNOWN = 10_000
 _USED_EVERY = timedelta(hours=1)
 _PAGE = 200
+_UNKNOWN = "the key is not known here, is over, or was taken back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,17 +132,36 @@ class ApiKeys:
         form = _FORM.match(credential)
         record = await self._found(form[1], form[2]) if form is not None else None
         if form is None or record is None or not self._counts(record, _digest(form[3])):
-            raise Unauthenticated("the key is not known here, is over, or was taken back")
+            raise Unauthenticated(_UNKNOWN)
         person = await self._people.current(Principal(user=record.owner, tenant=form[1]))
         scopes = tuple(scope for scope in person.scopes if scope in record.data["scopes"]) if person else ()
         if person is None or not scopes:
             raise Unauthenticated("the holder of the key may not act any more")
         await self._used(form[1], record)
-        return Principal(user=person.user, tenant=person.tenant, roles=person.roles, groups=person.groups, scopes=scopes)
+        return replace(person, scopes=scopes, credential=f"{_CREDENTIAL}{record.id}")
+
+    async def until(self, credential: str) -> datetime | None:
+        form = _FORM.match(credential)
+        record = await self._found(form[1], form[2]) if form is not None else None
+        if form is None or record is None or not self._counts(record, _digest(form[3])):
+            raise Unauthenticated(_UNKNOWN)
+        new = hmac.compare_digest(record.data["digest"], _digest(form[3]))
+        ends = (_instant(record.data["expires_at"]), None if new else _instant(record.data["old_until"]))
+        return min((end for end in ends if end is not None), default=None)
 
     async def current(self, principal: Principal) -> Principal | None:
-        """Nobody: holders are people who are known otherwise."""
-        return None
+        """The holder of a key, with no more than he came with; nobody once it was taken back.
+
+        One that has come to its end lets what was begun with it go on: nobody meant to stop it.
+        """
+        credential = principal.credential
+        if credential is None or not credential.startswith(_CREDENTIAL):
+            return None
+        record = await self._found(principal.tenant, credential.removeprefix(_CREDENTIAL))
+        if record is None or record.status != _LIVE or record.owner != principal.user:
+            return None
+        person = await self._people.current(replace(principal, credential=None))
+        return replace(person, credential=credential) if person is not None else None
 
     def _counts(self, record: Record, digest: str) -> bool:
         data, present = record.data, self._now()

@@ -103,5 +103,8 @@ class TokenHolders:
             await self._logins.allowed(issued.principal, f"token:{issued.issuer}")
         return issued.principal
 
+    async def until(self, credential: str) -> datetime | None:
+        return (await self._tokens.check(credential)).until
+
     async def current(self, principal: Principal) -> Principal | None:
-        return await self._grants.current(principal)
+        return await self._grants.current(principal) if principal.credential is None else None

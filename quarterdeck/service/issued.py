@@ -62,11 +62,17 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """What a valid token says. Attributes: issued_at: By its issuer's clock, None if it does not say."""
+    """What a valid token says.
+
+    Attributes:
+        issued_at: By its issuer's clock, None if it does not say.
+        until: When it is over, by our clock, differences between clocks allowed for.
+    """
 
     principal: Principal
     issuer: str
     issued_at: datetime | None
+    until: datetime
 
 
 class Tokens:
@@ -110,7 +116,7 @@ class Tokens:
             self._hold(issuer, proved)
         except (JoseError, ValueError, TypeError, OverflowError) as error:
             raise Unauthenticated(_WRONG) from error
-        return _read(issuer, proved)
+        return _read(issuer, proved, self._leeway_s)
 
     def _hold(self, issuer: Issuer, claims: Mapping[str, Any]) -> None:
         if not all(_instant(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
@@ -125,7 +131,7 @@ class Tokens:
         registry.validate(dict(claims))
 
 
-def _read(issuer: Issuer, claims: Mapping[str, Any]) -> Issued:
+def _read(issuer: Issuer, claims: Mapping[str, Any], leeway_s: int) -> Issued:
     subject = claims.get(issuer.user_claim)
     tenant = issuer.tenant or _found(claims, issuer.tenant_claim or "")
     known = isinstance(tenant, str) and (issuer.tenant is not None or tenant in issuer.tenants)
@@ -143,7 +149,12 @@ def _read(issuer: Issuer, claims: Mapping[str, Any]) -> Issued:
         scopes=tuple(sorted(scopes)),
     )
     at = claims.get("iat")
-    return Issued(principal=principal, issuer=issuer.name, issued_at=None if at is None else datetime.fromtimestamp(at, UTC))
+    return Issued(
+        principal=principal,
+        issuer=issuer.name,
+        issued_at=None if at is None else datetime.fromtimestamp(at, UTC),
+        until=datetime.fromtimestamp(claims["exp"] + leeway_s, UTC),
+    )
 
 
 def _plain(subject: str) -> str:

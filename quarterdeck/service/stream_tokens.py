@@ -13,6 +13,7 @@ from quarterdeck.agent.base import Directory
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict, Unauthenticated
 from quarterdeck.core.ids import hashed_id
+from quarterdeck.service.stays import Stay
 from quarterdeck.store.base import Put, Record, Records
 
 __all__ = ["StreamToken", "StreamTokens"]
@@ -49,8 +50,12 @@ class StreamTokens:
         self._directory = directory
         self._now = now
 
-    async def make(self, principal: Principal) -> StreamToken:
-        """A token that lets its holder in as the principal, once, within a minute."""
+    async def make(self, principal: Principal, ends: datetime | None = None) -> StreamToken:
+        """A token that lets its holder in as the principal, once, within a minute.
+
+        Args:
+            ends: When what the principal came with is over; what the token opens does not outlast it.
+        """
         secret = secrets.token_hex(32)
         until = self._now() + timedelta(seconds=_LIFE_S)
         slot = hashed_id(principal.tenant, principal.user)
@@ -59,33 +64,37 @@ class StreamTokens:
             kept = {**self._living(record), _digest(secret): until.isoformat()}
             living = dict(list(kept.items())[-_OPEN:])
             scopes = {**_scopes(record), _digest(secret): list(principal.scopes)}
-            if await self._written(principal.tenant, slot, principal.user, record, living, scopes):
+            held = {**_held(record), _digest(secret): [principal.credential, ends.isoformat() if ends is not None else None]}
+            if await self._written(principal.tenant, slot, principal.user, record, living, scopes, held):
                 return StreamToken(token=f"qs_{principal.tenant}.{slot}.{secret}", expires_at=until)
         raise Conflict("too many tokens are made for one person at once; try again")
 
-    async def redeem(self, token: str) -> Principal:
-        """The principal behind a token, which is worth nothing from then on.
+    async def redeem(self, token: str) -> Stay:
+        """Who is behind a token, which is worth nothing from then on.
 
         Raises:
             Unauthenticated: It is unknown, used or too old, or its person may not act any more.
         """
         form = _FORM.match(token)
         taken = await self._taken(form[1], form[2], _digest(form[3])) if form is not None else None
-        found = await self._directory.current(taken) if taken is not None else None
-        if found is None:
+        found = await self._directory.current(taken.principal) if taken is not None else None
+        if taken is None or found is None:
             raise Unauthenticated("the token is not known here, was used, or is older than a minute")
-        return found
+        return Stay(principal=found, until=taken.until)
 
-    async def _taken(self, tenant: str, slot: str, digest: str) -> Principal | None:
+    async def _taken(self, tenant: str, slot: str, digest: str) -> Stay | None:
         """Whose token it was, with the scopes he had then, once taken out of the record; None if it is not there."""
         for _ in range(_ATTEMPTS):
             record = await self._records.get(tenant, _KIND, slot)
             living = self._living(record)
             if record is None or living.pop(digest, None) is None:
                 return None
-            scopes = _scopes(record)
-            if await self._written(tenant, slot, record.owner, record, living, scopes):
-                return Principal(user=record.owner, tenant=tenant, scopes=tuple(scopes.get(digest, ())))
+            scopes, held = _scopes(record), _held(record)
+            if await self._written(tenant, slot, record.owner, record, living, scopes, held):
+                credential, ends = held.get(digest, (None, None))
+                may = tuple(scopes.get(digest, ()))
+                maker = Principal(user=record.owner, tenant=tenant, scopes=may, credential=credential)
+                return Stay(principal=maker, until=datetime.fromisoformat(ends) if ends is not None else None)
         return None
 
     def _living(self, record: Record | None) -> dict[str, str]:
@@ -103,10 +112,15 @@ class StreamTokens:
         old: Record | None,
         tokens: dict[str, str],
         scopes: Mapping[str, Sequence[str]],
+        held: Mapping[str, Sequence[str | None]],
     ) -> bool:
         """False when somebody else wrote the record first."""
-        kept = {digest: list(each) for digest, each in scopes.items() if digest in tokens}
-        record = Record(kind=_KIND, id=slot, data={"tokens": tokens, "scopes": kept}, owner=user)
+        data = {
+            "tokens": tokens,
+            "scopes": {digest: list(each) for digest, each in scopes.items() if digest in tokens},
+            "held": {digest: list(each) for digest, each in held.items() if digest in tokens},
+        }
+        record = Record(kind=_KIND, id=slot, data=data, owner=user)
         try:
             await self._records.write(tenant, [Put(record=record, expect=old.version if old is not None else 0)])
         except Conflict:
@@ -117,6 +131,11 @@ class StreamTokens:
 def _scopes(record: Record | None) -> dict[str, list[str]]:
     """By hash of a token, what its maker could do as he came: a token gives no more than the key it was made with."""
     return dict(record.data.get("scopes", {})) if record is not None else {}
+
+
+def _held(record: Record | None) -> dict[str, list[str | None]]:
+    """By hash of a token, what can be taken back of what its maker came with, and when that is over."""
+    return dict(record.data.get("held", {})) if record is not None else {}
 
 
 def _digest(secret: str) -> str:

@@ -64,6 +64,9 @@ class IdentitySettings(Section):
 
     issuers: dict[_Name, IssuerFile] = Field(default_factory=dict, max_length=16, description="By a name of one's own.")
     leeway_s: float = Field(60.0, ge=0, le=300, description="Seconds that clocks may differ.")
+    check_s: Seconds = Field(
+        15.0, le=50, description="Seconds between looks whether who opened a stream or connection may still read it."
+    )
     grant_s: Seconds = Field(
         43_200.0, description="Seconds after a token was last seen for which the user's runs go on with what it said."
     )

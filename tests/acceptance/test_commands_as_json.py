@@ -15,7 +15,20 @@ from quarterdeck.cli.reference import commands
 from .conftest import EXAMPLE, Server
 
 # They serve until they are stopped, or are a page of tests by themselves.
-ELSEWHERE = {"serve", "worker", "simulate", "eval", "chat", "audit", "privacy", "access", "policy", "webhooks", "costs"}
+ELSEWHERE = {
+    "serve",
+    "worker",
+    "simulate",
+    "eval",
+    "chat",
+    "audit",
+    "privacy",
+    "access",
+    "policy",
+    "webhooks",
+    "costs",
+    "keys",
+}
 DELEGATING = {("approvals", word) for word in ("delegate", "delegations", "revoke")}
 
 

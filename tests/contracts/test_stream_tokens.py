@@ -23,7 +23,7 @@ async def test_of_those_who_come_with_one_token_at_the_same_moment_one_gets_in(s
 
     async def come() -> None:
         try:
-            admitted.append(await StreamTokens(store.records, access).redeem(made.token))
+            admitted.append((await StreamTokens(store.records, access).redeem(made.token)).principal)
         except Unauthenticated as error:
             refused.append(error)
 

@@ -17,6 +17,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import InvalidInput, QuarterdeckError
 from quarterdeck.service.access import Access, Caller
 from quarterdeck.service.limits import RateLimits
+from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.telemetry import bound
 from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.grpc.errors import STATUS
@@ -25,8 +26,8 @@ from quarterdeck.transports.http.errors import retry_after
 from quarterdeck.transports.http.guards import is_loopback
 from quarterdeck.transports.ids import RequestIds, request_ids
 from quarterdeck.transports.single import repeated
-__all__ = ["Call", "Context", "Entrance"]
 
+__all__ = ["Call", "Context", "Entrance"]
 
 SCOPES = ("chat",)
 Context = ServicerContext[Any, Any]
@@ -42,14 +43,23 @@ class Call:
 
     Attributes:
         remaining_s: Seconds until its deadline, None without one.
+        look_at: When to look again whether its caller still may, by the clock of the event loop.
     """
 
-    def __init__(self, context: Context, principal: Principal, ids: RequestIds) -> None:
-        self.principal = principal
+    def __init__(self, context: Context, stay: Stay, stays: Stays, ids: RequestIds) -> None:
+        self.principal: Principal = stay.principal
+        self.look_at = anyio.current_time() + stays.pause_s(stay)
+        self._stay = stay
+        self._stays = stays
         self.ids = ids
         self.remaining_s = context.time_remaining()
         self._context = context
         self.run_id: str | None = None
+
+    async def look(self) -> None:
+        """See whether its caller still may listen. Raises Unauthenticated."""
+        await self._stays.confirm(self._stay)
+        self.look_at = anyio.current_time() + self._stays.pause_s(self._stay)
 
     def about(self, run_id: str) -> None:
         """Tell the caller which run it is, however the call ends."""
@@ -60,15 +70,30 @@ class Call:
 class Entrance:
     """Lets calls in."""
 
-    def __init__(self, access: Access, tags: TagRules | None = None, rates: RateLimits | None = None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        tags: TagRules | None = None,
+        rates: RateLimits | None = None,
+        stays: Stays | None = None,
+    ) -> None:
         """
         Args:
             tags: Traffic tags that calls may bring along; None for none.
             rates: How often callers may ask; None for as often as they like.
+            stays: Ends calls of who may listen no longer; None for looks as often as usual.
         """
+        self._stays = stays or Stays(access)
         self._rates = rates
         self._access = access
         self._tags = tags or TagRules()
+        self._under_way = 0
+        self._over = anyio.Event()  # of any call
+
+    async def quiet(self) -> None:
+        """Wait until no call is handled."""
+        while self._under_way:
+            await self._over.wait()
 
     @asynccontextmanager
     async def admitted(self, context: Context, method: str) -> AsyncIterator[Call]:
@@ -79,6 +104,7 @@ class Entrance:
         context.set_trailing_metadata((("x-request-id", ids.request_id),))
         call: Call | None = None
         status = StatusCode.OK
+        self._under_way += 1
         with bound(**ids.logged):
             try:
                 if (twice := repeated(key for key, _ in sent)) is not None:
@@ -87,15 +113,9 @@ class Entrance:
                 principal = await self._access.admit(caller)
                 check_scope(principal, SCOPES)
                 if self._rates is not None:
-        self._under_way = 0
-        self._over = anyio.Event()  # of any call
-
-    async def quiet(self) -> None:
-        """Wait until no call is handled."""
-        while self._under_way:
-            await self._over.wait()
                     await self._rates.check(principal, method)
-                call = Call(context, principal, ids)
+                stay = Stay(principal=principal, until=await self._access.until(caller))
+                call = Call(context, stay, self._stays, ids)
                 with bound(tenant=principal.tenant):
                     yield call
             except AbortError:
@@ -104,7 +124,6 @@ class Entrance:
                 status = STATUS.get(error.code, StatusCode.INTERNAL)
                 again = (("retry-after", retry_after(error)),) if error.retryable else ()
                 await _abort(context, status, error.code, str(error), call, ids, again)
-        self._under_way += 1
             except anyio.get_cancelled_exc_class():
                 status = StatusCode.CANCELLED
                 raise
@@ -113,6 +132,9 @@ class Entrance:
                 status = StatusCode.INTERNAL
                 await _abort(context, status, "internal", "", call, ids)
             finally:
+                self._under_way -= 1
+                self._over.set()
+                self._over = anyio.Event()
                 run_id = {"run_id": call.run_id} if call and call.run_id else {}
                 log.info("request", extra={"method": "GRPC", "route": method, "status": status.name, **run_id})
 
@@ -132,9 +154,6 @@ async def _abort(
     run = (("run-id", call.run_id),) if call is not None and call.run_id else ()
     await context.abort(status, message, (("x-request-id", ids.request_id), ("error-code", code), *run, *also))
 
-                self._under_way -= 1
-                self._over.set()
-                self._over = anyio.Event()
 
 def _caller(context: Context, given: Mapping[str, str]) -> Caller:
     peer = _PEER.match(unquote(context.peer()))

@@ -11,8 +11,9 @@ import anyio
 
 from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, TooLarge, Unavailable, error_of
 from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, ask_all
-from quarterdeck.service.desk import Desk, Question, late
+from quarterdeck.service.desk import Desk, Followed, Question, late
 from quarterdeck.service.leaving import abandon
+from quarterdeck.service.streams import Signal
 from quarterdeck.transports.grpc import agent_pb2 as pb
 from quarterdeck.transports.grpc.calls import Call, Context, Entrance
 from quarterdeck.transports.grpc.messages import Asked, asked, chunk, read, response
@@ -39,11 +40,11 @@ class AgentService:
         self._entrance = entrance
         self._answer_timeout_s = answer_timeout_s
 
-    async def query(self, request: bytes, context: Context) -> pb.QueryResponse:
     async def quiet(self) -> None:
         """Wait until no call is under way."""
         await self._entrance.quiet()
 
+    async def query(self, request: bytes, context: Context) -> pb.QueryResponse:
         async with self._entrance.admitted(context, "agent.AgentService/Query") as call:
             async with aclosing(self._told(call, asked(read(pb.QueryRequest, request), call.ids), deltas=False)) as telling:
                 async for told in telling:
@@ -94,10 +95,8 @@ class AgentService:
                 telling = Telling(run.run_id)
                 until = anyio.current_time() + self._wait_s(call, given.wait_s)
                 while True:
-                    signal = None
-                    with anyio.move_on_at(until) as waiting:
-                        signal = await run.signals.receive()
-                    if signal is None and not waiting.cancelled_caught:
+                    signal, late_now = await _heard(call, run, until)
+                    if signal is None and not late_now:
                         raise Unavailable(f"run {run.run_id} goes on; ask again with the same idempotency_key")
                     over = signal is None
                     for told in () if signal is None else telling(signal):
@@ -120,6 +119,21 @@ class AgentService:
         """As long as the call, its caller and the server allow."""
         left_s = self._answer_timeout_s if call.remaining_s is None else _heard_s(call.remaining_s)
         return min(left_s, asked_s or left_s, self._answer_timeout_s)
+
+
+async def _heard(call: Call, run: Followed, until: float) -> tuple[Signal | None, bool]:
+    """The next signal of the run, and whether the time was over first.
+
+    Raises Unauthenticated once the caller may listen no longer.
+    """
+    while True:
+        signal = None
+        with anyio.move_on_at(min(until, call.look_at)) as waiting:
+            signal = await run.signals.receive()
+        if anyio.current_time() >= call.look_at:
+            await call.look()
+        if not waiting.cancelled_caught or anyio.current_time() >= until:
+            return signal, waiting.cancelled_caught
 
 
 def _until(call: Call, question: Question) -> Question:

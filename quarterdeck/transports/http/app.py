@@ -22,6 +22,7 @@ from quarterdeck.service.repeats import Repeats
 from quarterdeck.service.search import Search
 from quarterdeck.service.spending import Spending
 from quarterdeck.service.standing import Standing
+from quarterdeck.service.stays import Stays
 from quarterdeck.store.limits import MemoryLimits
 from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.http.guards import BodyLimits, BoundedBody, Envelope, Heads, KnownNames
@@ -87,6 +88,7 @@ def http_app(
     standing: Standing | None = None,
     repeats: Repeats | None = None,
     rates: RateLimits | None = None,
+    stays: Stays | None = None,
     tags: TagRules | None = None,
 ) -> FastAPI:
     """An ASGI application over a desk; opening and closing what it serves is its maker's affair.
@@ -100,6 +102,7 @@ def http_app(
         repeats: Knows what was answered under a key; None for a server where only questions and the like know their keys.
         standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
         rates: How often callers may ask; None for as often as they like.
+        stays: Ends streams of who may read no longer; None for looks as often as usual.
     """
     limits = limits or HttpLimits()
     app = FastAPI(
@@ -139,6 +142,7 @@ def http_app(
     app.state.embeddings = embeddings
     app.state.access = access
     app.state.rates = rates or RateLimits((), MemoryLimits())
+    app.state.stays = stays or Stays(access)
     app.state.checks = checks
     app.state.standing = standing
     app.state.repeats = repeats

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Query, Request, Security
@@ -13,13 +14,14 @@ from starlette.requests import HTTPConnection
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Forbidden
 from quarterdeck.service.access import Access, Caller
+from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.telemetry import bound
 from quarterdeck.transports.http.errors import Refused
 from quarterdeck.transports.http.rates import counted
+from quarterdeck.transports.http.wire import StrictRoute
 
 __all__ = [
-from quarterdeck.transports.http.wire import StrictRoute
     "Approver",
     "Asker",
     "AuditReader",
@@ -41,6 +43,7 @@ from quarterdeck.transports.http.wire import StrictRoute
     "caller_of",
     "check_scope",
     "open_to_all",
+    "until_over",
 ]
 
 
@@ -76,7 +79,8 @@ class NeedsOrToken(Needs):
         else:
             # Nothing else counts then: a used token must not let its holder in as somebody else.
             tokens: StreamTokens = request.app.state.stream_tokens
-            principal = await tokens.redeem(token)
+            request.state.stay = await tokens.redeem(token)
+            principal = request.state.stay.principal
         async with admitted(request, principal, self.scopes):
             yield principal
 
@@ -85,12 +89,12 @@ class NeedsOrToken(Needs):
 async def admitted(request: Request, principal: Principal, scopes: Collection[str]) -> AsyncIterator[None]:
     """The principal's request, as far as he holds one of `scopes`, counted, with his tenant in every line of the log."""
     check_scope(principal, scopes)
+    if isinstance(route := request.scope.get("route"), StrictRoute):
+        route.check_address(request)
     request.state.tenant = principal.tenant
     with bound(tenant=principal.tenant):
         await counted(request, principal)
         yield
-    if isinstance(route := request.scope.get("route"), StrictRoute):
-        route.check_address(request)
 
 
 async def not_by_head(request: Request) -> None:
@@ -103,6 +107,16 @@ def caller_of(connection: HTTPConnection) -> Caller:
     """What is known of whoever opened a connection, once the guards let it pass."""
     state = connection.state
     return Caller(key=_key(connection), forwarded=state.forwarded, known_origin=state.known_host, loopback=state.loopback)
+
+
+async def until_over(request: Request, principal: Principal) -> Callable[[], Awaitable[str]]:
+    """What waits until the opener of a stream may read it no longer."""
+    stays: Stays = request.app.state.stays
+    stay = getattr(request.state, "stay", None)
+    if stay is None:
+        access: Access = request.app.state.access
+        stay = Stay(principal=principal, until=await access.until(caller_of(request)))
+    return partial(stays.over, stay)
 
 
 def check_scope(principal: Principal, scopes: Collection[str]) -> None:

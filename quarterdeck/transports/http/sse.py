@@ -55,6 +55,7 @@ class EventStream(Response):
         heartbeat_s: Seconds of silence after which a comment is sent.
         done: The last frame of a stream that was not cut.
         left: Called when the reader leaves before the end.
+        over: Comes back when the reader may read no longer; then the stream ends too. None for who may read to the end.
     """
 
     media_type = "text/event-stream"
@@ -69,6 +70,7 @@ class EventStream(Response):
         rests: Callable[[], bool] = lambda: False,
         done: bytes = DONE,
         left: Callable[[], Awaitable[None]] | None = None,
+        over: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._followed = followed
         self._opened = opened
@@ -77,6 +79,8 @@ class EventStream(Response):
         self._rests = rests
         self._done = done
         self._left = left
+        self._over = over
+        self._reason: str | None = None  # why the reader may read no longer
         super().__init__(headers={"X-Accel-Buffering": "no", "X-Run-Id": followed.run_id})
         del self.headers["content-length"]
 
@@ -84,6 +88,8 @@ class EventStream(Response):
         ended = False
         async with self._opened, anyio.create_task_group() as tasks:
             tasks.start_soon(until_gone, receive, tasks.cancel_scope)
+            if self._over is not None:
+                tasks.start_soon(self._until_over, self._over, tasks.cancel_scope)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             # A reader that takes nothing is cut by the connection; the run goes on, and Last-Event-ID takes up from there.
             async for piece in self._pieces():
@@ -91,8 +97,14 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             ended = True
             tasks.cancel_scope.cancel()
+        if self._reason is not None:
+            await send({"type": "http.response.body", "body": f": {self._reason}\n\n".encode(), "more_body": False})
         if not ended and self._left is not None:
             await self._left()
+
+    async def _until_over(self, over: Callable[[], Awaitable[str]], scope: anyio.CancelScope) -> None:
+        self._reason = await over()
+        scope.cancel()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         while True:

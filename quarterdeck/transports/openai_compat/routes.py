@@ -19,7 +19,7 @@ from quarterdeck.service.desk import Desk, Followed, Question
 from quarterdeck.service.history import Turn
 from quarterdeck.service.views import RunView
 from quarterdeck.transports.http.asking import Waiting, WaitingAs, answered, leaver
-from quarterdeck.transports.http.callers import Asker
+from quarterdeck.transports.http.callers import Asker, until_over
 from quarterdeck.transports.http.description import allowed
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.sse import DONE, EventStream
@@ -199,6 +199,7 @@ async def _streamed(
         followed: Followed = await stack.enter_async_context(desk.asking(caller, how.on(question), deltas=True))
         request.state.run_id = followed.run_id
         frames = frames_of(followed.run_id)
+        over = await until_over(request, caller)
         heartbeat_s: float = request.app.state.heartbeat_s
         return EventStream(
             followed,
@@ -208,6 +209,7 @@ async def _streamed(
             rests=lambda: frames.rests,
             done=done,
             left=leaver(request, caller, followed.run_id, how),
+            over=over,
         )
     raise AssertionError("unreachable: the block returns or raises")
 

@@ -8,11 +8,11 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError, Unavailable
 from quarterdeck.service.access import Access
 from quarterdeck.service.desk import Desk
 from quarterdeck.service.limits import RateLimits
+from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.store.limits import MemoryLimits
 from quarterdeck.telemetry import bound
@@ -35,13 +35,26 @@ class Door:
     path = "/api/v1/stream"
 
     def __init__(
-        self, *, desk: Desk, approvals_desk: Approvals, access: Access, tokens: StreamTokens, rates: RateLimits | None = None
+        self,
+        *,
+        desk: Desk,
+        approvals_desk: Approvals,
+        access: Access,
+        tokens: StreamTokens,
+        rates: RateLimits | None = None,
+        stays: Stays | None = None,
     ) -> None:
         rates = rates or RateLimits((), MemoryLimits())
         self._access = access
         self._tokens = tokens
         self._parts = Parts(
-            desk=desk, approvals=approvals_desk, directory=access, rates=rates, stopping=anyio.Event(), route=self.path
+            desk=desk,
+            approvals=approvals_desk,
+            directory=access,
+            rates=rates,
+            stays=stays or Stays(access),
+            stopping=anyio.Event(),
+            route=self.path,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +63,8 @@ class Door:
         try:
             if self._parts.stopping.is_set():
                 raise Unavailable("the server is stopping; come back")
-            principal = await self._admitted(socket)
+            stay = await self._admitted(socket)
+            principal = stay.principal
             check_scope(principal, ANY)
             await self._parts.rates.check(principal, self.path)
         except QuarterdeckError as error:
@@ -60,16 +74,19 @@ class Door:
         scope["state"]["tenant"] = principal.tenant
         with bound(tenant=principal.tenant):
             await socket.accept()
-            await Session(socket, principal, self._parts).run()
+            await Session(socket, stay, self._parts).run()
 
     def drain(self) -> None:
         """Let nobody in any more, and send those who are away, to come back to another server or later."""
         self._parts.stopping.set()
 
-    async def _admitted(self, socket: WebSocket) -> Principal:
+    async def _admitted(self, socket: WebSocket) -> Stay:
         # Where a token is given nothing else counts: a used one must not let its holder in as somebody else.
         token = socket.query_params.get("token")
-        return await self._access.admit(caller_of(socket)) if token is None else await self._tokens.redeem(token)
+        if token is not None:
+            return await self._tokens.redeem(token)
+        caller = caller_of(socket)
+        return Stay(principal=await self._access.admit(caller), until=await self._access.until(caller))
 
 
 def mount(app: FastAPI, door: Door, tokens: StreamTokens) -> None:

@@ -21,6 +21,7 @@ from quarterdeck.core.ids import new_id
 from quarterdeck.service.desk import Desk, Followed, Question
 from quarterdeck.service.intake import cleaned
 from quarterdeck.service.limits import RateLimits
+from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.service.streams import Signal
 from quarterdeck.telemetry import bound
 from quarterdeck.transports.http.callers import check_scope
@@ -50,6 +51,7 @@ class Parts:
     Attributes:
         directory: Asked at each message what its sender may do now.
         rates: What is asked and commanded is counted as requests to `route`.
+        stays: Says when a client may stay no longer.
         stopping: Set when the server begins to stop.
     """
 
@@ -57,6 +59,7 @@ class Parts:
     approvals: Approvals
     directory: Directory
     rates: RateLimits
+    stays: Stays
     stopping: anyio.Event
     route: str
 
@@ -64,9 +67,9 @@ class Parts:
 class Session:
     """What one client says and is told, until one of both ends it."""
 
-    def __init__(self, socket: WebSocket, principal: Principal, parts: Parts) -> None:
+    def __init__(self, socket: WebSocket, stay: Stay, parts: Parts) -> None:
         self._socket = socket
-        self._principal = principal
+        self._stay = stay
         self._parts = parts
         self._sending = anyio.Lock()
         self._streams: dict[str, anyio.CancelScope] = {}
@@ -77,6 +80,7 @@ class Session:
         try:
             async with self._tasks:
                 self._tasks.start_soon(self._stop_with_the_server)
+                self._tasks.start_soon(self._stop_with_the_stay)
                 await self._obey()
                 self._tasks.cancel_scope.cancel()
         except Exception:
@@ -125,7 +129,7 @@ class Session:
     async def _present(self, wanted: said.Message) -> Principal:
         """The principal with the rights of this moment. Raises Unauthenticated, Forbidden for what needs others,
         and RateLimited."""
-        principal = await self._parts.directory.current(self._principal)
+        principal = await self._parts.directory.current(self._stay.principal)
         if principal is None:
             raise Unauthenticated("whoever opened this may not act any more")
         check_scope(principal, wanted.scopes)
@@ -281,6 +285,9 @@ class Session:
     async def _stop_with_the_server(self) -> None:
         await self._parts.stopping.wait()
         self._end("stopping", "the server is stopping; come back and follow from the last seq")
+
+    async def _stop_with_the_stay(self) -> None:
+        self._end("unauthenticated", await self._parts.stays.over(self._stay))
 
     def _end(self, code: str, reason: str) -> None:
         if self._close is None:

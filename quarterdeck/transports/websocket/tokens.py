@@ -7,8 +7,9 @@ from datetime import datetime
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from quarterdeck.service.access import Access
 from quarterdeck.service.stream_tokens import StreamTokens
-from quarterdeck.transports.http.callers import Reader
+from quarterdeck.transports.http.callers import Reader, caller_of
 from quarterdeck.transports.http.shapes import PROBLEMS
 from quarterdeck.transports.http.wire import ControlRoute, Json
 
@@ -26,4 +27,5 @@ class StreamTokenBody(BaseModel):
 async def make(request: Request, caller: Reader) -> Response:
     """A token that opens one WebSocket as its caller, within a minute."""
     tokens: StreamTokens = request.app.state.stream_tokens
-    return Json(await tokens.make(caller), status_code=201)
+    access: Access = request.app.state.access
+    return Json(await tokens.make(caller, await access.until(caller_of(request))), status_code=201)

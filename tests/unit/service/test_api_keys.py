@@ -64,7 +64,7 @@ async def test_what_comes_of_a_key_can_do_no_more_than_the_key() -> None:
 
     principal = await access.admit(Caller(key=text, forwarded=True, known_origin=False, loopback=False))
     resumed = await access.current(principal)
-    streaming = await tokens.redeem((await tokens.make(principal)).token)
+    streaming = (await tokens.redeem((await tokens.make(principal)).token)).principal
 
     assert principal.scopes == streaming.scopes == ("chat",)
     assert resumed is not None
@@ -174,3 +174,31 @@ async def test_life_of_a_key_stands_in_the_audit_log() -> None:
 
     told = [("key", "made"), ("login", "allowed"), ("login", "allowed"), ("key", "rotated"), ("key", "revoked")]
     assert rows == [(action, decision, f"key:{made.id}") for action, decision in told]
+
+
+async def test_what_was_begun_with_a_key_ends_when_it_is_taken_back_and_not_when_it_is_over() -> None:
+    scene = Scene()
+    access = Access([INES], {}, keyless=False, others=[scene.here])
+    _, text = await scene.here.make(INES.principal, name="a", scopes=["chat"], expires_at=scene.at + timedelta(hours=1))
+    kept = await access.admit(Caller(key=text, forwarded=True, known_origin=False, loopback=False))
+    taken, text = await scene.here.make(INES.principal, name="b", scopes=["chat"])
+    gone = await access.admit(Caller(key=text, forwarded=True, known_origin=False, loopback=False))
+
+    await scene.there.revoke(INES.principal, taken.id)
+    scene.later(hours=2)
+
+    assert await access.current(gone) is None
+    assert await access.current(kept) == kept
+    assert await access.current(INES.principal) == INES.principal
+
+
+async def test_end_of_a_key_is_told_with_that_of_a_text_that_was_changed() -> None:
+    scene = Scene()
+    end = scene.at + timedelta(hours=2)
+    made, first = await scene.here.make(INES.principal, name="a", scopes=["chat"], expires_at=end)
+    _, second = await scene.here.rotate(INES.principal, made.id, grace_s=60)
+
+    assert await scene.here.until(first) == scene.at + timedelta(minutes=1)
+    assert await scene.here.until(second) == end
+    with pytest.raises(Unauthenticated):
+        await scene.here.until(first[:-1] + ("0" if first[-1] != "0" else "1"))

@@ -45,7 +45,7 @@ async def test_token_is_good_once_however_many_come_with_it_at_the_same_moment(s
 
     async def come() -> None:
         try:
-            admitted.append(await tokens.redeem(made.token))
+            admitted.append((await tokens.redeem(made.token)).principal)
         except Unauthenticated as error:
             refused.append(error)
 
@@ -67,7 +67,7 @@ async def test_tokens_made_at_the_same_moment_are_all_good(store: MemoryStore | 
         for _ in range(8):
             tasks.start_soon(make)
 
-    assert [await tokens.redeem(token) for token in made] == [EMMA.principal] * 8
+    assert [(await tokens.redeem(token)).principal for token in made] == [EMMA.principal] * 8
 
 
 async def test_open_tokens_that_come_back_at_the_same_moment_are_all_good(store: MemoryStore | SqliteStore) -> None:
@@ -76,7 +76,7 @@ async def test_open_tokens_that_come_back_at_the_same_moment_are_all_good(store:
     admitted: list[Principal] = []
 
     async def come(token: str) -> None:
-        admitted.append(await tokens.redeem(token))
+        admitted.append((await tokens.redeem(token)).principal)
 
     async with anyio.create_task_group() as tasks:
         for token in made:
@@ -91,7 +91,7 @@ async def test_token_is_good_for_a_minute(store: MemoryStore | SqliteStore) -> N
     young, old = await tokens.make(EMMA.principal), await tokens.make(EMMA.principal)
 
     clock.now += timedelta(seconds=59)
-    found = await tokens.redeem(young.token)
+    found = (await tokens.redeem(young.token)).principal
     clock.now += timedelta(seconds=1)
 
     assert found == EMMA.principal
@@ -114,8 +114,8 @@ async def test_token_gives_the_rights_of_the_moment_and_no_more_than_its_maker_c
     of_less = await tokens_of(store, Clock(), both).make(EMMA.principal)
     of_more = await tokens_of(store, Clock(), both).make(both.principal)
 
-    promoted = await tokens_of(store, Clock(), both).redeem(of_less.token)
-    demoted = await tokens_of(store, Clock()).redeem(of_more.token)
+    promoted = (await tokens_of(store, Clock(), both).redeem(of_less.token)).principal
+    demoted = (await tokens_of(store, Clock()).redeem(of_more.token)).principal
 
     assert promoted.scopes == demoted.scopes == ("chat",)
 
@@ -151,7 +151,7 @@ async def test_person_holds_so_many_tokens_and_the_newest_are_good(store: Memory
         made.append(await tokens.make(EMMA.principal))
         clock.now += timedelta(milliseconds=1)
 
-    assert await tokens.redeem(made[-1].token) == EMMA.principal
+    assert (await tokens.redeem(made[-1].token)).principal == EMMA.principal
     with pytest.raises(Unauthenticated):
         await tokens.redeem(made[0].token)
     (record,) = await store.records.find("acme", "stream_token")

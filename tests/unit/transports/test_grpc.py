@@ -12,10 +12,12 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quarterdeck.core.answers import Answer, Confidence
+from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.events import FinalAnswer
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.service.access import Access
+from quarterdeck.service.stays import Stays
 from quarterdeck.store.base import Entry
 from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.transports.grpc import agent_pb2 as pb
@@ -293,6 +295,30 @@ async def test_caller_that_goes_away_cancels_or_leaves_the_run_as_it_asked(
             while (await served.store.journal.runs("acme"))[0].status is not RunStatus.DONE:
                 await anyio.sleep(0.005)
         assert "cancel_requested" not in await kinds()
+
+
+class Forgetful(Access):
+    """Knows nobody any more, of those it let in."""
+
+    async def current(self, principal: Principal) -> Principal | None:
+        return None
+
+
+@pytest.mark.row("S9", part="open streams")
+async def test_call_ends_when_its_caller_may_listen_no_longer(served: Served) -> None:
+    served.worker.gate = anyio.Event()
+    access = Forgetful(USERS, {}, keyless=False)
+    service = AgentService(served.app.state.desk, Entrance(access, stays=Stays(access, every_s=0.05)), answer_timeout_s=30.0)
+
+    async with (
+        serving(service, host="127.0.0.1", port=0, max_message_bytes=10_000) as server,
+        aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        call = Client(channel).stream(pb.QueryRequest(query="Later"), metadata=EMMA, timeout=20)
+        with pytest.raises(aio.AioRpcError) as caught:
+            assert [part async for part in call if part.is_final] == []
+
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.row("S7", part="health")

@@ -11,7 +11,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.views import RunView
 from quarterdeck.transports.http.asking import Waiting, WaitingAs, answered, leaver
-from quarterdeck.transports.http.callers import Asker, NotByHead, StreamAsker
+from quarterdeck.transports.http.callers import Asker, NotByHead, StreamAsker, until_over
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import (
     PROBLEMS,
@@ -123,6 +123,7 @@ async def _streamed(request: Request, caller: Principal, question: Question, how
         asked = await stack.enter_async_context(desk.asking(caller, how.on(question), deltas=True))
         request.state.run_id = asked.run_id
         frames = SimpleFrames(asked.run_id)
+        over = await until_over(request, caller)
         heartbeat_s: float = request.app.state.heartbeat_s
         return EventStream(
             asked,
@@ -131,5 +132,6 @@ async def _streamed(request: Request, caller: Principal, question: Question, how
             heartbeat_s=heartbeat_s,
             rests=lambda: frames.rests,
             left=leaver(request, caller, asked.run_id, how),
+            over=over,
         )
     raise AssertionError("unreachable: the block returns or raises")

@@ -11,7 +11,7 @@ from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.controls import Fork
 from quarterdeck.service.desk import Desk
-from quarterdeck.transports.http.callers import Commander, Operator, Reader, StreamReader
+from quarterdeck.transports.http.callers import Commander, Operator, Reader, StreamReader, until_over
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.once import once
 from quarterdeck.transports.http.shapes import (
@@ -78,7 +78,9 @@ async def events(
         seen = _seq(last_event_id) if last_event_id is not None else after or 0
         followed = await stack.enter_async_context(desk.following(caller, run_id, seen))
         request.state.run_id = run_id
-        return EventStream(followed, stack.pop_all(), full_frames, heartbeat_s=request.app.state.heartbeat_s)
+        heartbeat_s: float = request.app.state.heartbeat_s
+        over = await until_over(request, caller)
+        return EventStream(followed, stack.pop_all(), full_frames, heartbeat_s=heartbeat_s, over=over)
     raise AssertionError("unreachable: the block returns or raises")
 
 
