@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -120,6 +121,9 @@ async def serve(
             drain_s=settings.drain_s,
             stop_s=settings.stop_s,
         )
+        # What was made so far stays until the end: a collection need not walk through it again, which took 0.2 s each time.
+        gc.collect()
+        gc.freeze()
         try:
             await server.serve()
         except SystemExit as error:  # uvicorn's way to say that the port is taken; its reason went to the log
