@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.host import Host, host, wire_model
+from bench.host import Host, Rule, host, wire_model
 from bench.measure import Measure, Work, absolute, interleaved, missing, relative
 from bench.measures.http_loop import INSTRUCTIONS, MODEL_CALLS, QUESTION, look_up
 from bench.reference.chat_server import chat_server
@@ -43,7 +43,8 @@ async def _cost() -> Measure:
     with tempfile.TemporaryDirectory() as folder:
         async with chat_server(MODEL_CALLS - 1) as url, wire_model(url) as model:
             store = open_sqlite(folder)
-            hosts = [await host(store, model, [look_up], instructions=INSTRUCTIONS, guards=each) for each in (None, guards)]
+            rules = Rule(), Rule(guards=guards)
+            hosts = [await host(store, model, [look_up], instructions=INSTRUCTIONS, rule=each) for each in rules]
 
             def runs(ours: Host) -> Work:
                 async def work() -> None:
