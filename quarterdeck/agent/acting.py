@@ -16,6 +16,7 @@ import anyio
 from quarterdeck.agent.base import Audience, ToolRates
 from quarterdeck.agent.deciding import refusal
 from quarterdeck.agent.doubts import to_record
+from quarterdeck.agent.extracting import Extracting
 from quarterdeck.agent.guarding import Guarding
 from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.operations import Begin, Busy, Known, Operations, Unsure
@@ -53,6 +54,7 @@ class Acting:
     audience: Audience
     rates: ToolRates | None
     guarding: Guarding
+    extracting: Extracting
     agent: str
     parallel: int
     doubt_grace_s: float
@@ -186,8 +188,9 @@ class Acting:
             await early.over()
 
     async def _stage_returned(self, result: ToolResult, beside: Sequence[Beside] = ()) -> None:
+        read, result = self.extracting.settled(result, self.ledger.state.extracted_bits)
         fired, shown = await self.guarding.returned(result)
-        self.ledger.stage(*fired, ToolReturned(result=shown), beside=beside)
+        self.ledger.stage(*read, *fired, ToolReturned(result=shown), beside=beside)
 
     def _stage_known(self, call: CallState, result: ToolResult) -> None:
         beside = (self._effect(result),) if result.cached else ()
@@ -203,7 +206,8 @@ class Acting:
         gives: Gives | None = None
         if tool is not None:
             gives = partial(self.policy.result_label, tool, seen, self.context.principal)
-        return Job(call=call, context=self._tool_context(call, begun), label=label, gives=gives)
+        then = None if tool is None else self.extracting.of(self.policy.extraction(tool), seen)
+        return Job(call=call, context=self._tool_context(call, begun), label=label, gives=gives, then=then)
 
     def _gone(self, call: CallState, label: Label) -> ToolReturned:
         why = f"Not done: there is no tool {call.call.name} any more that could repeat it."

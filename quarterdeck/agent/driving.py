@@ -18,6 +18,7 @@ from quarterdeck.agent.checking import check_citations
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
 from quarterdeck.agent.drafts import closed, escalated
+from quarterdeck.agent.extracting import Extracting
 from quarterdeck.agent.guarding import Guarding
 from quarterdeck.agent.ledger import Commit, Ledger
 from quarterdeck.agent.next_step import (
@@ -174,6 +175,7 @@ class Driving:
             audience=loop.audience,
             rates=loop.rates,
             guarding=self.guarding,
+            extracting=Extracting(loop.models, spec.extraction_model or spec.model, self.context),
             agent=spec.name,
             parallel=spec.limits.parallel_tool_calls,
             doubt_grace_s=loop.doubt_grace_s,

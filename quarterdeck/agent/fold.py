@@ -20,6 +20,7 @@ from quarterdeck.core.events import (
     ContextCompacted,
     Decided,
     DoubtResolved,
+    Extracted,
     FinalAnswer,
     GuardrailFired,
     InDoubt,
@@ -76,6 +77,12 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
             return _reply(state, event)
         case ToolReturned():
             return _returned(state, event)
+        case Extracted():
+            return {
+                "extracted_bits": state.extracted_bits + event.bits,
+                "usage": state.usage + event.usage,
+                "worked_s": state.worked_s + event.usage.seconds,
+            }
         case Decided():
             return _on_decision(state, event)
         case ToolStarted():

@@ -123,6 +123,7 @@ class RunState(_Folded):
         revisions: How often calls of this turn were decided.
         waited: It has waited for a person; the time its caller gave it no longer counts.
         review: Rules of guards that want a person to look at the answer.
+        extracted_bits: How much outsiders could say by values that were taken out of their texts and endorsed.
         closing: Set when a limit was hit and one last answer without tools is wanted.
     """
 
@@ -155,6 +156,7 @@ class RunState(_Folded):
     unknown_tools: int = 0
     rejections: int = 0
     review: tuple[str, ...] = ()
+    extracted_bits: float = 0.0
     closing: StopReason | None = None
     cancel: CancelRequested | None = None
     paused: bool = False

@@ -37,6 +37,7 @@ __all__ = [
     "DocumentIngested",
     "DoubtResolved",
     "Event",
+    "Extracted",
     "FinalAnswer",
     "GuardrailFired",
     "InDoubt",
@@ -193,6 +194,31 @@ class ToolStarted:
     @property
     def key(self) -> str:
         return f"s:{self.id}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracted:
+    """A model that can do nothing read what a call returned; the values it took out of it are the call's result.
+
+    Attributes:
+        model: That read it, empty if none could.
+        bits: How much an outsider could say by what was endorsed; 0 where nothing was.
+        dropped: Values that were none of the declared kind, and so count as not said.
+        problem: Code of the error why there are no values, empty where there are.
+    """
+
+    kind: ClassVar[str] = "extracted"
+    id: str
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    bits: float = 0.0
+    dropped: tuple[str, ...] = ()
+    problem: str = ""
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"y:{self.id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -648,6 +674,7 @@ Event = (
     | ModelReply
     | Decided
     | ToolStarted
+    | Extracted
     | ToolReturned
     | ApprovalRequested
     | ApprovalGiven

@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 from quarterdeck.core.errors import InvalidInput, Misconfigured
 
-__all__ = ["MAX_BITS_PER_CALL", "MAX_BITS_PER_RUN", "Extraction", "Slot", "SlotKind"]
+__all__ = ["LONGEST_TEXT", "MAX_BITS_PER_CALL", "MAX_BITS_PER_RUN", "Extraction", "Slot", "SlotKind"]
 
 MAX_BITS_PER_CALL = 64.0
 MAX_BITS_PER_RUN = 256.0
 LONGEST_TEXT = 64  # characters; a longer one is a message, not a value
 MOST_SLOTS = 32
+_FIRST_DAY, _LAST_DAY = "1900-01-01", "2099-12-31"
 
 SlotKind = Literal["boolean", "integer", "number", "date", "choice", "id", "text"]
 
@@ -32,7 +33,7 @@ class Slot:
     Attributes:
         minimum, maximum: Of an integer or number, inclusive.
         digits: Behind the point of a number; what is more exact is rounded.
-        earliest, latest: Of a date as ``YYYY-MM-DD``, inclusive.
+        earliest, latest: Of a date as ``YYYY-MM-DD``, inclusive; of the years 1900 to 2099 if not said.
         one_of: The choices.
         pattern: What the whole of an id must match (RE2).
         max_chars: Of an id or a text.
@@ -67,8 +68,8 @@ class Slot:
             case "number":
                 return math.log2(self._span * 10**self.digits + 2)
             case "date":
-                days = (date.fromisoformat(self.latest or "") - date.fromisoformat(self.earliest or "")).days
-                return math.log2(days + 2)
+                first, last = self._days
+                return math.log2((date.fromisoformat(last) - date.fromisoformat(first)).days + 2)
         return None
 
     @property
@@ -112,6 +113,10 @@ class Slot:
     def _span(self) -> float:
         return (self.maximum or 0.0) - (self.minimum or 0.0)
 
+    @property
+    def _days(self) -> tuple[str, str]:
+        return self.earliest or _FIRST_DAY, self.latest or _LAST_DAY
+
     def _number(self, value: float) -> float:
         if not math.isfinite(value) or (self.kind == "integer" and value != int(value)):
             raise InvalidInput(f"it is no {self.kind}")
@@ -125,7 +130,8 @@ class Slot:
             day = date.fromisoformat(value[:10]).isoformat()
         except ValueError as error:
             raise InvalidInput("it is no date") from error
-        if len(value) != len(day) or not (self.earliest or "") <= day <= (self.latest or ""):
+        first, last = self._days
+        if len(value) != len(day) or not first <= day <= last:
             raise InvalidInput("it is no date within the limits")
         return day
 
@@ -138,11 +144,11 @@ class Slot:
                     return "the limits of a number are finite, and it has at most 9 digits behind the point"
             case "date":
                 try:
-                    if date.fromisoformat(self.earliest or "") <= date.fromisoformat(self.latest or ""):
-                        return ""
+                    first, last = map(date.fromisoformat, self._days)
                 except ValueError:
-                    pass
-                return "a value that is a date needs an earliest and a latest day not before it"
+                    return "earliest and latest are written YYYY-MM-DD"
+                if last < first:
+                    return "the latest day is before the earliest"
             case "choice":
                 if not 1 <= len(set(self.one_of)) == len(self.one_of) <= 1000:
                     return "a value that is a choice needs 1 to 1000 different ones"

@@ -99,6 +99,7 @@ class AgentSpec:
         retrieve: `tool` leaves searching to the model, `always` searches before the first model call, `never` does not.
         citations: Who decides whether passages bear out what cites them: `lexical` is words in common, `model` a model.
         citations_model: That model, ``provider:name``; empty for the agent's own.
+        extraction_model: Reads untrusted results where policy has values taken out of them; empty for the agent's own.
         output_schema: JSON Schema the answer must satisfy, None for plain text.
         options: Passed to the provider as they are.
         client_tools: What one question brought along; a run that calls one of them ends there.
@@ -113,6 +114,7 @@ class AgentSpec:
     retrieve: Literal["tool", "always", "never"] = "tool"
     citations: Literal["lexical", "model"] = "lexical"
     citations_model: str = ""
+    extraction_model: str = ""
     limits: Limits = field(default_factory=Limits)
     output_schema: Mapping[str, Any] | None = None
     temperature: float = 0.0

@@ -110,11 +110,13 @@ class Policy:
     def resolves(self, tool: Tool) -> bool:
         """True if results of `tool`, or ids in them, may ground identity arguments."""
         entry = self.entry(tool)
-        return entry.resolver or bool(entry.resolver_fields)
+        return entry.extraction is None and (entry.resolver or bool(entry.resolver_fields))
 
     def resolved(self, tool: Tool, text: str) -> Resolved:
         """All of a resolver's text, or its trusted fields where fields are declared; and ids, where one thing was found."""
         entry = self.entry(tool)
+        if entry.extraction is not None:  # what was taken out of a text is whatever its writer made it
+            return Resolved()
         texts = grounding_texts(text, entry) if entry.resolver else ()
         return Resolved(texts=texts, ids=only_ids(text, entry.resolver_fields) if entry.resolver_fields else {})
 

@@ -80,6 +80,9 @@ def _limits(entry: ToolPolicy) -> list[str]:
 
 def _result(entry: ToolPolicy) -> list[str]:
     says = ["its results hold no outsider's text" if entry.result_trusted else "its results may hold an outsider's text"]
+    if entry.extraction is not None:
+        free = f"; {', '.join(entry.extraction.free)} stay untrusted" if entry.extraction.free else ""
+        says.append(f"no agent reads its results: {', '.join(entry.extraction.slots)} are taken out of them{free}")
     if entry.result_public:
         says.append("its results are known to everybody")
     for kind, words in _FIELDS.items():

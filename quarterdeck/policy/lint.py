@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from quarterdeck.core.extraction import MAX_BITS_PER_CALL
 from quarterdeck.core.tools import Effect, Tool
 from quarterdeck.policy.base import ToolPolicy
 from quarterdeck.policy.decide import Policy
@@ -75,7 +76,7 @@ def rule_of_two(policy: Policy, agent: str, tools: Sequence[Tool]) -> RuleOfTwo:
     acting = [(name, entry) for name, entry in entries if entry.effect is not Effect.READ]
     return RuleOfTwo(
         agent=agent,
-        outsiders=tuple(name for name, entry in entries if not entry.result_trusted),
+        outsiders=tuple(name for name, entry in entries if not (entry.result_trusted or _bounded(entry))),
         private=tuple(name for name, entry in reading if not entry.result_public),
         acting=tuple(name for name, _ in acting),
         unasked=tuple(name for name, entry in acting if not _always_asks(entry)),
@@ -98,6 +99,9 @@ def _findings(policy: Policy, tool: Tool) -> list[tuple[Literal["warning", "note
         found.append(("warning", "grounds who and where by results an outsider may have written: name the fields instead"))
     if entry.result_trusted or "trusted" in entry.fields.values():
         found.append(("note", "is trusted: a test should plant a marker in every field an outsider can write"))
+    if entry.extraction is not None and entry.extraction.bits > MAX_BITS_PER_CALL:
+        bits = f"{entry.extraction.bits:.0f} bits, and at most {MAX_BITS_PER_CALL:.0f} are endorsed"
+        found.append(("warning", f"has so many values taken out that an outsider can say much by them: {bits}"))
     if entry.effect is Effect.READ_EGRESS and not entry.allow_domains:
         found.append(("note", "may be sent to any address the user types: allow_domains would bound it"))
     if entry.effect is Effect.READ or _always_asks(entry):
@@ -112,6 +116,12 @@ def _findings(policy: Policy, tool: Tool) -> list[tuple[Literal["warning", "note
     if entry.effect is Effect.WRITE_EGRESS and not entry.sink:
         found.append(("note", "names no sink, so what it sends counts as readable by everybody"))
     return found
+
+
+def _bounded(entry: ToolPolicy) -> bool:
+    """True if all that agents see of its results are values that an outsider cannot say anything by."""
+    extraction = entry.extraction
+    return extraction is not None and not extraction.free and extraction.bits <= MAX_BITS_PER_CALL
 
 
 def _always_asks(entry: ToolPolicy) -> bool:

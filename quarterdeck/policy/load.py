@@ -22,6 +22,7 @@ from quarterdeck.policy import approvals_file
 from quarterdeck.policy.approvals_file import Approvals
 from quarterdeck.policy.base import Bound, ToolPolicy
 from quarterdeck.policy.decide import Policy
+from quarterdeck.policy.extracts import Extract, extraction_of
 from quarterdeck.policy.rules import Comparison, Rule, comparison, matches
 from quarterdeck.policy.table import check_sink, declared, takes_number
 from quarterdeck.policy.terms import everybody_named
@@ -82,6 +83,7 @@ class _Entry(_Strict):
     identity: list[str] | None = None
     content: list[str] | None = None
     bounds: dict[str, _Bound] = {}
+    extract: Extract | None = None
     sink: str | None = None
     expires_s: Wait | None = None
     max_calls: Annotated[int, Field(ge=0)] | None = None
@@ -158,13 +160,15 @@ def load_policy(text: str, source: str, tools: Iterable[Tool]) -> Policy:
             hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(known) or 'none'}"
             problems.add(("tools", name), f"there is no tool {name!r}; {hint}")
             continue
+        before = len(problems.found)
         for key, why in _contradictions(known[name], entry):
             problems.add(("tools", name, key), f"tools.{name}.{key}: {why}")
         if entry.approvals is not None:
             waits_s = entry.expires_s or table[name].expires_s
             for why in approvals_file.problems(entry.approvals, waits_s):
                 problems.add(("tools", name, "approvals"), f"tools.{name}.approvals: {why}")
-        table[name] = _tightened(table[name], entry)
+        if len(problems.found) == before:
+            table[name] = _tightened(table[name], entry, known[name])
     rules = tuple(rule for position, each in enumerate(file.rules) if (rule := _rule(each, position, problems)) is not None)
     for position, rule in enumerate(rules if len(rules) == len(file.rules) else ()):
         for key, why in _never_holds(rule, known.values()):
@@ -217,6 +221,11 @@ def _contradictions(tool: Tool, entry: _Entry) -> Iterator[tuple[str, str]]:
             check_sink(entry.sink, tool)
         except Misconfigured as error:
             yield "sink", str(error)
+    if entry.extract is not None:
+        try:
+            extraction_of(entry.extract, tool, entry.effect or tool.effect)
+        except Misconfigured as error:
+            yield "extract", str(error)
     if tool.declared:
         yield from _loosened(tool, entry)
 
@@ -252,7 +261,7 @@ def _among(entry: _Entry, tool: Tool) -> bool:
     return not entry.resolves and entry.resolver_fields.items() <= tool.resolver_fields.items()
 
 
-def _tightened(base: ToolPolicy, entry: _Entry) -> ToolPolicy:
+def _tightened(base: ToolPolicy, entry: _Entry, tool: Tool) -> ToolPolicy:
     """`base` with what `entry` says; bounds of both hold."""
     identity = base.identity_args if entry.identity is None else tuple(entry.identity)
     content = base.content_args if entry.content is None else tuple(entry.content)
@@ -272,6 +281,9 @@ def _tightened(base: ToolPolicy, entry: _Entry) -> ToolPolicy:
         resolver=base.resolver if entry.resolves is None else entry.resolves,
         resolver_fields=base.resolver_fields if entry.resolver is None else entry.resolver_fields,
         fields={**base.fields, **entry.fields},
+        extraction=base.extraction
+        if entry.extract is None
+        else extraction_of(entry.extract, tool, entry.effect or tool.effect),
         asked=tuple(entry.asked),
         identity_args=identity,
         content_args=tuple(name for name in content if name not in identity),

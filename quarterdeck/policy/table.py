@@ -8,6 +8,7 @@ from typing import Any
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.tools import Tool
 from quarterdeck.policy.base import Bound, ToolPolicy
+from quarterdeck.policy.extracts import check_extraction
 from quarterdeck.policy.sinks import sink_parts
 
 __all__ = ["check_sink", "declared", "field_names", "takes_number"]
@@ -36,6 +37,11 @@ def declared(tool: Tool) -> ToolPolicy:
     )
     if tool.sink:
         check_sink(tool.sink, tool)
+    if tool.extraction is not None:
+        try:
+            check_extraction(tool.extraction, tool, tool.effect)
+        except Misconfigured as error:
+            raise Misconfigured(f"tool {tool.name}: extract: {error}") from error
     return entry
 
 

@@ -22,6 +22,7 @@ from quarterdeck.core.events import (
     Decided,
     DocumentIngested,
     DoubtResolved,
+    Extracted,
     FinalAnswer,
     GuardrailFired,
     InDoubt,
@@ -104,6 +105,9 @@ class Telling:
             case CitationsChecked():
                 kind, told = "citations", self._checked(event, after.label)
                 seconds, usage = event.usage.seconds, event.usage
+            case Extracted():
+                read = {"call_id": event.id, "model": event.model, "problem": event.problem, "dropped": list(event.dropped)}
+                kind, told, seconds, usage = "extraction", read | {"bits": event.bits}, event.usage.seconds, event.usage
             case FinalAnswer():
                 kind, told = "answer", self._answer(event.answer, event.label, event.stop_reason, event.output)
             case RunFailed():

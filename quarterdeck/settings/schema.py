@@ -24,7 +24,7 @@ from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
 from quarterdeck.settings.mail import MailSettings
 from quarterdeck.settings.policy import PolicySettings
-from quarterdeck.settings.sections import Id, Seconds, Section, Words
+from quarterdeck.settings.sections import Id, Network, Seconds, Section, Words
 from quarterdeck.settings.tags import TagSettings
 from quarterdeck.settings.tool_secrets import SecretFile
 from quarterdeck.settings.webhooks import DeliverySettings, EventStreamFile, WebhookFile
@@ -70,6 +70,11 @@ class ServerSettings(Section):
     port: int = Field(8080, ge=0, le=65_535, description="Port; 0 takes a free one and prints it.")
     hosts: Words = Field((), description="Host names it is called by, without port. Loopback names are always known.")
     origins: Words = Field((), description="Origins of browser pages that may call it, such as https://desk.example.")
+    proxies: tuple[Network, ...] = Field(
+        (),
+        description="Networks of the proxies in front of it, such as 10.0.0.0/24: who is calling is whom their "
+        "X-Forwarded-For names. Nobody else's is believed.",
+    )
     answer_timeout_s: Seconds = Field(
         60.0, description="Seconds POST /chat waits; then it answers with the run as it stands."
     )
@@ -344,6 +349,9 @@ class AgentFile(Section):
         "lexical", description="Who decides whether passages bear out what cites them: words in common, or a model."
     )
     citations_model: str = Field("", description="That model, provider:name or a role; empty for the agent's own.")
+    extraction_model: str = Field(
+        "", description="Takes values out of results, where policy.yaml says `extract`; empty for the agent's own."
+    )
     limits: LimitsFile = Field(default_factory=LimitsFile, description="What one run may spend.")
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema of the answer; None for text.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")

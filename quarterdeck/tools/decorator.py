@@ -12,11 +12,13 @@ from types import FrameType
 from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, get_args, overload
 
 from quarterdeck.core.errors import Misconfigured
+from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.tools import Effect, FieldKind, Tool, ToolContext
 from quarterdeck.tools.docstring import read_docstring
 from quarterdeck.tools.encode import collect, collect_async
 from quarterdeck.tools.schema import Parameters, read_parameters
 from quarterdeck.tools.threads import in_thread
+from quarterdeck.tools.values import values_of
 
 __all__ = ["FunctionTool", "ToolOptions", "as_tool", "tool"]
 
@@ -66,6 +68,8 @@ class ToolOptions(TypedDict, total=False):
             to the argument it is for says that only these do, where one thing was found.
         fields: Path of a field of its results, such as ``holder.name`` → ``trusted`` (our own system fills it),
             ``untrusted`` (outsiders may write it) or ``readers`` (it names who may read what it stands in).
+        extract: A type with bounded fields, or an `Extraction`: only such values of its results are shown to an agent, taken
+            out of them by a model that can do nothing else.
         needs_approval: Every call becomes a draft.
         timeout_s: Seconds one execution may take.
         retries: How often a read is tried again after a time-out.
@@ -88,6 +92,7 @@ class ToolOptions(TypedDict, total=False):
     trusted: bool
     resolver: bool | Mapping[str, str]
     fields: Mapping[str, FieldKind]
+    extract: type | Extraction
     needs_approval: bool
     timeout_s: float
     retries: int
@@ -176,6 +181,7 @@ def _make(function: Callable[P, R], options: ToolOptions | None, caller: FrameTy
         resolver=resolver is True,
         resolver_fields=resolver if isinstance(resolver, dict) else {},
         fields=said.get("fields", {}),
+        extraction=values_of(said["extract"], name) if "extract" in said else None,
         timeout_s=said.get("timeout_s", 30.0),
         retries=said.get("retries", 0),
         max_output_chars=limit,

@@ -27,6 +27,7 @@ from quarterdeck.core.events import (
     Decided,
     DoubtResolved,
     Event,
+    Extracted,
     GuardrailFired,
     InDoubt,
     ModelReply,
@@ -219,6 +220,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Steer, by=words, message=messages),
     st.builds(Retrieved, turn=turns, query=words, passages=st.just((passage("a-1", "A."),)), mode=words, label=labels),
     st.builds(CitationsChecked, turn=turns, verdicts=st.dictionaries(words, st.booleans(), max_size=2), problem=words),
+    st.builds(Extracted, id=ids, bits=st.floats(0, 64), problem=words),
     st.builds(AnswerRejected, turn=turns, reasons=st.tuples(words)),
     st.builds(ContextCompacted, turn=turns, dropped=st.integers(0, 2), replaced=st.tuples(messages), strategy=words),
     st.builds(GuardrailFired, layer=st.just("limits"), verdict=words, rule=st.just("turn_limit"), action=st.just("close")),
@@ -282,6 +284,7 @@ def a_journal_that_sets_every_field() -> list[Entry]:
             Retrieved(turn=0, query="q", passages=(passage("a-1", "A."),), mode="late", label=THEIRS),
             Steer(by="anna", message=said),
             reply_with(1, "t1c0", seen=2),  # it had not seen what stands at 3, which follows the results
+            Extracted(id="t1c0", bits=14.5),
             returned("t1c0", status=ResultStatus.OK),
             reply_with(2, "t2c0"),
             returned("t2c0", status=ResultStatus.ERROR, error="unknown_tool"),
@@ -291,9 +294,9 @@ def a_journal_that_sets_every_field() -> list[Entry]:
             ApprovalRequested(id="t3c0", draft="d", args_hash="h", expires_at=START),
             ApprovalDecided(id="t3c0", approved=True, by="lee", args_hash="h", consents=(consent,)),
             Decided(turn=3, decisions=(decision,), revision=1),
-            start,  # at 14
-            InDoubt(id="t3c0", started_seq=14, not_before=START),
-            DoubtResolved(id="t3c0", started_seq=14, outcome="repeat", by="lee"),
+            start,  # at 15
+            InDoubt(id="t3c0", started_seq=15, not_before=START),
+            DoubtResolved(id="t3c0", started_seq=15, outcome="repeat", by="lee"),
             returned("t3c1", status=ResultStatus.OK),
             Steer(by="anna", message=said),
             CitationsChecked(turn=3, verdicts={"So it is.": True}, model="m", usage=Usage(seconds=1.0)),

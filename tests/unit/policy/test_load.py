@@ -255,3 +255,35 @@ rules:
     assert decided(large, pay, trusted) == ("deny", "A1", ())
     assert decided(ticket, get_ticket, trusted) == ("allow", "effect.read", ())
     assert decided(ticket, get_ticket, private) == ("approve", "C1", ("data-owner",))
+
+
+@pytest.mark.row("G5", part="extraction")
+def test_a_file_says_what_is_taken_out_of_results_and_a_mistake_in_it_is_told_with_its_line() -> None:
+    good = """
+policy: v1
+tools:
+  foreign:
+    effect: read
+    risk: 0
+    extract:
+      question: When is it due?
+      values:
+        day: {kind: date, earliest: "2026-01-01", description: Of payment.}
+        order: {kind: id, pattern: "ORD-[0-9]+"}
+"""
+    wrong = {
+        "effect: read": "effect: write",
+        'pattern: "ORD-[0-9]+"': 'pattern: "("',
+        "kind: id": "kind: word",
+        "kind: date": "kind: integer",
+    }
+
+    policy = load_policy(good, "policy.yaml", TOOLS)
+
+    found = policy.extraction(TOOLS[3])
+    assert found is not None
+    assert (found.question, list(found.slots), found.free) == ("When is it due?", ["day", "order"], ("order",))
+    assert policy.version != load_policy(good.replace("due", "paid"), "policy.yaml", TOOLS).version
+    for right, mistake in wrong.items():
+        with pytest.raises(Misconfigured, match=r"policy\.yaml:\d+: tools\.foreign\.extract"):
+            load_policy(good.replace(right, mistake), "policy.yaml", TOOLS)
