@@ -243,6 +243,8 @@ class _Batch:
             raise ValueError(f"a vector has {len(vector)} numbers instead of {self._dim}")
         if not all(map(math.isfinite, vector)):
             raise ValueError("a vector holds what is no finite number")
+        if not any(vector):
+            raise ValueError("a vector is all zeros: it is near to nothing")
         return vector
 
     def _usage(self, said: dict[str, Any]) -> Usage:
