@@ -16,6 +16,7 @@ from quarterdeck.service.grants import Grants, TokenHolders
 from quarterdeck.service.issued import Issuer, Tokens
 from quarterdeck.service.issuer_keys import FetchedKeys, SharedSecret
 from quarterdeck.service.logins import Logins
+from quarterdeck.service.refused import RefusedLogins
 from quarterdeck.service.stays import Stays
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.identity import IssuerFile
@@ -34,6 +35,7 @@ class Identity:
     access: Access
     keys: ApiKeys
     stays: Stays
+    refused: RefusedLogins
 
 
 @contextlib.asynccontextmanager
@@ -53,8 +55,9 @@ async def opened_access(
         holders = TokenHolders(tokens, Grants(records, life_s=identity.grant_s), logins)
         others = [holders] if issuers else []
         keys = ApiKeys(records, Access(configuration.users, {}, keyless=False, others=others))
-        access = Access(configuration.users, hashes, keyless=keyless, others=[keys, *others], logins=logins)
-        yield Identity(access=access, keys=keys, stays=Stays(access, every_s=identity.check_s))
+        refused = RefusedLogins(records, tenant=identity.refused_tenant or _only_tenant(configuration))
+        access = Access(configuration.users, hashes, keyless=keyless, others=[keys, *others], logins=logins, refused=refused)
+        yield Identity(access=access, keys=keys, stays=Stays(access, every_s=identity.check_s), refused=refused)
 
 
 def attach(app: FastAPI, keys: ApiKeys) -> None:
@@ -63,6 +66,14 @@ def attach(app: FastAPI, keys: ApiKeys) -> None:
 
     app.state.api_keys = keys
     app.include_router(routes.router)
+
+
+def _only_tenant(configuration: Configuration) -> str | None:
+    """The tenant of a server that has just one."""
+    issuers = configuration.settings.identity.issuers.values()
+    tenants = {user.tenant for user in configuration.users}
+    tenants |= {tenant for issuer in issuers for tenant in (issuer.tenant, *issuer.tenants) if tenant is not None}
+    return next(iter(tenants)) if len(tenants) == 1 else None
 
 
 def _apart(configuration: Configuration, issuers: Collection[str]) -> None:

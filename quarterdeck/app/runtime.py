@@ -189,6 +189,7 @@ async def opened(
                 beside=[
                     *_beside(configuration, store, watch, [notices.outbox.serve, repeats.serve], advances=advances),
                     *governance.tasks,
+                    identity.refused.serve,
                     privacy.serve,
                     *_policy_watched(settings, agents, governance),
                 ],

@@ -78,6 +78,7 @@ async def serve(
             limits=HttpLimits(
                 hosts=(*settings.hosts, *(LOOPBACK_NAMES if local or settings.hosts else ())),
                 origins=settings.origins,
+                proxies=settings.proxies,
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
                 upload_timeout_s=settings.upload_timeout_s,

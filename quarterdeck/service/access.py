@@ -16,6 +16,7 @@ from typing import Protocol
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured, Unauthenticated
 from quarterdeck.service.logins import Logins
+from quarterdeck.service.refused import RefusedLogins
 
 __all__ = ["SCOPES", "Access", "Caller", "Credentials", "Keys", "User", "narrowed"]
 
@@ -67,12 +68,14 @@ class Caller:
         forwarded: A proxy passed the request on, or somebody says so.
         known_origin: Host, and Origin if there is one, are names of this server.
         loopback: The connection comes from this machine.
+        address: Where the request comes from, as far as is known.
     """
 
     key: str | None
     forwarded: bool
     known_origin: bool
     loopback: bool
+    address: str = ""
 
 
 class Keys:
@@ -111,7 +114,9 @@ class Keys:
 
 
 class Credentials(Protocol):
-    """A kind of credential beside the keys of the users file."""
+    """A kind of credential beside the keys of the users file. Attributes: name: Of the kind, for the audit log."""
+
+    name: str
 
     def meant(self, credential: str) -> bool:
         """Whether this has the form of one; then it is asked nowhere else."""
@@ -119,6 +124,10 @@ class Credentials(Protocol):
 
     async def holder(self, credential: str) -> Principal:
         """Who brings it, and what he may do. Raises Unauthenticated; Unavailable where that cannot be told now."""
+        ...
+
+    def tenant_of(self, credential: str) -> str | None:
+        """The tenant in which there is what it names, though it let nobody in; None where there is no telling."""
         ...
 
     async def until(self, credential: str) -> datetime | None:
@@ -139,6 +148,7 @@ class Access:
             development server bound to loopback.
         others: Credentials of people who do not stand in the users file.
         logins: Told who comes with a key of the users file; None for nobody.
+        refused: Told who comes with something that lets nobody in.
     """
 
     def __init__(
@@ -149,7 +159,9 @@ class Access:
         keyless: bool,
         others: Sequence[Credentials] = (),
         logins: Logins | None = None,
+        refused: RefusedLogins | None = None,
     ) -> None:
+        self._refused = refused
         self._users = {user.id: user for user in users}
         self._others = tuple(others)
         self._logins = logins
@@ -174,7 +186,7 @@ class Access:
             Unavailable: Who could tell cannot be asked now.
         """
         if caller.key is not None:
-            return await self._bearer(caller.key)
+            return await self._bearer(caller.key, caller.address)
         if self._keyless is None:
             raise Unauthenticated("this server wants a key: send 'Authorization: Bearer qd_...'")
         if caller.forwarded or not caller.known_origin or not caller.loopback:
@@ -190,14 +202,26 @@ class Access:
                 return await kind.until(caller.key)
         return None
 
-    async def _bearer(self, credential: str) -> Principal:
+    async def _bearer(self, credential: str, address: str) -> Principal:
         for kind in self._others:
             if kind.meant(credential):
-                return await kind.holder(credential)
-        principal = self._holder(credential).principal
+                try:
+                    return await kind.holder(credential)
+                except Unauthenticated:
+                    self._note(address, kind.name, kind.tenant_of(credential))
+                    raise
+        try:
+            principal = self._holder(credential).principal
+        except Unauthenticated:
+            self._note(address, "key", None)
+            raise
         if self._logins is not None:
             await self._logins.allowed(principal, "key")
         return principal
+
+    def _note(self, address: str, by: str, tenant: str | None) -> None:
+        if self._refused is not None:
+            self._refused.note(address, by, tenant)
 
     def _holder(self, key: str) -> User:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

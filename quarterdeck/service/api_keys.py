@@ -63,6 +63,8 @@ class ApiKeys:
     which only a hash is kept. Reads are kept for seconds: a call costs no query, and a key taken back is worth nothing soon.
     """
 
+    name = "api_key"
+
     def __init__(
         self,
         records: Records,
@@ -139,6 +141,10 @@ class ApiKeys:
             raise Unauthenticated("the holder of the key may not act any more")
         await self._used(form[1], record)
         return replace(person, scopes=scopes, credential=f"{_CREDENTIAL}{record.id}")
+
+    def tenant_of(self, credential: str) -> str | None:
+        form = _FORM.match(credential)
+        return form[1] if form is not None and (form[1], form[2]) in self._known else None
 
     async def until(self, credential: str) -> datetime | None:
         form = _FORM.match(credential)

@@ -18,7 +18,7 @@ _REMEMBERED = 10_000
 class Logins:
     """Writes a row of the audit log for the first time in an hour that somebody comes to this process.
 
-    Who is refused has no tenant, and so no audit log: the line of his request in the log of the process tells of him.
+    `service.refused` tells of who is refused.
     """
 
     def __init__(self, records: Records, *, clock: Callable[[], float] = time.monotonic) -> None:

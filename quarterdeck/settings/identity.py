@@ -67,6 +67,10 @@ class IdentitySettings(Section):
     check_s: Seconds = Field(
         15.0, le=50, description="Seconds between looks whether who opened a stream or connection may still read it."
     )
+    refused_tenant: Id | None = Field(
+        None,
+        description="Tenant whose audit log tells of credentials that are nobody's. None: that of the only tenant there is.",
+    )
     grant_s: Seconds = Field(
         43_200.0, description="Seconds after a token was last seen for which the user's runs go on with what it said."
     )

@@ -24,7 +24,7 @@ from quarterdeck.settings.knowledge import KnowledgeSettings
 from quarterdeck.settings.limits import LimitSettings
 from quarterdeck.settings.mail import MailSettings
 from quarterdeck.settings.policy import PolicySettings
-from quarterdeck.settings.sections import Id, Network, Seconds, Section, Words
+from quarterdeck.settings.sections import Id, Networks, Seconds, Section, Words
 from quarterdeck.settings.tags import TagSettings
 from quarterdeck.settings.tool_secrets import SecretFile
 from quarterdeck.settings.webhooks import DeliverySettings, EventStreamFile, WebhookFile
@@ -70,7 +70,7 @@ class ServerSettings(Section):
     port: int = Field(8080, ge=0, le=65_535, description="Port; 0 takes a free one and prints it.")
     hosts: Words = Field((), description="Host names it is called by, without port. Loopback names are always known.")
     origins: Words = Field((), description="Origins of browser pages that may call it, such as https://desk.example.")
-    proxies: tuple[Network, ...] = Field(
+    proxies: Networks = Field(
         (),
         description="Networks of the proxies in front of it, such as 10.0.0.0/24: who is calling is whom their "
         "X-Forwarded-For names. Nobody else's is believed.",

@@ -45,6 +45,7 @@ from quarterdeck.transports.http.routes import (
 from quarterdeck.transports.http.routes import catalogue as catalogued
 from quarterdeck.transports.http.routes.health import Check
 from quarterdeck.transports.openai_compat import routes as openai
+from quarterdeck.transports.proxies import Proxies
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
 
@@ -58,11 +59,13 @@ class HttpLimits:
     Attributes:
         hosts: Names the server is called by; empty for any.
         origins: Foreign pages that may call.
+        proxies: Networks of proxies in front, which say who is calling.
         max_upload_bytes: Of a document that is brought in; as base64 it takes a third more than its own size.
     """
 
     hosts: Collection[str] = ()
     origins: Collection[str] = ()
+    proxies: Collection[str] = ()
     max_body_bytes: int = 1_048_576
     body_timeout_s: float = 10.0
     max_upload_bytes: int = 45_000_000
@@ -113,7 +116,7 @@ def http_app(
         middleware=[
             *([Middleware(Measured, metrics=standing.metrics)] if standing else ()),
             Middleware(Envelope, tags=tags or TagRules()),
-            Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins),
+            Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins, proxies=Proxies(limits.proxies)),
             *_cors(limits.origins),
             Middleware(RatesTold),
             Middleware(Heads),

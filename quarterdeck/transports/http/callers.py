@@ -106,7 +106,13 @@ async def not_by_head(request: Request) -> None:
 def caller_of(connection: HTTPConnection) -> Caller:
     """What is known of whoever opened a connection, once the guards let it pass."""
     state = connection.state
-    return Caller(key=_key(connection), forwarded=state.forwarded, known_origin=state.known_host, loopback=state.loopback)
+    return Caller(
+        key=_key(connection),
+        forwarded=state.forwarded,
+        known_origin=state.known_host,
+        loopback=state.loopback,
+        address=state.address,
+    )
 
 
 async def until_over(request: Request, principal: Principal) -> Callable[[], Awaitable[str]]:

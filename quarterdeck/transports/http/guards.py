@@ -19,6 +19,7 @@ from quarterdeck.telemetry.tags import TagRules
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
 from quarterdeck.transports.ids import request_ids
+from quarterdeck.transports.proxies import Proxies, brings_others
 from quarterdeck.transports.single import repeated
 
 __all__ = ["LOOPBACK_NAMES", "BodyLimits", "BoundedBody", "Envelope", "Heads", "KnownNames", "is_loopback"]
@@ -28,10 +29,6 @@ log = logging.getLogger(__name__)
 MAX_HEADER_BYTES = 32_768
 _HOST = re.compile(r"([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-# What proxies, balancers and tunnels add; they connect from this machine and bring requests from others.
-_FORWARDING = re.compile(
-    r"forwarded|via|x-real-ip|x-(forwarded|original|remote|envoy)-.+|(x-|x-cluster-|true-)?client-ip|cf-.+"
-)
 _GUARDED = frozenset({"http", "websocket"})
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 _JSON = re.compile(r"application/json\s*(;.*)?\Z", re.IGNORECASE)
@@ -105,21 +102,28 @@ class KnownNames:
     Args:
         hosts: Names this server is called by, without port; empty for any well-formed one.
         origins: Origins of foreign pages that may call.
+        proxies: In front of this server; they say who is calling.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str], origins: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, hosts: Collection[str], origins: Collection[str], proxies: Proxies | None = None
+    ) -> None:
         self.app = app
+        self._proxies = proxies or Proxies()
         self._hosts = frozenset(host.lower() for host in hosts)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in _GUARDED:
-            refusal = self._refusal(Headers(scope=scope), scope["state"])
+            headers, state = Headers(scope=scope), scope["state"]
+            refusal = self._refusal(headers, state)
             if refusal is not None:
                 await refuse(*refusal, scope, receive, send)
                 return
-            client = scope.get("client")
-            scope["state"]["loopback"] = client is not None and is_loopback(client[0])
+            peer = scope["client"][0] if scope.get("client") else ""
+            state["address"] = self._proxies.client(peer, headers.getlist("x-forwarded-for"))
+            state["forwarded"] = self._proxies.known(peer) or brings_others(headers)
+            state["loopback"] = is_loopback(peer)
         await self.app(scope, receive, send)
 
     def _refusal(self, headers: Headers, state: dict[str, Any]) -> tuple[str, str] | None:
@@ -132,7 +136,6 @@ class KnownNames:
         # A foreign page may make a browser fetch an address without an Origin, as an image for instance; it says so then.
         foreign = any(said not in ("none", "same-origin") for said in headers.getlist("sec-fetch-site"))
         state["known_host"] = host[1] in (self._hosts or LOOPBACK_NAMES) and not foreign
-        state["forwarded"] = any(_FORWARDING.fullmatch(name) for name in headers)
         if not all(self._may_call(origin.lower(), host[0]) for origin in headers.getlist("origin")):
             return "foreign_origin", "pages of that origin may not call this server; see server.origins"
         return None
