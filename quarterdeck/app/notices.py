@@ -29,6 +29,8 @@ from quarterdeck.store.base import Journal, KeyValue, Records
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from quarterdeck.telemetry.metrics import Metrics
+
 __all__ = ["Notices", "NotifyingStore", "attach", "opened_notices"]
 
 _LEASE_BEYOND_S = 20.0  # what else an attempt takes: reading and writing the record, waiting for the processor
@@ -62,8 +64,13 @@ class Notices:
 
 
 @contextlib.asynccontextmanager
-async def opened_notices(configuration: Configuration, store: Store, directory: Directory) -> AsyncIterator[Notices]:
+async def opened_notices(
+    configuration: Configuration, store: Store, directory: Directory, metrics: Metrics
+) -> AsyncIterator[Notices]:
     """Webhooks, event streams and their outbox over a store, while the block lasts.
+
+    Args:
+        metrics: Count what was delivered.
 
     Raises Misconfigured if something in their settings is wrong, or the client of Redis is not installed.
     """
@@ -98,6 +105,7 @@ async def opened_notices(configuration: Configuration, store: Store, directory: 
                 keep=timedelta(days=patience.keep_days),
             ),
             concurrency=patience.concurrency,
+            counted=metrics.delivery,
         )
         journal = NotifyingJournal(store.journal, told, outbox.hurry)
         telling = NotifyingStore(journal, store.records, store.keyvalue)

@@ -151,7 +151,7 @@ async def opened(
             opened_access(configuration, store.records, keys.hashes(), keyless=keyless)
         )
         access = identity.access
-        notices = await stack.enter_async_context(opened_notices(configuration, store, access))
+        notices = await stack.enter_async_context(opened_notices(configuration, store, access, metrics))
         store = notices.store  # before anything that writes events
         repeats = Repeats(store.records)
         queue = await stack.enter_async_context(dispatching(configuration, store))

@@ -7,6 +7,7 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,7 @@ async def serve(
             tokens=runtime.stream_tokens,
             rates=runtime.rates,
             stays=runtime.stays,
+            sent_away=partial(runtime.standing.metrics.sent_away, "websocket"),
         )
         mount(app, door, runtime.stream_tokens)
         attach(app, runtime.notices)

@@ -30,7 +30,7 @@ where somebody handles it differently. Refusals of a tool, time-outs of a tool a
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from quarterdeck.core.usage import Usage
 
@@ -214,14 +214,18 @@ class RateLimited(QuarterdeckError):
 
     Attributes:
         retry_after_s: Seconds until it is worth asking again.
+        reason: ``rate_limit`` for a rule, ``no_room`` where as many runs are under way as can be served.
     """
 
     code = "rate_limited"
     retryable = True
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float = 1.0, reason: Literal["rate_limit", "no_room"] = "rate_limit"
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.reason = reason
 
 
 class DeadlineExceeded(QuarterdeckError):

@@ -75,7 +75,9 @@ class Admission:
         if len(self._held) >= places and not below:
             self.refused += 1
             wait_s = self._gradient.usual_s or _RETRY_S
-            raise RateLimited("as many runs are under way as can be served in good time; come back", retry_after_s=wait_s)
+            raise RateLimited(
+                "as many runs are under way as can be served in good time; come back", retry_after_s=wait_s, reason="no_room"
+            )
         self._held[tenant, run_id] = self._clock()
         self._tenants[tenant] += 1
 

@@ -69,6 +69,7 @@ class Outbox:
         concurrency: Deliveries under way at once.
         now: Gives aware UTC.
         share: Gives numbers from 0 to 1, for the jitter.
+        counted: Told of every attempt the name of its sink and how it ended: `delivered`, `failed` or `dead`.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Outbox:
         concurrency: int = 16,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         share: Callable[[], float] = random.random,
+        counted: Callable[[str, str], None] = lambda sink, outcome: None,
     ) -> None:
         self._records = records
         self._sinks = sinks
@@ -87,6 +89,7 @@ class Outbox:
         self._slots = anyio.CapacityLimiter(concurrency)
         self._now = now
         self._share = share
+        self._counted = counted
         self._resting: dict[tuple[str, str, str], datetime] = {}
         self._hurry = anyio.Event()
 
@@ -159,7 +162,10 @@ class Outbox:
             sent = Sent(verdict=Verdict.FAILED, detail=f"this deployment has no way out called {taken.target.sink!r}")
         else:
             sent = await sink.send(taken)
-        await self._put(self._settled(taken, sent), record.version + 1)
+        settled = self._settled(taken, sent)
+        outcome = Verdict.FAILED if settled.status is DeliveryStatus.WAITING else settled.status
+        self._counted(taken.target.sink, outcome)
+        await self._put(settled, record.version + 1)
 
     def _settled(self, delivery: Delivery, sent: Sent) -> Delivery:
         """The delivery after an attempt."""

@@ -81,6 +81,10 @@ class Metrics:
 
         self._requests = counter("http_requests", "Requests answered", "method", "route", "status")
         self._request_s = histogram("http_request_seconds", "Until an answer began", _QUICK, "method", "route")
+        self._calls = counter("grpc_calls", "Calls over gRPC that ended", "method", "status")
+        self._call_s = histogram("grpc_call_seconds", "Until a call over gRPC ended", _QUICK, "method")
+        self._sent_away = counter("sent_away", "Requests refused that may be served another time", "transport", "reason")
+        self._deliveries = counter("deliveries", "Attempts to deliver a notice", "sink", "outcome")
         self._runs = counter("runs_started", "Runs begun", "agent")
         self._ended = counter("runs_ended", "Runs ended", "outcome", "reason")
         self._tagged = counter("runs_tagged", "Runs begun, by traffic tag", "tag", "value")
@@ -121,6 +125,26 @@ class Metrics:
         method, route = method if method in _METHODS else OTHER, self._bounded("route", route)
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds, _exemplar())
+
+    def call(self, method: str, status: str, seconds: float) -> None:
+        """A call over gRPC ended.
+
+        Args:
+            method: Package, service and method, of those that are served.
+            status: Name of the status.
+            seconds: From its beginning to its end.
+        """
+        method = self._bounded("method", method)
+        self._calls.labels(method, status).inc()
+        self._call_s.labels(method).observe(seconds, _exemplar())
+
+    def sent_away(self, transport: str, reason: str) -> None:
+        """Somebody was told to come back: by a rate limit, for want of room, or because a part does not answer."""
+        self._sent_away.labels(transport, self._bounded("refusal", reason)).inc()
+
+    def delivery(self, sink: str, outcome: str) -> None:
+        """An attempt to deliver a notice ended: `delivered`, `failed` and tried again, or `dead`."""
+        self._deliveries.labels(self._bounded("sink", sink), outcome).inc()
 
     def run_started(self, agent: str, tags: Mapping[str, str] | None = None) -> None:
         """A run was begun; `tags` are the named traffic tags of its request."""

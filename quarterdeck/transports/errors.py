@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["ERRORS", "Kind", "Told"]
+from quarterdeck.core.errors import QuarterdeckError
+
+__all__ = ["ERRORS", "Kind", "Told", "sent_away"]
 
 _REQUEST, _SERVER = "invalid_request_error", "server_error"
 
@@ -73,3 +75,11 @@ ERRORS: Mapping[str, Told] = {
     "fenced": Told(503, "UNAVAILABLE"),
     "deadline_exceeded": Told(504, "DEADLINE_EXCEEDED"),
 }
+
+
+def sent_away(error: QuarterdeckError) -> str | None:
+    """Why a server sent somebody away that it might serve another time, for its metrics; None for every other error."""
+    told = ERRORS.get(error.code)
+    if told is None or told.http not in (429, 503):
+        return None
+    return str(getattr(error, "reason", error.code))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
 
 import anyio
@@ -20,6 +21,7 @@ from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.telemetry import bound
 from quarterdeck.telemetry.tags import TagRules
+from quarterdeck.transports.errors import sent_away
 from quarterdeck.transports.grpc.errors import STATUS
 from quarterdeck.transports.http.callers import check_scope
 from quarterdeck.transports.http.errors import retry_after
@@ -28,6 +30,9 @@ from quarterdeck.transports.ids import RequestIds, request_ids
 from quarterdeck.transports.single import repeated
 
 __all__ = ["Call", "Context", "Entrance"]
+if TYPE_CHECKING:  # its package is one of the server's
+    from quarterdeck.telemetry.metrics import Metrics
+
 
 SCOPES = ("chat",)
 Context = ServicerContext[Any, Any]
@@ -75,6 +80,7 @@ class Entrance:
         access: Access,
         tags: TagRules | None = None,
         rates: RateLimits | None = None,
+        metrics: Metrics | None = None,
         stays: Stays | None = None,
     ) -> None:
         """
@@ -82,6 +88,7 @@ class Entrance:
             tags: Traffic tags that calls may bring along; None for none.
             rates: How often callers may ask; None for as often as they like.
             stays: Ends calls of who may listen no longer; None for looks as often as usual.
+            metrics: Are told of every call; None for a server that measures nothing.
         """
         self._stays = stays or Stays(access)
         self._rates = rates
@@ -89,6 +96,7 @@ class Entrance:
         self._tags = tags or TagRules()
         self._under_way = 0
         self._over = anyio.Event()  # of any call
+        self._metrics = metrics
 
     async def quiet(self) -> None:
         """Wait until no call is handled."""
@@ -103,7 +111,7 @@ class Entrance:
         ids = request_ids(given, self._tags)
         context.set_trailing_metadata((("x-request-id", ids.request_id),))
         call: Call | None = None
-        status = StatusCode.OK
+        status, began = StatusCode.OK, time.perf_counter()
         self._under_way += 1
         with bound(**ids.logged):
             try:
@@ -124,6 +132,8 @@ class Entrance:
                 status = STATUS.get(error.code, StatusCode.INTERNAL)
                 again = (("retry-after", retry_after(error)),) if error.retryable else ()
                 await _abort(context, status, error.code, str(error), call, ids, again)
+                if self._metrics is not None and (reason := sent_away(error)) is not None:
+                    self._metrics.sent_away("grpc", reason)
             except anyio.get_cancelled_exc_class():
                 status = StatusCode.CANCELLED
                 raise
@@ -137,6 +147,8 @@ class Entrance:
                 self._over = anyio.Event()
                 run_id = {"run_id": call.run_id} if call and call.run_id else {}
                 log.info("request", extra={"method": "GRPC", "route": method, "status": status.name, **run_id})
+                if self._metrics is not None:
+                    self._metrics.call(method, status.name, time.perf_counter() - began)
 
 
 async def _abort(

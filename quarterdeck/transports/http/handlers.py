@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.transports.errors import sent_away
 from quarterdeck.transports.http.description import allowed
 from quarterdeck.transports.http.errors import STATUS, Refused, retry_after
 from quarterdeck.transports.http.wire import Json
@@ -34,6 +35,7 @@ def problem(code: str, message: str, request_id: str, headers: Mapping[str, str]
 async def on_quarterdeck_error(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, QuarterdeckError)
     status = STATUS.get(error.code, 500)
+    request.state.sent_away = sent_away(error)
     message = str(error)
     if status == 500:
         # What is wrong inside is for the log; the client gets the id to ask about.

@@ -16,7 +16,7 @@ _BEGINS = "http.response.start"  # what streams afterwards may take as long as i
 
 
 class Measured:
-    """Tells metrics of every HTTP request, by its route."""
+    """Tells metrics of every HTTP request, by its route, and of who was sent away."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
         self.app = app
@@ -34,6 +34,8 @@ class Measured:
                 route = getattr(scope.get("route"), "path", "none")
                 with bound(trace_id=scope.get("state", {}).get("trace_id")):
                     self._metrics.request(scope["method"], route, message["status"], self._clock() - began)
+                if (reason := scope.get("state", {}).get("sent_away")) is not None:
+                    self._metrics.sent_away("http", reason)
             await send(message)
 
         await self.app(scope, receive, marked)

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from quarterdeck.core.errors import QuarterdeckError
-from quarterdeck.transports.errors import ERRORS, Kind
+from quarterdeck.transports.errors import ERRORS, Kind, sent_away
 from quarterdeck.transports.http.errors import Refused, retry_after
 from quarterdeck.transports.http.wire import Json, StrictRoute
 from quarterdeck.transports.openai_compat.bodies import CompatProblem
@@ -69,6 +69,7 @@ class CompatRoute(StrictRoute):
             try:
                 return marked(await handle(request), self.unknown(request))
             except QuarterdeckError as error:
+                request.state.sent_away = sent_away(error)
                 return _of_ours(error)
             except RequestValidationError as error:
                 return _of_fields(error)

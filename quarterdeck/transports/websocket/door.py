@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
@@ -16,6 +18,7 @@ from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.store.limits import MemoryLimits
 from quarterdeck.telemetry import bound
+from quarterdeck.transports.errors import sent_away
 from quarterdeck.transports.http.callers import caller_of, check_scope
 from quarterdeck.transports.http.handlers import on_quarterdeck_error
 from quarterdeck.transports.websocket import tokens as routes
@@ -43,6 +46,7 @@ class Door:
         tokens: StreamTokens,
         rates: RateLimits | None = None,
         stays: Stays | None = None,
+        sent_away: Callable[[str], None] = lambda reason: None,
     ) -> None:
         rates = rates or RateLimits((), MemoryLimits())
         self._access = access
@@ -53,6 +57,7 @@ class Door:
             directory=access,
             rates=rates,
             stays=stays or Stays(access),
+            sent_away=sent_away,
             stopping=anyio.Event(),
             route=self.path,
         )
@@ -68,6 +73,8 @@ class Door:
             check_scope(principal, ANY)
             await self._parts.rates.check(principal, self.path)
         except QuarterdeckError as error:
+            if (reason := sent_away(error)) is not None:
+                self._parts.sent_away(reason)
             refusal = await on_quarterdeck_error(socket, error)
             await refusal(scope, receive, send)
             return

@@ -24,6 +24,7 @@ from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.service.streams import Signal
 from quarterdeck.telemetry import bound
+from quarterdeck.transports.errors import sent_away
 from quarterdeck.transports.http.callers import check_scope
 from quarterdeck.transports.http.errors import STATUS, Refused
 from quarterdeck.transports.http.keys import checked
@@ -52,6 +53,7 @@ class Parts:
         directory: Asked at each message what its sender may do now.
         rates: What is asked and commanded is counted as requests to `route`.
         stays: Says when a client may stay no longer.
+        sent_away: Told why a message was refused that might be served another time.
         stopping: Set when the server begins to stop.
     """
 
@@ -60,6 +62,7 @@ class Parts:
     directory: Directory
     rates: RateLimits
     stays: Stays
+    sent_away: Callable[[str], None]
     stopping: anyio.Event
     route: str
 
@@ -251,6 +254,8 @@ class Session:
                 self._end(code, str(error))
             except QuarterdeckError as error:
                 code = error.code
+                if (reason := sent_away(error)) is not None:
+                    self._parts.sent_away(reason)
                 await self._tell(self._refusal(wanted.id, error, request_id))
             except Exception:
                 code = "internal"

@@ -11,6 +11,7 @@ from quarterdeck.core.errors import InvalidInput, Misconfigured
 from quarterdeck.service.webhooks import WebhookWanted
 from quarterdeck.settings import Configuration, load
 from quarterdeck.store.memory import MemoryStore
+from quarterdeck.telemetry.metrics import Metrics
 
 EMMA = Principal(user="emma", tenant="acme")
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -52,7 +53,7 @@ async def test_tenants_may_have_public_addresses_called_and_those_that_were_allo
 ) -> None:
     configuration = folder(tmp_path, "deliveries: {allowed_origins: ['http://hooks.internal:9000']}")
 
-    async with opened_notices(configuration, MemoryStore(), Nobody()) as notices:
+    async with opened_notices(configuration, MemoryStore(), Nobody(), Metrics()) as notices:
         try:
             await notices.webhooks.create(EMMA, WebhookWanted(url=url, events=("run_finished",)))
             made = True
@@ -73,7 +74,7 @@ async def test_what_is_missing_is_named(tmp_path: Path, text: str, said: str) ->
     configuration = folder(tmp_path, text)
 
     with pytest.raises(Misconfigured) as caught:
-        async with opened_notices(configuration, MemoryStore(), Nobody()):
+        async with opened_notices(configuration, MemoryStore(), Nobody(), Metrics()):
             pass
 
     assert said in str(caught.value)
@@ -101,7 +102,7 @@ async def test_webhook_of_the_configuration_takes_its_secret_from_the_environmen
     text = "webhooks: {crm: {url: 'http://10.0.0.7/hook', events: [run_failed]}}"
     configuration = folder(tmp_path, text, QUARTERDECK_WEBHOOKS__CRM__SECRET=SECRET)
 
-    async with opened_notices(configuration, MemoryStore(), Nobody()) as notices:
+    async with opened_notices(configuration, MemoryStore(), Nobody(), Metrics()) as notices:
         (crm,) = await notices.webhooks.of("acme")
         secrets = notices.webhooks.secrets("acme", crm)
 

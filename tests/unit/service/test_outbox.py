@@ -37,12 +37,20 @@ class Desk:
         self.clock = FakeClock()
         self.store = MemoryStore(clock=self.clock.now)
         self.way = way
+        self.counted: list[tuple[str, str]] = []
         self.outbox = self.another(patience)
 
     def another(self, patience: Patience | None = None) -> Outbox:
         """The outbox of one more process."""
         ways = {"webhook": self.way}
-        return Outbox(self.store.records, ways, patience=patience, now=self.clock.now, share=lambda: 1.0)
+        return Outbox(
+            self.store.records,
+            ways,
+            patience=patience,
+            now=self.clock.now,
+            share=lambda: 1.0,
+            counted=lambda *told: self.counted.append(told),
+        )
 
     async def tell(self, name: str = "evt_1", *, address: str = "crm", sink: str = "webhook") -> str:
         now = self.clock.now()
@@ -111,6 +119,19 @@ async def test_delivery_whose_time_is_over_is_a_dead_letter_until_somebody_sends
     assert [(delivery.id, delivery.attempts, delivery.error) for delivery in dead] == [(known, 2, FAILED.detail)]
     assert again.notice.id == "evt_1"
     assert (await desk.stands()).status is DeliveryStatus.DELIVERED
+
+
+@pytest.mark.row("O2", part="deliveries")
+async def test_every_attempt_is_counted_by_how_it_ended() -> None:
+    desk = Desk(Way(FAILED, FAILED, ARRIVED), Patience(give_up_s=12))
+    await desk.tell()
+
+    for seconds in (0, 5):
+        await desk.after(seconds)
+    await desk.tell("evt_2")
+    await desk.after(60)
+
+    assert desk.counted == [("webhook", "failed"), ("webhook", "dead"), ("webhook", "delivered")]
 
 
 async def test_delivery_that_is_refused_is_not_tried_again() -> None:

@@ -17,8 +17,11 @@ from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.events import FinalAnswer
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.service.access import Access
+from quarterdeck.service.limits import LimitRule, RateLimits
 from quarterdeck.service.stays import Stays
 from quarterdeck.store.base import Entry
+from quarterdeck.store.limits import MemoryLimits, Rate
+from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.transports.grpc import agent_pb2 as pb
 from quarterdeck.transports.grpc.calls import Entrance
@@ -149,6 +152,30 @@ async def test_what_cannot_be_answered_is_an_invalid_argument(client: Client, re
         await client.query(request_, metadata=EMMA, timeout=10)
 
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.row("O2", part="grpc")
+async def test_calls_are_counted_by_method_and_status_and_who_is_sent_away_by_the_reason(served: Served) -> None:
+    metrics = Metrics()
+    rule = LimitRule(scope="route", names=("agent.AgentService/Query",), rate=Rate(amount=1, window_s=60))
+    entrance = Entrance(Access(USERS, {}, keyless=False), rates=RateLimits((rule,), MemoryLimits()), metrics=metrics)
+    service = AgentService(served.app.state.desk, entrance, answer_timeout_s=5.0)
+    async with (
+        serving(service, host="127.0.0.1", port=0, max_message_bytes=131_072) as server,
+        aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        client = Client(channel)
+        await client.query(pb.QueryRequest(query="Hi"), metadata=EMMA, timeout=10)
+        for metadata in (EMMA, ()):
+            with pytest.raises(aio.AioRpcError):
+                await client.query(pb.QueryRequest(query="Hi"), metadata=metadata, timeout=10)
+
+    lines = metrics.rendered()[0].decode().splitlines()
+
+    told = 'quarterdeck_grpc_calls_total{method="agent.AgentService/Query",status="%s"} 1.0'
+    assert all(told % status in lines for status in ("OK", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED"))
+    assert 'quarterdeck_grpc_call_seconds_count{method="agent.AgentService/Query"} 3.0' in lines
+    assert 'quarterdeck_sent_away_total{reason="rate_limit",transport="grpc"} 1.0' in lines
 
 
 async def test_metadata_that_may_stand_once_are_refused_when_they_stand_twice(client: Client) -> None:

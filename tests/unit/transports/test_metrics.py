@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from quarterdeck.core.errors import RateLimited
+from quarterdeck.core.runs import AgentSpec
 from quarterdeck.service.access import Access, User
+from quarterdeck.service.limits import LimitRule, RateLimits
 from quarterdeck.service.standing import Standing
+from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.transports.http.app import HttpLimits, http_app
 
@@ -34,6 +41,16 @@ def measured(served: Served) -> Served:
     return Served(app=app, store=served.store, worker=served.worker)
 
 
+@dataclass
+class FullDesk:
+    """A desk without room."""
+
+    agents: Mapping[str, AgentSpec]
+
+    async def ask(self, *args: Any, **more: Any) -> None:
+        raise RateLimited("come back", reason="no_room")
+
+
 async def scrape(measured: Served) -> list[str]:
     reply = await measured.send("GET", "/metrics", key=SCRAPER)
     assert reply.status == 200
@@ -54,6 +71,27 @@ async def test_requests_are_counted_by_the_template_of_their_route(measured: Ser
     assert 'quarterdeck_http_requests_total{method="POST",route="/chat",status="200"} 1.0' in lines
     assert 'quarterdeck_http_request_seconds_count{method="POST",route="/chat"} 1.0' in lines
     assert not any("nowhere" in line for line in lines)
+
+
+@pytest.mark.row("O2", part="sent away")
+async def test_who_is_sent_away_is_counted_by_the_reason(measured: Served) -> None:
+    desk = measured.app.state.desk
+    measured.app.state.desk = FullDesk(desk.agents)
+    measured.app.state.rates = RateLimits(
+        (LimitRule(scope="route", names=("/v1/models",), rate=Rate(amount=1, window_s=60)),), MemoryLimits()
+    )
+
+    asked = [await measured.send("GET", "/v1/models") for _ in range(3)]
+    completion = {"model": "support", "messages": [{"role": "user", "content": "hi"}]}
+    crowded = [
+        await measured.send("POST", "/chat", {"message": "hi"}),
+        await measured.send("POST", "/v1/chat/completions", completion),
+    ]
+    lines = await scrape(measured)
+
+    assert [reply.status for reply in (*asked, *crowded)] == [200, 429, 429, 429, 429]
+    assert 'quarterdeck_sent_away_total{reason="rate_limit",transport="http"} 2.0' in lines
+    assert 'quarterdeck_sent_away_total{reason="no_room",transport="http"} 2.0' in lines
 
 
 @pytest.mark.row("O2", part="access")
