@@ -7,6 +7,7 @@ The loop, policy, tools and models are the server's; only the journal is in memo
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,12 +19,13 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from quarterdeck.agent.answer import ReadOutput, unfenced
 from quarterdeck.agent.base import Audience, Models, Retriever, Silence
+from quarterdeck.agent.guarding import fired
 from quarterdeck.agent.loop import Loop
 from quarterdeck.agent.state import MadeCall, RunState
 from quarterdeck.core.answers import Answer, Confidence
-from quarterdeck.core.context import Principal
+from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.decisions import Draft, DraftStatus
-from quarterdeck.core.errors import Misconfigured, NotFound, error_of
+from quarterdeck.core.errors import InvalidInput, Misconfigured, NotFound, error_of
 from quarterdeck.core.events import Delta, Event, FinalAnswer, RunFailed, RunStarted
 from quarterdeck.core.ids import content_hash, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
@@ -34,6 +36,7 @@ from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Model
 from quarterdeck.policy.base import Decider
 from quarterdeck.policy.decide import Policy
+from quarterdeck.policy.guards import About, Guards, Ruling
 from quarterdeck.store.base import Entry
 from quarterdeck.store.memory import MemoryStore
 from quarterdeck.tools.decorator import as_tool
@@ -79,6 +82,7 @@ class Agent(Generic[T]):
         output_type: What the answer must be: ``str``, or anything pydantic can validate.
         retriever: Searched before the first model call when given.
         policy: Decides over tool calls; by default what the tools declare.
+        guards: What looks at prompts, passages, what tools take and return, and answers; nothing unless given.
     """
 
     def __init__(
@@ -92,11 +96,13 @@ class Agent(Generic[T]):
         limits: Limits | None = None,
         retriever: Retriever | None = None,
         policy: Decider | None = None,
+        guards: Guards | None = None,
     ) -> None:
         registry = Registry([as_tool(tool) for tool in tools])
         self._registry = registry
         self._policy = policy or Policy.default(registry.tools)
         self._retriever = retriever
+        self._guards = guards or Guards()
         self._model = model
         self._schema, self._read, self._make = _typed(output_type)
         self.spec = AgentSpec(
@@ -118,6 +124,7 @@ class Agent(Generic[T]):
         """Ask and wait for the answer, or for the drafts that need a decision.
 
         Raises:
+            InvalidInput: A guard refuses the prompt.
             QuarterdeckError: The run failed, with the class of what made it fail (ModelUnavailable, ...).
         """
         run = self._open(Silence())
@@ -207,6 +214,7 @@ class Agent(Generic[T]):
             retriever=self._retriever,
             read_output=self._read,
             audience=audience,
+            guards=self._guards,
         )
 
     async def _settle(self, run: _Run) -> RunResult[T]:
@@ -253,10 +261,12 @@ class _Run:
         retriever: Retriever | None,
         read_output: ReadOutput | None,
         audience: Audience,
+        guards: Guards,
     ) -> None:
         self.run_id = new_id()
         self._spec = spec
         self._config_hash = config_hash
+        self._guards = guards
         self._store = MemoryStore()
         self._audience = audience
         self._tenant = ""
@@ -276,12 +286,18 @@ class _Run:
             audience=audience,
             retriever=retriever,
             read_output=read_output,
+            guards=lambda agent: guards,
         )
 
     async def start(self, prompt: str, history: tuple[Message, ...], principal: Principal) -> None:
+        deadline = time.monotonic() + self._spec.limits.max_total_time
+        context = Context(principal=principal, run_id=self.run_id, deadline=deadline, agent=self._spec.name)
+        checked = await self._guards.input.check(prompt, About(context=context))
+        if checked.ruling is Ruling.BLOCK:
+            raise InvalidInput(f"the prompt was refused by a guard: {', '.join(rule for rule, _ in checked.rules)}")
         label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"))
         event = RunStarted(
-            input=Message(role=Role.USER, parts=(Text(text=prompt, label=label),)),
+            input=Message(role=Role.USER, parts=(Text(text=checked.text, label=label),)),
             agent=self._spec.name,
             config_hash=self._config_hash,
             tenant=principal.tenant,
@@ -289,7 +305,8 @@ class _Run:
             history=history,
         )
         self._tenant = principal.tenant
-        await self._store.journal.create(principal.tenant, self.run_id, Entry(event=event))
+        found = [Entry(event=each) for each in fired("input", checked)]
+        await self._store.journal.create(principal.tenant, self.run_id, Entry(event=event), then=found)
         await self.go_on()
 
     async def go_on(self) -> None:

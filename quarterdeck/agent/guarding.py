@@ -98,7 +98,7 @@ class Guarding:
         guards = self._guards
         if not guards.output.links:
             return Screen(emit, None)
-        return Screen(emit, lambda: Window(guards.output, self._about, reach=guards.reach))
+        return Screen(emit, lambda: Window(guards.output, self._about, reach=guards.reach, closed=guards.whole))
 
     async def reply(self, reply: ModelReply) -> tuple[Event, ...]:
         """A reply as it is kept and shown, behind what was found in it."""

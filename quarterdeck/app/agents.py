@@ -22,6 +22,7 @@ from quarterdeck.knowledge.remembered import RememberedAnswers
 from quarterdeck.knowledge.rewrite import CarriedTerms, Rewriter
 from quarterdeck.knowledge.rewrite_model import ModelRewriter
 from quarterdeck.knowledge.tool import search_tool
+from quarterdeck.policy.guards.base import Guard
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.secrets import secret_values
@@ -58,6 +59,7 @@ def assembled(
     directory: Directory,
     audience: Audience,
     rates: ToolRates,
+    classifiers: Mapping[str, Guard],
 ) -> Agents:
     """The loop of a folder's agents over its store.
 
@@ -65,6 +67,7 @@ def assembled(
         directory: Says what people may do now.
         audience: Whoever watches runs.
         rates: How often tools may be called.
+        classifiers: By name, who is asked about texts.
 
     Raises:
         Misconfigured: An agent's model or tools cannot be had, or the policy is wrong; all that is wrong, with its file.
@@ -95,7 +98,7 @@ def assembled(
         rewriter=_rewriter(configuration, models),
         remembered=RememberedAnswers(knowledge.index, knowledge.answers),
         read_output=_read_json,
-        guards=guards_of(settings.guards, {*secret_values(settings), *secrets.values()}, configuration.agents),
+        guards=guards_of(settings.guards, {*secret_values(settings), *secrets.values()}, configuration.agents, classifiers),
         search_timeout_s=configuration.settings.knowledge.search_timeout_s,
     )
     return Agents(loop=loop, specs=specs, tools=registry, models=named, policy=policy)

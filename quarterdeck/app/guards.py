@@ -25,17 +25,24 @@ _OF_PASSAGES = ("allow", "flag", "lower", "leave_out")  # mildest first
 _Rulings = Mapping[str, str]
 
 
-def guards_of(settings: GuardSettings, secrets: Iterable[str], agents: Iterable[str]) -> GuardsOf:
+def guards_of(
+    settings: GuardSettings,
+    secrets: Iterable[str],
+    agents: Iterable[str],
+    classifiers: Mapping[str, Guard] | None = None,
+) -> GuardsOf:
     """Gives the guards of an agent by its name.
 
     Args:
         secrets: Known ones, which no answer may say.
         agents: Those there are.
+        classifiers: By name, who is asked about texts.
 
     Raises:
-        Misconfigured: An agent's part names an agent or a guard there is not, or a milder ruling; one line for each.
+        Misconfigured: An agent's part names an agent or a guard there is not, or a milder ruling; one line for each. Or
+            two guards have one name.
     """
-    parts = _Parts(settings, tuple(secrets))
+    parts = _Parts(settings, tuple(secrets), classifiers or {})
     problems: list[str] = []
     said = settings.agents
     known = list(agents)
@@ -51,7 +58,7 @@ def guards_of(settings: GuardSettings, secrets: Iterable[str], agents: Iterable[
 class _Parts:
     """Guards, made once for all agents."""
 
-    def __init__(self, settings: GuardSettings, secrets: tuple[str, ...]) -> None:
+    def __init__(self, settings: GuardSettings, secrets: tuple[str, ...], classifiers: Mapping[str, Guard]) -> None:
         self._settings = settings
         guards: list[Guard] = [
             Markers(),
@@ -61,8 +68,12 @@ class _Parts:
             Links(allow=settings.allow_links),
             *(Personal(name=kind) for kind in KINDS),
             *(Pattern(one.id, one.pattern) for one in settings.patterns),
+            *classifiers.values(),
         ]
+        self._classifiers = frozenset(classifiers)
         self._guards = {guard.name: guard for guard in guards}
+        if taken := sorted(self._classifiers & {guard.name for guard in guards[: -len(classifiers) or None]}):
+            raise Misconfigured(f"guards.classifiers: there is a guard named {', '.join(taken)} already")
         # A known secret may have spaces, which end other findings.
         self._spaced = max((len(secret) for secret in secrets if any(map(str.isspace, secret))), default=0)
         self._arguments = tuple(
@@ -77,13 +88,17 @@ class _Parts:
         said: dict[Layer, dict[str, str]] = {
             layer: {name: str(value) for name, value in getattr(self._settings, layer)} for layer in _LAYERS
         }
-        for one in self._settings.patterns:
-            for layer in one.layers:
-                said[layer][one.id] = str(one.ruling)
+        for pattern in self._settings.patterns:
+            for layer in pattern.layers:
+                said[layer][pattern.id] = str(pattern.ruling)
+        for classifier in self._settings.classifiers:
+            for layer in classifier.layers:
+                said[layer][classifier.id] = str(classifier.ruling)
         return said
 
     def guards(self, rulings: Mapping[Layer, _Rulings]) -> Guards:
         on_passages = rulings["retrieval"]["injection"]
+        output = self._chain(rulings["output"], Ruling)
         patterned = any("output" in one.layers for one in self._settings.patterns)
         return Guards(
             input=self._chain(rulings["input"], Ruling),
@@ -91,7 +106,8 @@ class _Parts:
             lower=on_passages == "lower",
             tool=self._chain(rulings["tool"], Ruling),
             arguments=self._arguments,
-            output=self._chain(rulings["output"], Ruling),
+            output=output,
+            whole=any(link.guard.name in self._classifiers for link in output.links),
             reach=max(self._settings.window if patterned else 0, self._spaced),
         )
 

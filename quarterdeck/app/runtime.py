@@ -13,6 +13,7 @@ import anyio
 from quarterdeck.app.agents import Agents, assembled
 from quarterdeck.app.approvals import unheld
 from quarterdeck.app.chains import by_role, circuits, prices
+from quarterdeck.app.classifiers import opened_classifiers
 from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
 from quarterdeck.app.governance import Governance, opened_governance
@@ -161,7 +162,17 @@ async def opened(
         hub = Hub()
         relay = await stack.enter_async_context(relaying(configuration, hub, metrics))
         stage = relay or hub
-        agents = assembled(configuration, store, models, knowledge, directory=access, audience=stage, rates=rates)
+        classifiers = await stack.enter_async_context(opened_classifiers(settings.guards, models))
+        agents = assembled(
+            configuration,
+            store,
+            models,
+            knowledge,
+            directory=access,
+            audience=stage,
+            rates=rates,
+            classifiers=classifiers,
+        )
         async with in_turn(configuration):
             reports = await ingest(configuration, knowledge, progress)
         intake = Intake(
@@ -216,6 +227,7 @@ async def opened(
                 exports=Exports(journal=store.journal, records=store.records, snapshots=Snapshots(states)),
                 admission=places,
                 guards=agents.loop.guards,
+                records=store.records,
                 controls=Controls(
                     journal=store.journal,
                     records=store.records,

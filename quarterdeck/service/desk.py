@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from quarterdeck.core.context import Principal
+from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import DeadlineExceeded, Forbidden, InvalidInput, KeyReused
 from quarterdeck.core.events import GuardrailFired, RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
@@ -24,14 +25,14 @@ from quarterdeck.service.controls import Controls
 from quarterdeck.service.export import Exports
 from quarterdeck.service.follow import Follow
 from quarterdeck.service.history import Turn, bringing, told
-from quarterdeck.service.intake import accepted, cleaned
+from quarterdeck.service.intake import Blocked, accepted, cleaned
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.sessions import Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.story import Stories
 from quarterdeck.service.streams import Hub, Rested
 from quarterdeck.service.views import RunView, view_of
-from quarterdeck.store.base import Beside, Entry, Journal, Put, RunRow
+from quarterdeck.store.base import Audit, Beside, Entry, Journal, Put, Records, RunRow
 from quarterdeck.workflow.base import Dispatcher
 from quarterdeck.workflow.lanes import Lane
 
@@ -84,6 +85,7 @@ class Desk:
         default_agent: Whom a question goes to that names nobody.
         exports: Where journals of runs are kept apart.
         guards: What looks at questions, by agent.
+        records: Where it is written down that one was refused; None for nowhere.
         admission: Says whether there is room for one more run; None where there always is.
     """
 
@@ -101,6 +103,7 @@ class Desk:
         exports: Exports,
         admission: Admission | None = None,
         guards: GuardsOf = lambda agent: Guards(),
+        records: Records | None = None,
     ) -> None:
         self.sessions = sessions
         self.controls = controls
@@ -113,6 +116,7 @@ class Desk:
         self._exports = exports
         self._admission = admission
         self._guards = guards
+        self._records = records
         self._runs = Runs(journal)
         self.stories = Stories(journal, specs)
 
@@ -268,7 +272,7 @@ class Desk:
             session = await self.sessions.active(principal, question.session_id)
             agent = self._agent(question.agent or session.agent)
             session_id, history = session.id, await self.sessions.history(principal, session.id)
-        text, found = await accepted(question.text, agent, self._guards(agent.name))
+        text, found = await self._accepted(principal, run_id, question.text, agent)
         typed = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
         started = RunStarted(
             input=Message(role=Role.USER, parts=(Text(text=text, label=typed),)),
@@ -286,6 +290,22 @@ class Desk:
         )
         return started, found, beside
 
+    async def _accepted(
+        self, principal: Principal, run_id: str, text: str, agent: AgentSpec
+    ) -> tuple[str, tuple[GuardrailFired, ...]]:
+        """What the run begins with. That a guard refused it is a row of the audit log, without a word of it."""
+        try:
+            return await accepted(text, agent, self._guards(agent.name), _looking(principal, run_id, agent.name))
+        except Blocked as blocked:
+            if self._records is not None:
+                who = f"user:{principal.user}"
+                how = f"deny:{','.join(f'guard:{rule}' for rule in blocked.rules)}"
+                audit = Audit(
+                    actor=who, subject=who, action="decision", object=f"{run_id}:question:{agent.name}", decision=how
+                )
+                await self._records.write(principal.tenant, [audit])
+            raise
+
     async def _repeated(self, run_id: str, principal: Principal, question: Question) -> RunStarted | None:
         """How the run began that this idempotency key stands for, None if it stands for none yet.
 
@@ -298,7 +318,7 @@ class Desk:
         first = entries[0].event
         if (
             not isinstance(first, RunStarted)
-            or first.input.text != await self._as_accepted(question.text, first.agent)
+            or first.input.text != await self._as_accepted(principal, run_id, question.text, first.agent)
             or question.agent not in (None, first.agent)
             or question.session_id not in (None, first.session_id)
             or (question.history is not None and first.history != told(principal, run_id, question.history))
@@ -306,9 +326,9 @@ class Desk:
             raise KeyReused("this Idempotency-Key was used for another question; take a new one")
         return first
 
-    async def _as_accepted(self, text: str, agent: str) -> str:
+    async def _as_accepted(self, principal: Principal, run_id: str, text: str, agent: str) -> str:
         """`text` as a run of `agent` would begin with it."""
-        checked = await self._guards(agent).input.check(cleaned(text), About())
+        checked = await self._guards(agent).input.check(cleaned(text), About(context=_looking(principal, run_id, agent)))
         return checked.text
 
     def _agent(self, name: str | None) -> AgentSpec:
@@ -316,6 +336,11 @@ class Desk:
         if found is None:
             raise InvalidInput(f"there is no agent {name!r}; there are: {', '.join(self.agents)}")
         return found
+
+
+def _looking(principal: Principal, run_id: str, agent: str) -> Context:
+    """For guards that look at a question, whose run has not begun."""
+    return Context(principal=principal, run_id=run_id, deadline=time.monotonic() + _GUARDED_S, agent=agent)
 
 
 def late(run: RunView, deadline: datetime | None) -> bool:
@@ -326,4 +351,5 @@ def late(run: RunView, deadline: datetime | None) -> bool:
 
 
 _EARLY = timedelta(seconds=0.5)  # what a model call may end before the deadline that it was given
+_GUARDED_S = 30.0  # the longest that guards look at a question
 _RESTING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})

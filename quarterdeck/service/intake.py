@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from quarterdeck.agent.guarding import fired
+from quarterdeck.core.context import Context
 from quarterdeck.core.errors import ContextTooLarge, InvalidInput
 from quarterdeck.core.events import GuardrailFired
 from quarterdeck.core.runs import AgentSpec
@@ -14,7 +15,7 @@ from quarterdeck.models.tokens import count_tokens
 from quarterdeck.policy.guards.base import About, Ruling
 from quarterdeck.policy.guards.layers import Guards
 
-__all__ = ["accepted", "check_fits", "cleaned"]
+__all__ = ["Blocked", "accepted", "check_fits", "cleaned"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,14 @@ _HIDDEN = re.compile(
 )
 _NOTHING = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters by category, and drawn as nothing
+
+
+class Blocked(InvalidInput):
+    """A guard refuses a question. Attributes: rules: Those that say so."""
+
+    def __init__(self, rules: tuple[str, ...]) -> None:
+        super().__init__(f"the message was refused by a guard: {', '.join(rules)}")
+        self.rules = rules
 
 
 def cleaned(text: str, what: str = "message") -> str:
@@ -46,18 +55,21 @@ def check_fits(text: str, agent: AgentSpec) -> None:
         raise ContextTooLarge(f"the message has about {tokens} tokens and the agent's window {room}; send less")
 
 
-async def accepted(text: str, agent: AgentSpec, guards: Guards) -> tuple[str, tuple[GuardrailFired, ...]]:
+async def accepted(text: str, agent: AgentSpec, guards: Guards, context: Context) -> tuple[str, tuple[GuardrailFired, ...]]:
     """What a run of `agent` begins with, and what its guards found in it.
 
+    Args:
+        context: Of whoever asks, for guards that ask somebody themselves.
+
     Raises:
-        InvalidInput: Nothing visible is left, or a guard blocks it.
+        InvalidInput: Nothing visible is left. Blocked: a guard blocks it.
         ContextTooLarge: It fits no model call.
     """
     kept = cleaned(text)
     check_fits(kept, agent)
-    checked = await guards.input.check(kept, About())
+    checked = await guards.input.check(kept, About(context=context))
     if checked.ruling is Ruling.BLOCK:
-        blocking = ", ".join(rule for rule, ruling in checked.rules if ruling is Ruling.BLOCK)
-        log.warning("a message was refused by a guard", extra={"agent": agent.name, "rule": blocking})
-        raise InvalidInput(f"the message was refused by a guard: {blocking}")
+        blocking = tuple(rule for rule, ruling in checked.rules if ruling is Ruling.BLOCK)
+        log.warning("a message was refused by a guard", extra={"agent": agent.name, "rule": ", ".join(blocking)})
+        raise Blocked(blocking)
     return checked.text, fired("input", checked)

@@ -213,9 +213,9 @@ class Privacy:
             before = rows[-1].run_id
         undone = [] if user is None else await self._erasing.records_of(tenant, user, ())
         for record in undone:
-            row = await self._journal.find(tenant, record.ref) if record.kind == UNDO else None
-            if row is not None and row.user != user:
-                yield row
+            other = await self._journal.find(tenant, record.ref) if record.kind == UNDO else None
+            if other is not None and other.user != user:
+                yield other
 
 
 def confirmed(tenant: str, given: str) -> None:

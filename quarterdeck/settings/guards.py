@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.policy.guards.base import Ruling
 from quarterdeck.policy.guards.patterns import compiled
-from quarterdeck.settings.sections import Id, Section, Words
+from quarterdeck.settings.sections import Id, Seconds, Section, Words
 
-__all__ = ["ArgumentGuard", "GuardSettings", "InputGuards", "OutputGuards", "PatternGuard", "RetrievalGuards", "ToolGuards"]
+__all__ = [
+    "ArgumentGuard",
+    "ClassifierGuard",
+    "GuardSettings",
+    "InputGuards",
+    "OutputGuards",
+    "PatternGuard",
+    "RetrievalGuards",
+    "ToolGuards",
+]
 
 
 def _named(value: object) -> object:
@@ -99,6 +108,38 @@ class ArgumentGuard(Section):
         return _readable(pattern)
 
 
+class ClassifierGuard(Section):
+    """Somebody else who is asked what a text is: a service over HTTP, or a model."""
+
+    id: Id = Field(description="What events and overrides call it.")
+    kind: Literal["http", "model"] = Field(description='A service that is sent {"text": ..}, or a model that is asked.')
+    layers: Annotated[tuple[Literal["input", "retrieval", "tool", "output"], ...], Field(min_length=1)] = Field(
+        description="What it is asked about. An answer it is asked about is not shown before it is settled."
+    )
+    ruling: Ruled = Field(description="allow, flag, redact, ask or block.")
+    url: SecretStr | None = Field(None, description="Of a service; any address, as an administrator chose it.")
+    api_key: SecretStr | None = Field(None, description="Sent to the service as a bearer token.")
+    threshold: float = Field(0.5, ge=0, le=1, description="A score of the service as high as this is a finding.")
+    model: str = Field("default", description="Of kind model: which one is asked.")
+    question: str = Field("", description="Of kind model: what it is asked; a yes is a finding.")
+    timeout_s: Seconds = Field(2.0, description="Seconds it is waited for.")
+    on_failure: Literal["found", "pass"] = Field(
+        "found",
+        description="What a text counts as that it gave no verdict on in time: found (fails closed), or pass (open).",
+    )
+    cache_s: Seconds = Field(300.0, description="Seconds its verdict on a text is remembered, in each process.")
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.kind == "http" and (self.url is None or not self.url.get_secret_value().startswith(("http://", "https://"))):
+            raise ValueError("url: a classifier of kind http needs its address, http:// or https://")
+        if self.kind == "model" and not self.question:
+            raise ValueError("question: a classifier of kind model needs one that can be answered by yes or no")
+        if "retrieval" in self.layers and self.ruling is Ruling.REDACT:
+            raise ValueError("ruling: citations name spans of passages, so nothing is redacted there; block leaves one out")
+        return self
+
+
 class GuardSettings(Section):
     """What texts are looked through for, and what is done about it: allow, flag, redact, ask, block."""
 
@@ -111,6 +152,7 @@ class GuardSettings(Section):
     )
     abuse_phrases: Words = Field((), description="Phrases beside the list that comes along.")
     patterns: tuple[PatternGuard, ...] = Field((), description="Patterns of the deployment.")
+    classifiers: tuple[ClassifierGuard, ...] = Field((), description="Services and models that are asked about texts.")
     arguments: tuple[ArgumentGuard, ...] = Field((), description="Rules of what tools are called with.")
     window: int = Field(
         256, ge=0, le=4096, description="Characters of an answer held back while it is made, for `patterns` of the output."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,33 @@ SHOWN = (
 )
 
 
+class _Judge(BaseHTTPRequestHandler):
+    """A classifier that finds texts about the moon."""
+
+    def do_POST(self) -> None:
+        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"]
+        said = json.dumps({"score": 0.99 if "moon" in text else 0.01}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
 @pytest.fixture(scope="module")
-def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def judge() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Judge) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/judge"
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory, judge: str) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "agents").mkdir()
     (folder / "agents" / "desk.yaml").write_text('{"name": "desk", "retrieve": "never"}')
@@ -46,7 +73,14 @@ def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 "providers": {"acme": {"base_url": f"{simulator.url}/v1", "api_key": "sk-x"}},
             },
             "secrets": {"phrase": {"source": "env:PHRASE"}},
-            "guards": {"allow_links": ["intranet.example"], "input": {"abuse": "block"}},
+            "guards": {
+                "allow_links": ["intranet.example"],
+                "input": {"abuse": "block"},
+                "classifiers": [
+                    {"id": "moon", "kind": "http", "url": judge, "layers": ["input"], "ruling": "block"},
+                    {"id": "away", "kind": "http", "url": "http://127.0.0.1:1/", "layers": ["input"], "ruling": "flag"},
+                ],
+            },
         }
         (folder / "quarterdeck.yaml").write_text(json.dumps(settings))
         environ = {"PHRASE": SECRET, "QUARTERDECK_SERVER__GRPC_PORT": "0"}
@@ -123,6 +157,35 @@ def test_a_blocked_question_is_refused(talkative: Server) -> None:
 
     assert refused.status in (400, 422)
     assert b"abuse" in refused.body
+
+
+def test_a_refused_question_is_a_row_of_the_audit_log_without_a_word_of_it(talkative: Server) -> None:
+    talkative.send("POST", "/chat", {"message": "Go die, ZQWORD!"})
+
+    told = subprocess.run(
+        [*QUARTERDECK, "audit", "show", str(talkative.data), "--limit", "10000", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=True,
+    ).stdout
+    rows = [row for row in json.loads(told) if ":question:desk" in row["object"]]
+
+    assert {(row["actor"], row["action"]) for row in rows} == {("user:ann", "decision")}
+    assert rows[-1]["decision"].startswith("deny:guard:abuse")
+    assert "ZQWORD" not in told
+
+
+@pytest.mark.row("G6", part="classifiers")
+def test_a_classifier_of_the_configuration_is_asked_and_one_that_is_away_counts_as_configured(talkative: Server) -> None:
+    refused = talkative.send("POST", "/chat", {"message": "Tell me of the moon."})
+    run_id = talkative.ask("Tell me of the sun.")["run_id"]
+    events = talkative.send("GET", f"/api/v1/runs/{run_id}/events").body.decode()
+
+    assert refused.status in (400, 422)
+    assert b"moon" in refused.body
+    assert '"rule":"away.unknown"' in events.replace(" ", "")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 
 import quarterdeck
 from quarterdeck import Agent, Limits, tool
-from quarterdeck.core.errors import ModelUnavailable, NotFound
+from quarterdeck.core.errors import InvalidInput, ModelUnavailable, NotFound
 from quarterdeck.core.events import Delta, FinalAnswer
 from quarterdeck.core.runs import StopReason
 from quarterdeck.models.base import Emit, ModelRequest
+from quarterdeck.policy.guards import ArgumentRule, Chain, Guards, Link, Ruling
+from quarterdeck.policy.guards.patterns import Pattern
 from tests.unit.agent.scene import LEE, Scripted, calls, says
 
 
@@ -119,6 +121,46 @@ async def test_a_run_can_be_watched_to_its_end() -> None:
 
     assert "".join(e.text for e in seen if isinstance(e, Delta)) == "It is so."
     assert isinstance(seen[-1], FinalAnswer)
+
+
+def _guard(ruling: Ruling) -> Link:
+    return Link(guard=Pattern("own", "ORION"), ruling=ruling)
+
+
+@pytest.mark.row("G6", part="library")
+async def test_guards_look_at_prompts_results_and_answers_in_the_library_too() -> None:
+    @tool(effect="read", trusted=True)
+    def look(what: str) -> str:
+        """Look."""
+        return f"{what} is ORION"
+
+    model = Scripted(calls(("look", {"what": "it"})), says("It is ORION."))
+    redacts = Chain([_guard(Ruling.REDACT)])
+    agent = Agent(model, tools=[look], guards=Guards(input=redacts, tool=redacts, output=redacts))
+
+    result = await agent.run("Is it ORION?")
+
+    assert result.output == "It is ███."
+    assert [message.text for message in result.messages if message.role in ("user", "tool")] == [
+        "Is it ███?",
+        "it is ███",
+    ]
+
+
+@pytest.mark.row("G6", part="library")
+async def test_a_guard_refuses_a_prompt_and_asks_about_arguments_in_the_library_too() -> None:
+    refusing = Agent(Scripted(), guards=Guards(input=Chain([_guard(Ruling.BLOCK)])))
+    asking = Agent(
+        Scripted(calls(("balance", {"account_id": 7})), says("Done.")),
+        tools=[balance],
+        guards=Guards(arguments=(ArgumentRule(link=Link(guard=Pattern("own", "7"), ruling=Ruling.ASK)),)),
+    )
+
+    with pytest.raises(InvalidInput, match="own"):
+        await refusing.run("Is it ORION?")
+    result = await asking.run("How much is in account 7?")
+
+    assert [draft.rule for draft in result.drafts] == ["guard:own"]
 
 
 async def test_limits_hold_in_the_library_too() -> None:

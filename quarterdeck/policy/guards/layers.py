@@ -50,6 +50,7 @@ class Guards:
         lower: Put flagged passages behind the others.
         tool: Over what tools return.
         arguments: Over what they are called with.
+        whole: Somebody is asked about answers, who can only judge whole ones: none of them is told while it is made.
         reach: Characters of an answer that are held back while it is made, for guards whose findings have no known form.
     """
 
@@ -59,6 +60,7 @@ class Guards:
     tool: Chain = field(default_factory=Chain)
     arguments: tuple[ArgumentRule, ...] = ()
     output: Chain = field(default_factory=Chain)
+    whole: bool = False
     reach: int = 0
 
 

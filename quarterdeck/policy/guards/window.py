@@ -37,8 +37,8 @@ class Window:
         closed: Nothing is released any more; the settled text says the rest.
     """
 
-    def __init__(self, chain: Chain, about: About, *, reach: int = 0) -> None:
-        self.closed = False
+    def __init__(self, chain: Chain, about: About, *, reach: int = 0, closed: bool = False) -> None:
+        self.closed = closed
         self._chain = chain
         self._about = about
         self._reach = reach

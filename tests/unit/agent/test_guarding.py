@@ -17,6 +17,8 @@ from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, ResultStatus, Role, Text, ToolCall, ToolResult
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.usage import Usage
+from quarterdeck.policy.guards.base import Ruling
+from quarterdeck.service.intake import Blocked, accepted
 from quarterdeck.settings.guards import GuardSettings
 from tests.unit.agent.scene import ANNA
 
@@ -183,3 +185,61 @@ async def test_pieces_are_passed_on_as_far_as_they_are_safe_and_other_signals_in
         ("text", "███. It"),
         ("tool_start", "search"),
     ]
+
+
+WORD = "ORION"
+
+
+def _said(layer: str, ruling: str) -> dict[str, object]:
+    return {"patterns": [{"id": "own", "layers": [layer], "pattern": WORD, "ruling": ruling}]}
+
+
+@pytest.mark.row("G6", part="verdicts")
+@pytest.mark.parametrize("layer", ["input", "retrieval", "tool", "arguments", "output"])
+@pytest.mark.parametrize("ruling", list(Ruling))
+async def test_every_verdict_does_at_every_layer_what_is_written_of_it(layer: str, ruling: Ruling) -> None:
+    text, blanked = f"About {WORD}.", "About ███."
+    keeps = text if ruling is not Ruling.REDACT else blanked
+    fired: tuple[object, ...] = ()
+    match layer:
+        case "input":
+            guards = guards_of(GuardSettings.model_validate(_said("input", ruling)), [], ["desk"])("desk")
+            context = Context(principal=ANNA, run_id="r", deadline=1e9)
+            if ruling is Ruling.BLOCK:
+                with pytest.raises(Blocked, match="own"):
+                    await accepted(text, SPEC, guards, context)
+                return
+            shown, fired = await accepted(text, SPEC, guards, context)
+            assert shown == keeps
+        case "retrieval" if ruling is Ruling.REDACT:  # a passage keeps its length: there is no such ruling of a pattern
+            with pytest.raises(ValueError, match="citations name spans"):
+                guarding(_said("retrieval", ruling))
+            return
+        case "retrieval":
+            event = Retrieved(turn=0, query="q", passages=(passage("a", text),), mode="keyword", label=THEIRS)
+            *fired, kept = await guarding(_said("retrieval", ruling)).retrieved((event,))  # type: ignore[assignment]
+            assert isinstance(kept, Retrieved)
+            assert [one.text for one in kept.passages] == ([] if ruling is Ruling.BLOCK else [text])
+        case "tool":
+            result = ToolResult(call_id="t1c0", name="read", status=ResultStatus.OK, label=THEIRS, output=text)
+            fired, given = await guarding(_said("tool", ruling)).returned(result)
+            assert given.output == (
+                "The result was left out: a guard found something in it." if ruling is Ruling.BLOCK else keeps
+            )
+        case "arguments":
+            rule = {"id": "own", "pattern": WORD, "ruling": str(ruling)}
+            if ruling is Ruling.REDACT:  # what is called would not be what was asked for
+                with pytest.raises(ValueError, match="ruling"):
+                    guarding({"arguments": [rule]})
+                return
+            call = CallState(call=ToolCall(id="t1c0", name="send", args={"body": text}))
+            allowed = Decision(call_id="t1c0", verdict=Verdict.ALLOW, rule="r", policy_version="v", label=THEIRS)
+            screened, fired = await guarding({"arguments": [rule]}).arguments([call])
+            after = screened["t1c0"].tightened(allowed).verdict if screened else Verdict.ALLOW
+            assert after is {Ruling.ASK: Verdict.APPROVE, Ruling.BLOCK: Verdict.DENY}.get(ruling, Verdict.ALLOW)
+        case "output":
+            answer, fired = await guarding(_said("output", ruling)).answer(Answer(text=text))
+            assert answer.text == ("The answer was held back." if ruling is Ruling.BLOCK else keeps)
+            assert answer.needs_human_review is (ruling in (Ruling.ASK, Ruling.BLOCK))
+    verdicts = [(each.rule, each.verdict) for each in fired if isinstance(each, GuardrailFired)]
+    assert verdicts == ([] if ruling is Ruling.ALLOW else [("own", str(ruling))])
