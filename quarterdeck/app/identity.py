@@ -104,6 +104,7 @@ def _issuer(name: str, file: IssuerFile, client: WebClient) -> Issuer:
         groups_claim=file.groups_claim,
         scopes_claim=file.scopes_claim,
         roles=file.roles,
+        roles_of_groups=file.roles_of_groups,
         groups=file.groups,
         scopes=file.scopes,
         claimable=frozenset(file.claimable),

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +39,7 @@ class Issuer:
         tenant: Of all its users; None where `tenant_claim` names it.
         tenants: That it may name.
         roles: Those taken over, with the scopes of each.
+        roles_of_groups: Roles that groups of `groups_claim` give, each one of `roles`.
         claimable: Scopes that `scopes_claim` may give.
     """
 
@@ -55,6 +56,7 @@ class Issuer:
     groups_claim: str | None = None
     scopes_claim: str | None = None
     roles: Mapping[str, Collection[str]]
+    roles_of_groups: Mapping[str, Collection[str]] = field(default_factory=dict)
     groups: Collection[str] = ()
     scopes: Collection[str] = ()
     claimable: Collection[str] = ()
@@ -137,8 +139,13 @@ def _read(issuer: Issuer, claims: Mapping[str, Any], leeway_s: int) -> Issued:
     known = isinstance(tenant, str) and (issuer.tenant is not None or tenant in issuer.tenants)
     if not isinstance(subject, str) or not subject or not known:
         raise Unauthenticated(_WRONG)
-    roles = tuple(role for role in _words(_found(claims, issuer.roles_claim)) if role in issuer.roles)
-    groups = [group for group in _words(_found(claims, issuer.groups_claim)) if _GROUP.match(group)][:_MAX_GROUPS]
+    member = _words(_found(claims, issuer.groups_claim))
+    groups = [group for group in member if _GROUP.match(group)][:_MAX_GROUPS]
+    named = [
+        *_words(_found(claims, issuer.roles_claim)),
+        *(r for group in member for r in issuer.roles_of_groups.get(group, ())),
+    ]
+    roles = tuple(dict.fromkeys(role for role in named if role in issuer.roles))
     said = [scope for scope in _words(_found(claims, issuer.scopes_claim)) if scope in issuer.claimable]
     scopes = {*issuer.scopes, *said, *(scope for role in roles for scope in issuer.roles[role])}
     principal = Principal(

@@ -95,7 +95,10 @@ class FetchedKeys:
         try:
             url = self._url or await self._described()
             found = (await self._json(url)).get("keys")
-            self._keys = dict(_named(found if isinstance(found, list) else []))
+            keys = dict(_named(found if isinstance(found, list) else []))
+            if not keys:
+                raise ValueError("it named no key that can be used")  # a mistake of a moment must not keep everybody out
+            self._keys = keys
             self._fetched = self._clock()
         except (Unavailable, Forbidden, ValueError, JoseError) as error:
             log.warning("keys of an issuer cannot be fetched", extra={"issuer": self._issuer, "error": str(error)})

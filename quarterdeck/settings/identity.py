@@ -40,6 +40,9 @@ class IssuerFile(Section):
     groups_claim: str | None = Field(None, description="Claim with groups, which say what may be read.")
     scopes_claim: str | None = Field(None, description="Claim with rights, as a list or with spaces between them.")
     roles: dict[str, Words] = Field(default_factory=dict, description="Roles that are taken over, with the scopes of each.")
+    roles_of_groups: dict[str, Words] = Field(
+        default_factory=dict, description="By group of groups_claim, roles its members have: some of those in roles."
+    )
     groups: Words = Field((), description="Groups of all its users.")
     scopes: Words = Field((), description="Scopes of all its users.")
     claimable: Words = Field((), description="Scopes that scopes_claim may give; others in it are not taken over.")
@@ -50,6 +53,11 @@ class IssuerFile(Section):
             raise ValueError("say tenant or tenant_claim, one of them")
         if self.tenant_claim is not None and not self.tenants:
             raise ValueError("tenant_claim needs tenants: those it may name")
+        unknown = {role for roles in self.roles_of_groups.values() for role in roles} - self.roles.keys()
+        if unknown:
+            raise ValueError(f"roles_of_groups: {', '.join(sorted(unknown))}: no such role stands in roles")
+        if self.roles_of_groups and self.groups_claim is None:
+            raise ValueError("roles_of_groups needs groups_claim")
         if self.secret is not None and self.jwks_url is not None:
             raise ValueError("say jwks_url or secret, not both")
         if self.secret is not None and len(self.secret.get_secret_value().encode()) < _LEAST_SECRET:

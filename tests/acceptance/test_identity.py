@@ -56,7 +56,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[Serv
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("data", ".quarterdeck", "__pycache__"))
     settings = yaml.safe_load((folder / "quarterdeck.yaml").read_text())
     corp = {"issuer": issuer, "audience": "desk", "tenant": "acme", "groups": ["everyone"], "scopes": ["chat"]}
-    settings["identity"] = {"issuers": {"corp": corp | {"roles_claim": "roles", "roles": {"operator": ["operate"]}}}}
+    roles = {"operator": ["operate"], "approver": ["approvals"]}
+    corp |= {"roles_claim": "roles", "groups_claim": "groups", "roles": roles}
+    settings["identity"] = {"issuers": {"corp": corp | {"roles_of_groups": {"service-leads": ["approver"]}}}}
     (folder / "quarterdeck.yaml").write_text(yaml.safe_dump(settings))
     server = Server(data=home / "data", folder=folder)
     server.start()
@@ -104,3 +106,15 @@ def test_holder_of_a_token_opens_a_connection(desk: Server, issuer: str) -> None
         heard = json.loads(client.recv(10))
 
     assert heard["type"] == "pong"
+
+
+@pytest.mark.row("S9", part="by configuration")
+def test_member_of_a_group_that_gives_the_role_approves_a_draft_and_nobody_else(desk: Server, issuer: str) -> None:
+    asked = desk.ask("Please open a ticket because my monitor flickers.", user="emma")
+    path = f"/api/v1/approvals/{asked['drafts'][0]}/decisions"
+
+    stranger = desk.send("POST", path, {"approved": True}, headers=bearer(issuer, sub="bea", groups=["everyone"]))
+    lead = desk.send("POST", path, {"approved": True}, headers=bearer(issuer, sub="cem", groups=["service-leads"]))
+
+    assert (stranger.status, lead.status) == (403, 200)
+    assert desk.ended(asked["run_id"])["status"] == "done"

@@ -67,6 +67,17 @@ async def test_claims_say_who_is_calling_and_only_known_roles_are_taken_over() -
     assert (found.roles, found.groups, found.scopes) == (("lead",), ("hr",), ("approvals", "chat"))
 
 
+@pytest.mark.row("S9", part="tokens of issuers")
+async def test_groups_give_roles_where_a_provider_tells_no_roles() -> None:
+    leads = issuer(roles={"approver": ("approvals",), "auditor": ("audit.read",)}, roles_of_groups={"leads": ["approver"]})
+
+    lead = (await tokens(leads).check(signed(claims(groups=["hr", "leads"], realm={"roles": ["approver"]})))).principal
+    other = (await tokens(leads).check(signed(claims(groups=["hr"])))).principal
+
+    assert (lead.roles, lead.groups, lead.scopes) == (("approver",), ("hr", "leads"), ("approvals", "chat"))
+    assert (other.roles, other.scopes) == ((), ("chat",))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import pytest
 from joserfc.jwk import RSAKey
 
@@ -33,12 +34,15 @@ class Web:
     pages: dict[str, Any]
     asked: list[str] = field(default_factory=list)
     now: float = 1000.0
+    gate: anyio.Event | None = None  # answers wait for it
 
     @asynccontextmanager
     async def open(self, method: str, url: str, **_: Any) -> AsyncIterator[Answered]:
         self.asked.append(url)
         if url not in self.pages:
             raise Unavailable("no answer")
+        if self.gate is not None:
+            await self.gate.wait()
         yield Answered(json.dumps(self.pages[url]).encode())
 
     async def client(self) -> Any:
@@ -113,3 +117,51 @@ async def test_broken_key_does_not_keep_the_others_out() -> None:
     assert await keys.find("one") is not None
     assert await keys.find("broken") is None
     assert await keys.find("secret") is None
+
+
+@pytest.mark.row("S9", part="keys of issuers")
+async def test_issuer_that_is_slow_holds_up_nobody_whose_key_is_known() -> None:
+    login = web(ONE)
+    keys = login.keys()
+    await keys.find("one")
+    login.now += 31
+    login.gate = anyio.Event()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keys.find, "unknown")
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(5):
+            known = await keys.find("one")
+        login.gate.set()
+
+    assert known is not None
+    assert len(login.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"keys": []},
+        {"keys": "none"},
+        {"keys": [None, 7, "key", {"kty": "RSA"}, {"kty": "oct", "kid": "one", "k": "c2VjcmV0"}]},
+        {"keys": [{**ONE, "use": "enc"}]},
+        [],
+        {"error": "maintenance"},
+    ],
+)
+@pytest.mark.row("S9", part="keys of issuers")
+async def test_answer_without_a_key_takes_away_none_that_is_known_and_gives_none(page: Any) -> None:
+    login = web(ONE)
+    keys = login.keys()
+    before = await keys.find("one")
+    login.pages["https://login.example/keys"] = page
+    login.now += 3601
+
+    after = await keys.find("one")
+
+    assert before is after
+    assert before is not None
+    assert await keys.find("two") is None
+    login.now += 60
+    with pytest.raises(Unavailable):
+        await keys.find("one")
