@@ -327,8 +327,10 @@ async def test_delegations_go_to_somebody_else_who_may_decide_for_a_bounded_time
 
 @pytest.mark.row("G1", part="binding")
 @pytest.mark.parametrize("lost", ["role", "person"])
-async def test_an_approver_who_lost_the_right_before_execution_has_approved_nothing(lost: str) -> None:
-    office = Office("[finance]")
+async def test_an_approver_who_lost_the_right_before_execution_has_approved_nothing(
+    lost: str, stored: dict[str, Any]
+) -> None:
+    office = Office("[finance]", **stored)
     await office.ask()
     draft = await office.waiting(FINN)
     await office.approvals.decide(FINN, draft.id, approved=True)
@@ -347,8 +349,10 @@ async def test_an_approver_who_lost_the_right_before_execution_has_approved_noth
 
 @pytest.mark.row("G1", part="binding")
 @pytest.mark.parametrize("changed", ["policy", "time"])
-async def test_an_approval_counts_only_for_the_policy_and_the_time_it_was_given_in(changed: str) -> None:
-    office = Office("[finance]")
+async def test_an_approval_counts_only_for_the_policy_and_the_time_it_was_given_in(
+    changed: str, stored: dict[str, Any]
+) -> None:
+    office = Office("[finance]", **stored)
     await office.ask()
     await office.approvals.decide(FINN, (await office.waiting(FINN)).id, approved=True)
     if changed == "policy":
@@ -363,8 +367,8 @@ async def test_an_approval_counts_only_for_the_policy_and_the_time_it_was_given_
 
 
 @pytest.mark.row("G1", part="binding")
-async def test_arguments_changed_after_the_approval_are_not_executed() -> None:
-    office = Office("[finance]")
+async def test_arguments_changed_after_the_approval_are_not_executed(stored: dict[str, Any]) -> None:
+    office = Office("[finance]", **stored)
     await office.ask()
     draft = await office.waiting(FINN)
     record = await office.store.records.get("acme", "approval", draft.id)
@@ -378,9 +382,9 @@ async def test_arguments_changed_after_the_approval_are_not_executed() -> None:
 
 
 @pytest.mark.row("G1", part="edit")
-async def test_an_edit_that_violates_schema_or_policy_is_not_executed() -> None:
+async def test_an_edit_that_violates_schema_or_policy_is_not_executed(stored: dict[str, Any]) -> None:
     text = "policy: v1\ntools:\n  pay: {needs_approval: true, approvals: [finance], bounds: {amount: {max: 100}}}\n"
-    office = Office("[finance]")
+    office = Office("[finance]", **stored)
     office.policy = load_policy(text, "policy.yaml", office.registry.tools)
     office.loop = office.new_loop()
     await office.ask()
@@ -396,9 +400,9 @@ async def test_an_edit_that_violates_schema_or_policy_is_not_executed() -> None:
 
 
 @pytest.mark.row("G1", part="edit")
-async def test_an_edit_by_one_of_several_is_put_to_the_others_with_the_new_arguments() -> None:
+async def test_an_edit_by_one_of_several_is_put_to_the_others_with_the_new_arguments(stored: dict[str, Any]) -> None:
     more = "rules:\n  - {id: LARGE, when: {tool: pay, args.amount: '>100'}, then: approve, by: cfo}\n"
-    office = Office(TWO_LEVELS, more=more)
+    office = Office(TWO_LEVELS, more=more, **stored)
     await office.ask()
     await office.agree(OLGA)
     await office.agree(FINN)
@@ -416,12 +420,12 @@ async def test_an_edit_by_one_of_several_is_put_to_the_others_with_the_new_argum
 
 
 @pytest.mark.row("G1", part="many drafts")
-async def test_parallel_drafts_are_decided_in_any_order_and_twice_each_and_run_once() -> None:
+async def test_parallel_drafts_are_decided_in_any_order_and_twice_each_and_run_once(stored: dict[str, Any]) -> None:
     for order in permutations(range(3)):
         wanted = calls(*(("pay", {"amount": amount}) for amount in range(3)))
-        office = Office("[finance]", wanted, says("All."))
+        office = Office("[finance]", wanted, says("All."), **stored)
         await office.ask()
-        drafts = sorted(await office.approvals.list(FINN), key=lambda draft: draft.call_id)
+        drafts = sorted(await office.approvals.list(FINN, run_id=office.run_id), key=lambda draft: draft.call_id)
 
         for position in order:
             for _ in range(2):
@@ -474,8 +478,8 @@ async def test_people_of_a_quorum_who_agree_at_once_all_count(stored: dict[str, 
 
 
 @pytest.mark.row("G2", part="races")
-async def test_an_old_approval_cannot_be_played_again() -> None:
-    office = Office("[finance]", calls(("pay", {"amount": 5})), calls(("pay", {"amount": 5})), says("Twice?"))
+async def test_an_old_approval_cannot_be_played_again(stored: dict[str, Any]) -> None:
+    office = Office("[finance]", calls(("pay", {"amount": 5})), calls(("pay", {"amount": 5})), says("Twice?"), **stored)
     await office.ask()
     first = await office.waiting(FINN)
     await office.agree(FINN)
@@ -556,14 +560,14 @@ async def test_a_reviewer_sees_where_each_argument_comes_from_and_only_what_he_m
 
 
 @pytest.mark.row("G2", part="restarts")
-async def test_a_crash_between_any_two_steps_leaves_exactly_one_execution() -> None:
+async def test_a_crash_between_any_two_steps_leaves_exactly_one_execution(stored: dict[str, Any]) -> None:
     steps: list[Callable[[Office], Any]] = [
         lambda office: office.agree(OLGA),
         lambda office: office.agree(FINN),
         lambda office: office.agree(FAYE),
     ]
     for died_after in range(len(steps)):
-        office = Office(TWO_LEVELS)
+        office = Office(TWO_LEVELS, **stored)
         await office.ask()
         for position, step in enumerate(steps):
             await step(office)
