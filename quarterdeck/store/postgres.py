@@ -112,11 +112,20 @@ class PostgresDatabase:
     Lost connections are noticed before they are used, and replaced; when the server comes back, so do they, within seconds.
     """
 
-    def __init__(self, url: str, *, wait_s: float = 0.8, answer_s: float = 10.0, max_connections: int = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        wait_s: float = 0.8,
+        answer_s: float = 10.0,
+        max_connections: int = 10,
+        settings: LiteralString = "",
+    ) -> None:
         """
         Args:
             wait_s: How long a unit waits for a connection.
             answer_s: How long it then may take; a server that does not answer is as good as none.
+            settings: Statements that each connection begins with.
 
         Raises:
             Misconfigured: The URL is none of a Postgres database.
@@ -124,7 +133,7 @@ class PostgresDatabase:
         self._wait_s = wait_s
         self._answer_s = answer_s
         target = _target(url)
-        self._app = _pool(target, _ROLES[0], answer_s, wait_s=wait_s, most=max_connections)
+        self._app = _pool(target, _ROLES[0], answer_s, wait_s=wait_s, most=max_connections, settings=settings)
         self._dispatch = _pool(target, _ROLES[1], answer_s, wait_s=wait_s, most=_CROSSING)
         self._failed = False  # a unit, since the last probe
 
@@ -279,12 +288,14 @@ def _target(url: str) -> dict[str, Any]:
     return {**customary, **given}
 
 
-def _pool(target: dict[str, Any], role: str, answer_s: float, *, wait_s: float, most: int) -> Pool:
-    settings = _SETTINGS.format(keep_schema=KEEP_SCHEMA, role=role, timeout_ms=round(answer_s * PATIENCE * 1000))
+def _pool(
+    target: dict[str, Any], role: str, answer_s: float, *, wait_s: float, most: int, settings: LiteralString = ""
+) -> Pool:
+    usual = _SETTINGS.format(keep_schema=KEEP_SCHEMA, role=role, timeout_ms=round(answer_s * PATIENCE * 1000))
 
     async def configure(connection: PostgresConnection) -> None:
         await connection.set_autocommit(True)
-        await connection.execute(settings)
+        await connection.execute(f"{usual}; {settings}" if settings else usual)
 
     return AsyncConnectionPool(
         kwargs=target,

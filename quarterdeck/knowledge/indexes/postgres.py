@@ -78,7 +78,9 @@ class PostgresIndex:
             StoreUnavailable: The database cannot be reached.
         """
         await administer(url, partial(prepare, space=space))
-        database = PostgresDatabase(url, wait_s=wait_s, answer_s=answer_s, max_connections=max_connections)
+        database = PostgresDatabase(
+            url, wait_s=wait_s, answer_s=answer_s, max_connections=max_connections, settings=sql.BY_INDEX
+        )
         await database.open()
         return cls(database, space=space, clock=clock)
 

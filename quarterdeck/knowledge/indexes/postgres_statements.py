@@ -3,6 +3,13 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
+# Every statement finds its rows by an index that was made for it. Until Postgres has looked at what an ingestion brought, it
+# takes the tables for small, and reads them whole: a search by vector among 100,000 took 1,300 CPU ms instead of 7.
+BY_INDEX: LiteralString = """SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
+SET enable_hashjoin = off; SET enable_mergejoin = off"""
+
 _TENANT = "tenant = %(tenant)s"
 _MATCHING = """NOT EXISTS (
   SELECT FROM jsonb_each(%(where)s::jsonb) AS wanted WHERE NOT coalesce(wanted.value ? (d.meta ->> wanted.key), false))"""

@@ -26,8 +26,8 @@ _PLANNED_ONCE = frozenset({sql.CHANGE, sql.PUT_DOCUMENT, sql.PUT_EDITION, sql.IN
 
 async def ask(connection: PostgresConnection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
     """Have one of the statements carried out."""
-    # Bytes: made of constants, though it is no literal. Planned each time, but for those that look nothing up: a plan that was
-    # kept from when the tables were small, or made for any values, is up to ten times as slow.
+    # Bytes: made of constants, though it is no literal. Planned each time, but for those that look nothing up: a plan
+    # that was kept from when the tables were small, or made for any values, is up to ten times as slow.
     return await connection.execute(statement.encode(), values, prepare=statement in _PLANNED_ONCE)
 
 
