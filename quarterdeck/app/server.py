@@ -154,11 +154,15 @@ async def _grpc(configuration: Configuration, runtime: Runtime) -> AsyncIterator
         from quarterdeck.transports.grpc.calls import Entrance
         from quarterdeck.transports.grpc.server import serving
         from quarterdeck.transports.grpc.service import AgentService
+        from quarterdeck.transports.proxies import Proxies
     except ImportError as error:
         raise Misconfigured(
             f"server.grpc_port needs a package that is not installed ({error.name}): pip install 'quarterdeck[grpc]'"
         ) from error
-    entrance = Entrance(runtime.access, TagRules(configuration.settings.tags.rules()), runtime.rates, runtime.stays)
+    tags = TagRules(configuration.settings.tags.rules())
+    entrance = Entrance(
+        runtime.access, tags, runtime.rates, runtime.stays, Proxies(settings.proxies), runtime.standing.metrics
+    )
     service = AgentService(runtime.desk, entrance, answer_timeout_s=settings.answer_timeout_s)
     async with serving(
         service,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
@@ -27,17 +27,21 @@ from quarterdeck.transports.http.callers import check_scope
 from quarterdeck.transports.http.errors import retry_after
 from quarterdeck.transports.http.guards import is_loopback
 from quarterdeck.transports.ids import RequestIds, request_ids
+from quarterdeck.transports.proxies import Proxies, brings_others
 from quarterdeck.transports.single import repeated
 
-__all__ = ["Call", "Context", "Entrance"]
 if TYPE_CHECKING:  # its package is one of the server's
     from quarterdeck.telemetry.metrics import Metrics
 
+__all__ = ["Call", "Context", "Entrance"]
 
-SCOPES = ("chat",)
+# By method, scopes of which one is needed. What is not listed is let in for nobody.
+SCOPES: Mapping[str, Collection[str]] = {
+    "agent.AgentService/Query": ("chat",),
+    "agent.AgentService/StreamQuery": ("chat",),
+    "agent.AgentService/BatchQuery": ("chat",),
+}
 Context = ServicerContext[Any, Any]
-# What proxies add; they connect from this machine and bring calls from others.
-_FORWARDING = re.compile(r"forwarded|via|x-real-ip|x-(forwarded|original|remote|envoy)-.+")
 _PEER = re.compile(r"ipv[46]:(.+):\d+\Z")
 
 log = logging.getLogger(__name__)
@@ -80,23 +84,26 @@ class Entrance:
         access: Access,
         tags: TagRules | None = None,
         rates: RateLimits | None = None,
-        metrics: Metrics | None = None,
         stays: Stays | None = None,
+        proxies: Proxies | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """
         Args:
             tags: Traffic tags that calls may bring along; None for none.
             rates: How often callers may ask; None for as often as they like.
             stays: Ends calls of who may listen no longer; None for looks as often as usual.
+            proxies: In front of this server; they say who is calling.
             metrics: Are told of every call; None for a server that measures nothing.
         """
         self._stays = stays or Stays(access)
+        self._proxies = proxies or Proxies()
         self._rates = rates
         self._access = access
         self._tags = tags or TagRules()
+        self._metrics = metrics
         self._under_way = 0
         self._over = anyio.Event()  # of any call
-        self._metrics = metrics
 
     async def quiet(self) -> None:
         """Wait until no call is handled."""
@@ -117,9 +124,9 @@ class Entrance:
             try:
                 if (twice := repeated(key for key, _ in sent)) is not None:
                     raise InvalidInput(f"the metadata {twice} stand there twice; send them once")
-                caller = _caller(context, given)
+                caller = _caller(context, given, self._proxies)
                 principal = await self._access.admit(caller)
-                check_scope(principal, SCOPES)
+                check_scope(principal, SCOPES.get(method, ()))
                 if self._rates is not None:
                     await self._rates.check(principal, method)
                 stay = Stay(principal=principal, until=await self._access.until(caller))
@@ -130,10 +137,10 @@ class Entrance:
                 raise
             except QuarterdeckError as error:
                 status = STATUS.get(error.code, StatusCode.INTERNAL)
-                again = (("retry-after", retry_after(error)),) if error.retryable else ()
-                await _abort(context, status, error.code, str(error), call, ids, again)
                 if self._metrics is not None and (reason := sent_away(error)) is not None:
                     self._metrics.sent_away("grpc", reason)
+                again = (("retry-after", retry_after(error)),) if error.retryable else ()
+                await _abort(context, status, error.code, str(error), call, ids, again)
             except anyio.get_cancelled_exc_class():
                 status = StatusCode.CANCELLED
                 raise
@@ -145,10 +152,10 @@ class Entrance:
                 self._under_way -= 1
                 self._over.set()
                 self._over = anyio.Event()
-                run_id = {"run_id": call.run_id} if call and call.run_id else {}
-                log.info("request", extra={"method": "GRPC", "route": method, "status": status.name, **run_id})
                 if self._metrics is not None:
                     self._metrics.call(method, status.name, time.perf_counter() - began)
+                run_id = {"run_id": call.run_id} if call and call.run_id else {}
+                log.info("request", extra={"method": "GRPC", "route": method, "status": status.name, **run_id})
 
 
 async def _abort(
@@ -167,13 +174,15 @@ async def _abort(
     await context.abort(status, message, (("x-request-id", ids.request_id), ("error-code", code), *run, *also))
 
 
-def _caller(context: Context, given: Mapping[str, str]) -> Caller:
-    peer = _PEER.match(unquote(context.peer()))
+def _caller(context: Context, given: Mapping[str, str], proxies: Proxies) -> Caller:
+    found = _PEER.match(unquote(context.peer()))
+    peer = found[1].strip("[]") if found is not None else ""
     return Caller(
         key=_key(given),
-        forwarded=any(_FORWARDING.fullmatch(name) for name in given),
+        forwarded=proxies.known(peer) or brings_others(given),
         known_origin=True,  # no page in a browser can make such a call
-        loopback=peer is not None and is_loopback(peer[1]),
+        loopback=is_loopback(peer),
+        address=proxies.client(peer, [given.get("x-forwarded-for", "")]),
     )
 
 

@@ -42,12 +42,12 @@ class _Said(BaseModel):
     """A message from outside: nothing is coerced, nothing unknown is let through.
 
     Attributes:
-        scopes: One of them is needed.
+        scopes: One of them is needed. Every kind says them itself, so that none needs nothing because nobody thought of it.
         id: The client's name for it; what answers it carries the same.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    scopes: ClassVar[Collection[str]] = ANY
+    scopes: ClassVar[Collection[str]]
 
     id: Name
 
@@ -66,6 +66,7 @@ class Ask(_Said):
 class Follow(_Said):
     """Have the events of a run after the one with seq `after`, until it ends."""
 
+    scopes = ANY
     type: Literal["follow"]
     run_id: Id
     after: int = Field(0, ge=0, le=10**12)
@@ -74,12 +75,14 @@ class Follow(_Said):
 class Leave(_Said):
     """Have no more events under this id; the run goes on."""
 
+    scopes = ANY
     type: Literal["leave"]
 
 
 class Ping(_Said):
     """Ask for a sign of life, where frames cannot be sent."""
 
+    scopes = ANY
     type: Literal["ping"]
 
 

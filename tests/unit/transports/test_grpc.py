@@ -24,7 +24,7 @@ from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.transports.grpc import agent_pb2 as pb
-from quarterdeck.transports.grpc.calls import Entrance
+from quarterdeck.transports.grpc.calls import SCOPES, Entrance
 from quarterdeck.transports.grpc.errors import STATUS
 from quarterdeck.transports.grpc.server import GrpcServer, serving
 from quarterdeck.transports.grpc.service import AgentService
@@ -112,6 +112,39 @@ async def test_one_bad_question_of_a_batch_does_not_fail_the_others(client: Clie
     assert [item.WhichOneof("outcome") for item in batch.items] == ["response", "error", "response"]
     assert batch.items[2].response.answer == "You asked: three"
     assert batch.items[1].error.code == "invalid_input"
+
+
+@pytest.mark.row("S7", part="scopes")
+@pytest.mark.parametrize("method", [method.name for method in pb.DESCRIPTOR.services_by_name["AgentService"].methods])
+async def test_every_method_declares_its_scope_and_lets_in_nobody_without(channel: aio.Channel, method: str) -> None:
+    path = f"agent.AgentService/{method}"
+    call = channel.unary_unary(f"/{path}")
+
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call(b"", metadata=(("x-api-key", KEYS["omar"]),), timeout=10)
+
+    assert SCOPES[path] == ("chat",)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.row("S7", part="scopes")
+async def test_method_that_declares_no_scope_lets_in_nobody(served: Served) -> None:
+    entrance = Entrance(Access(USERS, {}, keyless=False))
+
+    class Undeclared(AgentService):
+        async def query(self, request: bytes, context: Any) -> pb.QueryResponse:
+            async with entrance.admitted(context, "agent.AgentService/Forgotten"):
+                return pb.QueryResponse()
+
+    service = Undeclared(served.app.state.desk, entrance, answer_timeout_s=5.0)
+    async with (
+        serving(service, host="127.0.0.1", port=0, max_message_bytes=10_000) as server,
+        aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        with pytest.raises(aio.AioRpcError) as caught:
+            await Client(channel).query(pb.QueryRequest(query="Hi"), metadata=EMMA, timeout=10)
+
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize(

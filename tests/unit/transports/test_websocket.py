@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import socket
+import typing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from websockets.frames import Frame, Opcode
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.events import Delta
-from quarterdeck.service.access import Access
+from quarterdeck.service.access import SCOPES, Access
 from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.transports.http.errors import STATUS
@@ -341,6 +342,18 @@ def test_every_message_stands_on_the_page_with_its_scopes() -> None:
 
     there = {name: "any" if kind.scopes == messages.ANY else ", ".join(sorted(kind.scopes)) for name, kind in said.items()}
     assert dict(rows) == there
+
+
+@pytest.mark.row("S6", part="scopes")
+def test_every_message_declares_who_may_say_it() -> None:
+    kinds = {kind for union in typing.get_args(messages.Message) for kind in (typing.get_args(union) or (union,))}
+    named = {getattr(messages, name) for name in messages.__all__ if hasattr(getattr(messages, name), "model_fields")}
+
+    undeclared = [kind.__name__ for kind in kinds if not getattr(kind, "scopes", None)]
+    unknown = {scope for kind in kinds for scope in kind.scopes} - set(SCOPES)
+
+    assert (undeclared, unknown) == ([], set())
+    assert kinds == named  # and there is no other kind
 
 
 @pytest.mark.parametrize(
