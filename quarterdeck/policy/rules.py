@@ -28,9 +28,9 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def matches(pattern: str, text: str) -> bool:
     """True if `text` is `pattern`, in which ``*`` stands for any characters."""
-    first, *rest = pattern.split("*")
-    if not rest:
+    if "*" not in pattern:
         return text == pattern
+    first, *rest = pattern.split("*")
     last = rest.pop()
     if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
         return False
@@ -61,6 +61,8 @@ class Comparison:
 
     def holds(self, value: Any) -> bool:
         """True if it holds for `value`, or for any item of a list; of nothing it never holds."""
+        if isinstance(value, str | int | float):
+            return self._holds(value)
         return any(self._holds(leaf) for leaf in leaves(value) if leaf is not None)
 
     def _holds(self, value: Any) -> bool:
@@ -116,9 +118,10 @@ class Rule:
         )
 
     def applies(self, name: str, entry: ToolPolicy, label: Label, args: Mapping[str, Any]) -> bool:
+        # Every call is held against every rule: what is cheap to ask and rarely true comes first.
         return (
-            self.concerns(name, entry)
-            and label.integrity >= self.integrity
+            label.integrity >= self.integrity
             and not (self.not_public and label.readers.is_public)
-            and all(wanted.holds(args.get(argument)) for argument, wanted in (self.args or {}).items())
+            and self.concerns(name, entry)
+            and (not self.args or all(wanted.holds(args.get(argument)) for argument, wanted in self.args.items()))
         )
