@@ -23,6 +23,8 @@ def build_tools(folder: Path, data: Path) -> Sequence[Tool]:
     It is an administrator's code and runs with the server's rights. Raises Misconfigured if it fails.
     """
     path = folder / "tools.py"
+    if path.is_dir():
+        raise Misconfigured(f"{path}: is a folder: put a file with build_tools(data) in its place, or remove it")
     if not path.is_file():
         return ()
     spec = importlib.util.spec_from_file_location("quarterdeck_folder_tools", path)

@@ -106,7 +106,7 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
     problems += _contradictions(folder, settings, agents, users)
     synonyms = _synonyms(folder, settings, problems)
     policy = folder / "policy.yaml"
-    if policy.is_file():
+    if _is_there(policy, problems):
         _read(policy, problems)  # its own package knows what it must say; that it can be read at all is told with the rest
     if problems or settings is None:
         raise Misconfigured("\n".join(dict.fromkeys(problems)))
@@ -158,7 +158,7 @@ def _layers(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any], 
     variables = from_environment(targets, environ, problems)
     spoken = Layer(flags, lambda loc: "command line")
     path = folder / "quarterdeck.yaml"
-    document = _read(path, problems) if path.is_file() else None
+    document = _read(path, problems) if _is_there(path, problems) else None
     if document is None:
         return [variables, spoken]
     data = {} if document.data is None else document.data
@@ -202,7 +202,7 @@ def _synonyms(folder: Path, settings: Settings | None, problems: list[str]) -> S
     if settings is None or settings.knowledge.synonyms is None:
         return ()
     path = folder / settings.knowledge.synonyms
-    if not path.is_file():
+    if not path.exists():
         problems.append(f"{folder / 'quarterdeck.yaml'}: knowledge.synonyms: there is no file {path}")
         return ()
     found = _one_file(SynonymsFile, path, problems)
@@ -212,7 +212,7 @@ def _synonyms(folder: Path, settings: Settings | None, problems: list[str]) -> S
 def _one_file(
     kind: type[_Model], path: Path, problems: list[str], defaults: Mapping[str, Any] | None = None
 ) -> _Model | None:
-    if not path.is_file():
+    if not _is_there(path, problems):
         return None
     document = _read(path, problems)
     if document is None:
@@ -223,16 +223,35 @@ def _one_file(
     )
 
 
+def _is_there(path: Path, problems: list[str]) -> bool:
+    """True for a file. What has its name and is none would pass for a file that was left out, and is a problem."""
+    try:
+        if path.is_file():
+            return True
+        if path.exists() or path.is_symlink():
+            what = "a folder" if path.is_dir() else "no file, or a link that leads nowhere"
+            problems.append(f"{path}: is {what}: put a file with settings in its place, or remove it")
+    except OSError as error:
+        problems.append(_unreadable(path, error))
+    return False
+
+
 def _read(path: Path, problems: list[str]) -> YamlDocument | None:
     from quarterdeck.store.strict_yaml import read_yaml  # a library user configures without files, and without PyYAML
 
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
-        problems.append(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}")
-    except (Misconfigured, OSError) as error:
+        problems.append(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8")
+    except OSError as error:
+        problems.append(_unreadable(path, error))
+    except Misconfigured as error:
         problems.append(str(error))
     return None
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be read ({error.strerror}): let the user this program runs as read it"
 
 
 def _place(document: YamlDocument, path: Path, *prefix: str) -> Callable[[Sequence[str | int]], str]:

@@ -80,3 +80,10 @@ async def test_folder_without_a_policy_is_served_by_the_tools_own_declarations(t
 
     async with opened(load(tmp_path, {"LLM_MODE": "local"})) as runtime:
         assert list(runtime.desk.agents) == ["one"]
+
+
+def test_folder_in_place_of_the_tools_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").mkdir()
+
+    with pytest.raises(Misconfigured, match="is a folder"):
+        build_tools(tmp_path, tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -187,3 +188,26 @@ def test_file_that_is_no_text_or_no_yaml_is_named(folder: Path, name: str) -> No
 
     (folder / name).write_text("a: [1\nb: }\n")
     assert _problems(folder)[0].startswith(f"{folder / name}:2")
+
+
+@pytest.mark.parametrize("name", ["quarterdeck.yaml", "users.yaml", "policy.yaml", "agents/other.yaml"])
+def test_folder_with_the_name_of_a_file_is_a_problem_and_not_taken_for_none(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+
+    assert _problems(folder) == [f"{folder / name}: is a folder: put a file with settings in its place, or remove it"]
+
+
+@pytest.mark.parametrize("name", ["quarterdeck.yaml", "users.yaml", "policy.yaml"])
+def test_link_that_leads_nowhere_is_a_problem(folder: Path, name: str) -> None:
+    (folder / name).symlink_to(folder / "gone.yaml")
+
+    assert _problems(folder)[0].startswith(f"{folder / name}: is no file, or a link that leads nowhere")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_file_that_cannot_be_read_is_named_with_what_to_do(folder: Path) -> None:
+    (folder / "quarterdeck.yaml").touch(mode=0)
+
+    assert _problems(folder) == [
+        f"{folder / 'quarterdeck.yaml'}: cannot be read (Permission denied): let the user this program runs as read it"
+    ]
