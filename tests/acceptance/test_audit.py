@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from quarterdeck.store.audit import verify
+from tests.s3_server import S3Server
 
 from .conftest import EXAMPLE, QUARTERDECK, Server, environment
 
@@ -102,6 +103,30 @@ def test_a_flipped_character_and_a_cut_tail_make_the_command_fail(server: Server
     assert "row 2 is changed, missing or out of order" in compared.stdout
     assert flipped.returncode == 1
     assert json.loads(flipped.stdout)[0]["bad"] == 1
+
+
+def test_a_tail_cut_off_with_its_head_is_missed_by_checkpoints_in_a_bucket(
+    tmp_path: Path, folder: Path, s3_server: S3Server, s3_bucket: str
+) -> None:
+    environ = {"QUARTERDECK_AUDIT__CHECKPOINTS_URL": s3_server.url(s3_bucket, "audit")}
+    server = Server(data=tmp_path / "data", folder=folder, environ=environ)
+    server.start()
+    server.send("POST", "/chat", {"message": "How long does a VPN session last?"}, user="emma")
+    server.stop()
+    where = (str(server.folder), "--data", str(server.data), "--tenant", "acme", "--json")
+    whole = json.loads(command(server, "verify", *where).stdout)[0]
+
+    connection = sqlite3.connect(server.data / "quarterdeck.db")
+    connection.execute("DELETE FROM audit WHERE tenant = 'acme' AND seq > 1")
+    first = "(SELECT hash FROM audit WHERE tenant = 'acme' AND seq = 1)"
+    connection.execute(f"UPDATE audit_heads SET seq = 1, hash = {first} WHERE tenant = 'acme'")
+    connection.commit()
+    connection.close()
+    cut = command(server, "verify", *where)
+
+    assert (whole["bad"], whole["checkpoints"]) == (None, 1)
+    assert cut.returncode == 1
+    assert json.loads(cut.stdout)[0]["bad"] == 2
 
 
 def test_another_configuration_is_a_row_of_the_log_and_the_same_one_is_not(server: Server) -> None:

@@ -1,0 +1,93 @@
+"""A log in which rows were changed behind the program's back is found out in every database, and the first bad one named."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from quarterdeck.service.auditing import checked
+from quarterdeck.store.sqlite_store import DATABASE_NAME
+from tests.contracts.stores import STORES, Clock, Store, audit
+
+ROWS = 12
+Behind = Callable[..., None]
+
+PUT_IN = (
+    "INSERT INTO audit SELECT tenant, {}, at, 'x', 'x', 'x', 'x', 'x', '', prev, hash"
+    " FROM audit WHERE tenant = 'acme' AND seq = {}"
+)
+MOVED = "UPDATE audit SET seq = {} WHERE tenant = 'acme' AND seq = {}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def log(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[tuple[Store, Behind]]:
+    """A log of some rows, and how its table is changed by somebody with every right."""
+    async with STORES[request.param](request, clock) as store:
+        await store.records.write("acme", [audit(f"t{n}") for n in range(ROWS)])
+        await store.records.write("beta", [audit("other")])
+        if request.param == "sqlite":
+            path: Path = request.getfixturevalue("tmp_path") / DATABASE_NAME
+            yield store, lambda *statements: _in_sqlite(path, statements)
+        else:
+            url: str = request.getfixturevalue("migrated_postgres_url")
+            yield store, lambda *statements: _in_postgres(url, statements)
+
+
+def _in_sqlite(path: Path, statements: tuple[str, ...]) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def _in_postgres(url: str, statements: tuple[Any, ...]) -> None:
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+@pytest.mark.row("G7", part="tampering")
+@pytest.mark.parametrize(
+    ("statements", "bad"),
+    [
+        pytest.param(["UPDATE audit SET decision = 'deny' WHERE tenant = 'acme' AND seq = 5"], 5, id="flip"),
+        pytest.param(["UPDATE audit SET actor = 'user:eve' WHERE tenant = 'acme' AND seq = 12"], 12, id="flip last"),
+        pytest.param(["DELETE FROM audit WHERE tenant = 'acme' AND seq = 1"], 1, id="drop first"),
+        pytest.param(["DELETE FROM audit WHERE tenant = 'acme' AND seq = 7"], 7, id="drop"),
+        pytest.param([MOVED.format(99, 3), MOVED.format(3, 4), MOVED.format(4, 99)], 3, id="reorder"),
+        pytest.param(["DELETE FROM audit WHERE tenant = 'acme' AND seq > 8"], 9, id="truncate"),
+        pytest.param(["DELETE FROM audit WHERE tenant = 'acme'"], 1, id="empty"),
+        pytest.param(["DELETE FROM audit_heads WHERE tenant = 'acme'"], 1, id="no head"),
+        pytest.param(["UPDATE audit_heads SET seq = 8 WHERE tenant = 'acme'"], 9, id="old head"),
+        pytest.param([PUT_IN.format(13, 12)], 13, id="insert behind"),
+        pytest.param([PUT_IN.format(-4, 2)], -4, id="insert before"),
+        pytest.param(
+            [MOVED.format(98, 12), MOVED.format(12, 11), MOVED.format(13, 98), PUT_IN.format(11, 1)], 11, id="insert between"
+        ),
+    ],
+)
+async def test_the_first_bad_row_is_named(log: tuple[Store, Behind], statements: list[str], bad: int) -> None:
+    store, behind = log
+
+    behind(*statements)
+
+    verdict = await checked(store.records, "acme")
+    other = await checked(store.records, "beta")
+    assert verdict.bad == bad
+    assert (other.bad, other.rows) == (None, 1)
+
+
+async def test_a_log_nobody_touched_holds(log: tuple[Store, Behind]) -> None:
+    store, _ = log
+
+    verdict = await checked(store.records, "acme")
+
+    assert (verdict.bad, verdict.rows) == (None, ROWS)
+    assert await store.records.audit_head("acme") == (ROWS, verdict.head)
+    assert (await checked(store.records, "nobody")).bad is None
