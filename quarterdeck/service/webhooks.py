@@ -16,6 +16,7 @@ from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound
 from quarterdeck.core.events import Event, FinalAnswer
 from quarterdeck.core.ids import content_hash, hashed_id, new_id
 from quarterdeck.core.labels import Label
+from quarterdeck.net.written import check_written
 from quarterdeck.service.deliveries import NOTICES, Happened, Target
 from quarterdeck.store.base import Audit, Beside, Put, Record, Records
 
@@ -303,6 +304,7 @@ class Webhooks:
         for name in wanted.events:
             if name not in NOTICES:
                 raise InvalidInput(f"there is no event {name!r}; there are: {', '.join(NOTICES)}")
+        check_written(wanted.url)
         self._check_url(wanted.url)
 
 

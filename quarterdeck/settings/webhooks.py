@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from quarterdeck.core.errors import InvalidInput
+from quarterdeck.net.written import check_written
 from quarterdeck.service.deliveries import NOTICES
 from quarterdeck.service.webhooks import secret_bytes
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
@@ -27,9 +27,10 @@ def _events(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an address that begins with https:// or http://")
+    try:
+        check_written(url)
+    except InvalidInput as error:
+        raise ValueError(str(error).removeprefix("url: ")) from error
     return url
 
 

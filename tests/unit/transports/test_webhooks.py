@@ -44,6 +44,18 @@ async def test_webhook_is_made_shown_and_deleted(served: Served) -> None:
     assert (deleted.status, gone.status) == (204, 404)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://crm.example/a b", "https://crm.example/\0", "https://a:b@crm.example/", "https://x/#y", "https://ü.de/", ""],
+)
+async def test_address_that_no_webhook_may_have_is_refused_when_it_is_made(served: Served, url: str) -> None:
+    made = await make(served, {**WANTED, "url": url})
+    listed = await served.send("GET", "/api/v1/webhooks", key=KEYS["omar"])
+
+    assert (made.status, made.code) == (422, "invalid_input")
+    assert listed.json == {"webhooks": []}
+
+
 async def test_secret_is_taken_anew(served: Served) -> None:
     made = await make(served)
 
