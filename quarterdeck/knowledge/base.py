@@ -188,8 +188,8 @@ class KnowledgeIndex(Protocol):
         """
         ...
 
-    async def passage(self, tenant: str, passage_id: str, groups: frozenset[str]) -> Passage | None:
-        """One passage, if the groups may read it."""
+    async def passages(self, tenant: str, passage_ids: Sequence[str], groups: frozenset[str]) -> dict[str, Passage]:
+        """Those of these passages that there are and the groups may read, by id. Their scores are 0."""
         ...
 
     async def document(

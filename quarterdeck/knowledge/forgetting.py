@@ -48,8 +48,8 @@ class Forgetting:
     async def vector(self, lookup: Lookup, vector: Vector, k: int) -> list[Passage]:
         return await self._index.vector(lookup, vector, k)
 
-    async def passage(self, tenant: str, passage_id: str, groups: frozenset[str]) -> Passage | None:
-        return await self._index.passage(tenant, passage_id, groups)
+    async def passages(self, tenant: str, passage_ids: Sequence[str], groups: frozenset[str]) -> dict[str, Passage]:
+        return await self._index.passages(tenant, passage_ids, groups)
 
     async def document(
         self, tenant: str, doc_id: str, groups: frozenset[str], *, edition: int | None = None

@@ -18,11 +18,8 @@ async def still_there(index: KnowledgeIndex, principal: Principal, passages: Seq
 
     Raises what the index raises.
     """
-    groups = lookup_groups(principal)
-    for kept in passages:
-        if not kept.label.readers.admits(principal.names):
-            return False
-        present = await index.passage(principal.tenant, kept.id, groups)
-        if present is None or replace(present, score=kept.score) != kept:
-            return False
-    return True
+    names = principal.names
+    if not all(kept.label.readers.admits(names) for kept in passages):
+        return False
+    present = await index.passages(principal.tenant, [kept.id for kept in passages], lookup_groups(principal))
+    return all(kept.id in present and replace(present[kept.id], score=kept.score) == kept for kept in passages)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
+from quarterdeck.core.answers import Passage
 from quarterdeck.knowledge.base import Chunk, Document, KnowledgeIndex, Lookup, Space, Vector
 from quarterdeck.knowledge.forgetting import Forgetting
 from quarterdeck.knowledge.indexes.postgres import PostgresIndex
@@ -111,6 +112,11 @@ async def found(
 ) -> list[str]:
     """Ids of the passages that are found by the words of a text."""
     return [passage.id for passage in await index.keyword(lookup(text, groups, tenant=tenant), k)]
+
+
+async def passage(index: KnowledgeIndex, tenant: str, id: str, groups: frozenset[str]) -> Passage | None:
+    """One passage, if the groups may read it."""
+    return (await index.passages(tenant, [id], groups)).get(id)
 
 
 async def near(

@@ -23,6 +23,7 @@ from tests.contracts.indexes import (
     lookup,
     near,
     paragraphs,
+    passage,
     put,
     vector,
     whole,
@@ -80,7 +81,7 @@ async def test_nobody_finds_or_opens_what_his_groups_may_not_read(index: Knowled
 
     for groups in (EVERYONE, frozenset(), frozenset({"user:hr"}), frozenset({"h", "hr ", "HR"})):
         assert await found(index, "salary band of the director", groups) == []
-        assert await index.passage("acme", "pay-1", frozenset(groups)) is None
+        assert await passage(index, "acme", "pay-1", frozenset(groups)) is None
         assert await index.document("acme", "pay", frozenset(groups)) is None
     assert await found(index, "salary", {"hr"}) == ["pay-1"]
 
@@ -91,7 +92,7 @@ async def test_another_tenant_sees_nothing_whatever_its_groups(index: KnowledgeI
     await index.upsert(one, whole(one))
 
     assert await found(index, "salary", ANY_GROUP, tenant="rival") == []
-    assert await index.passage("rival", "pay-1", ANY_GROUP) is None
+    assert await passage(index, "rival", "pay-1", ANY_GROUP) is None
     assert await index.document("rival", "pay", ANY_GROUP) is None
     assert await index.catalogue("rival") == {}
     assert await index.delete("rival", ["pay"]) == 0
@@ -140,8 +141,8 @@ async def test_the_label_of_a_passage_says_who_may_read_it_and_how_far_it_is_tru
     await index.upsert(curated, whole(curated))
     await index.upsert(document("two", "beta", groups={"hr"}), whole(document("two", "beta")))
 
-    first = await index.passage("acme", "one-1", EVERYONE)
-    second = await index.passage("acme", "two-1", frozenset({"hr"}))
+    first = await passage(index, "acme", "one-1", EVERYONE)
+    second = await passage(index, "acme", "two-1", frozenset({"hr"}))
 
     assert first is not None
     assert second is not None
@@ -161,9 +162,9 @@ async def test_new_groups_hold_from_the_next_search_on(index: KnowledgeIndex) ->
     assert await found(index, "alpha") == []
     assert await index.document("acme", "one", EVERYONE) is None
     assert await found(index, "alpha", {"hr"}) == ["one-1"]
-    passage = await index.passage("acme", "one-1", frozenset({"hr"}))
-    assert passage is not None
-    assert passage.label.readers.clauses == (("group:hr",),)
+    opened = await passage(index, "acme", "one-1", frozenset({"hr"}))
+    assert opened is not None
+    assert opened.label.readers.clauses == (("group:hr",),)
 
 
 async def test_an_upsert_replaces_all_passages_and_keeps_the_ids_of_unchanged_ones(index: KnowledgeIndex) -> None:
@@ -176,7 +177,7 @@ async def test_an_upsert_replaces_all_passages_and_keeps_the_ids_of_unchanged_on
     assert await found(index, "beta") == []
     assert await found(index, "alpha") == ["one-1"]
     assert await found(index, "gamma") == ["one-3"]  # 2 was the id of other text and is not given again
-    assert await index.passage("acme", "one-2", EVERYONE) is None
+    assert await passage(index, "acme", "one-2", EVERYONE) is None
     assert (await index.stats("acme")).passages == 2
 
 
@@ -263,7 +264,17 @@ async def test_an_id_of_no_passage_opens_nothing(index: KnowledgeIndex, id: str)
     one = document("one", "alpha")
     await index.upsert(one, whole(one))
 
-    assert await index.passage("acme", id, EVERYONE) is None
+    assert await passage(index, "acme", id, EVERYONE) is None
+
+
+async def test_passages_are_opened_together_and_each_by_its_own_permission(index: KnowledgeIndex) -> None:
+    for one in (document("one", "alpha"), document("two", "beta", groups={"hr"}), document("three", "gamma")):
+        await index.upsert(one, whole(one))
+
+    opened = await index.passages("acme", ["three-1", "two-1", "one-1", "one-1", "one-9", "nothing"], EVERYONE)
+
+    assert {name: one.text for name, one in opened.items()} == {"three-1": "gamma", "one-1": "alpha"}
+    assert await index.passages("acme", [], EVERYONE) == {}
 
 
 @pytest.mark.row("K8", part="index")
@@ -365,11 +376,11 @@ async def test_a_document_that_comes_back_has_no_number_of_the_deleted_one(index
     await put(index, document("one", text))
 
     held = await index.document("acme", "one", EVERYONE)
-    passages = [await index.passage("acme", f"one-{n}", EVERYONE) for n in range(1, 7)]
+    passages = [await passage(index, "acme", f"one-{n}", EVERYONE) for n in range(1, 7)]
 
     assert held is not None
     assert (held.text, held.edition) == (text, 3)
-    assert [passage and passage.text for passage in passages] == [None, None, None, None, text, None]
+    assert [one and one.text for one in passages] == [None, None, None, None, text, None]
     assert await index.document("rival", "one", EVERYONE) is None
 
 
@@ -454,9 +465,9 @@ async def test_a_name_nothing_can_have_names_nothing(plane: KnowledgeIndex, text
     assert await near(plane, (1, 0), where={"kind": text}) == []
     assert await near(plane, (1, 0), where={text: "faq"}) == []
     assert await near(plane, (1, 0), where={"kind": frozenset({text, "faq"})}) == ["one-1"]
-    assert await plane.passage("acme", text + "-1", EVERYONE) is None
-    assert await plane.passage("acme", "one-1", frozenset({text})) is None
-    assert await plane.passage(text, "one-1", EVERYONE) is None
+    assert await passage(plane, "acme", text + "-1", EVERYONE) is None
+    assert await passage(plane, "acme", "one-1", frozenset({text})) is None
+    assert await passage(plane, text, "one-1", EVERYONE) is None
     assert await plane.document("acme", text, EVERYONE) is None
     assert await plane.document("acme", "one", frozenset({text})) is None
     assert await plane.documents(text, EVERYONE) == []
@@ -490,7 +501,7 @@ async def test_new_groups_hold_at_once_wherever_a_document_is_read(plane: Knowle
             [
                 bool(await found(plane, "alpha")),
                 bool(await near(plane, (1, 0))),
-                bool(await plane.passage("acme", "one-1", EVERYONE)),
+                bool(await passage(plane, "acme", "one-1", EVERYONE)),
                 bool(await plane.document("acme", "one", EVERYONE)),
                 bool(await plane.documents("acme", EVERYONE)),
                 bool(await plane.editions("acme", "one", EVERYONE)),

@@ -139,14 +139,15 @@ class PostgresIndex:
         rows = await self._database.run(lookup.tenant, lambda db: _nearest(db, values))
         return [_passage(lookup.tenant, row[1:], row[0]) for row in rows]
 
-    async def passage(self, tenant: str, passage_id: str, groups: frozenset[str]) -> Passage | None:
-        """One passage, if the groups may read it."""
-        name = number_of(passage_id)
-        if name is None or not storable(tenant):
-            return None
-        values = {"tenant": tenant, "doc": name[0], "n": name[1], "groups": readable(groups)}
-        rows = await self._rows(sql.PASSAGE, values)
-        return _passage(tenant, rows[0], 0.0) if rows else None
+    async def passages(self, tenant: str, passage_ids: Sequence[str], groups: frozenset[str]) -> dict[str, Passage]:
+        """Those of these passages that there are and the groups may read, by id."""
+        named = [name for passage_id in passage_ids if (name := number_of(passage_id))]
+        if not named or not storable(tenant):
+            return {}
+        docs, numbers = [doc for doc, _ in named], [n for _, n in named]
+        values = {"tenant": tenant, "docs": docs, "numbers": numbers, "groups": readable(groups)}
+        found = (_passage(tenant, row, 0.0) for row in await self._rows(sql.PASSAGES, values))
+        return {passage.id: passage for passage in found}
 
     async def document(
         self, tenant: str, doc_id: str, groups: frozenset[str], *, edition: int | None = None

@@ -79,8 +79,9 @@ NEAREST_OF_FEW = _nearest(
     "(v.numbers <=> %(vector)s::vector) + 0",
 )
 
-PASSAGE = f"""SELECT {_PASSAGE_COLUMNS} FROM quarterdeck_knowledge.passage AS p {_OF_PASSAGE}
-WHERE p.{_TENANT} AND p.doc = %(doc)s AND p.n = %(n)s AND p.groups && %(groups)s::text[]"""
+PASSAGES = f"""SELECT {_PASSAGE_COLUMNS} FROM unnest(%(docs)s::text[], %(numbers)s::int[]) AS asked (doc, n)
+JOIN quarterdeck_knowledge.passage AS p ON p.{_TENANT} AND p.doc = asked.doc AND p.n = asked.n {_OF_PASSAGE}
+WHERE p.groups && %(groups)s::text[]"""
 
 _DOCUMENT_COLUMNS = "d.id, e.title, d.uri, d.trusted, d.groups, d.meta, e.n, e.stored_at"
 _READABLE = f"d.{_TENANT} AND d.groups && %(groups)s::text[]"

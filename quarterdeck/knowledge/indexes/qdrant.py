@@ -211,7 +211,11 @@ class QdrantIndex:
         check_vector(vector, self._space)
         return await self._search.best(lookup, list(vector), DENSE, k)
 
-    async def passage(self, tenant: str, passage_id: str, groups: frozenset[str]) -> Passage | None:
+    async def passages(self, tenant: str, passage_ids: Sequence[str], groups: frozenset[str]) -> dict[str, Passage]:
+        found = [await self._passage(tenant, passage_id, groups) for passage_id in passage_ids]
+        return {passage.id: passage for passage in found if passage is not None}
+
+    async def _passage(self, tenant: str, passage_id: str, groups: frozenset[str]) -> Passage | None:
         if not (named := number_of(passage_id)):
             return None
         doc_id, n = named

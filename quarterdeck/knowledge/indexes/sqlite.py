@@ -214,14 +214,16 @@ class SqliteIndex:
             return []
         return await self._read(lambda db: _nearest(db, matrix, lookup.tenant, values, vector, k))
 
-    async def passage(self, tenant: str, passage_id: str, groups: frozenset[str]) -> Passage | None:
-        """One passage, if the groups may read it."""
-        name = number_of(passage_id)
-        if name is None or not storable(tenant):
-            return None
-        values = {"tenant": tenant, "doc": name[0], "n": name[1], "groups": _json(readable(groups))}
-        row = await self._read(lambda db: db.execute(_PASSAGE, values).fetchone())
-        return None if row is None else _passage(tenant, row[1:], 0.0)
+    async def passages(self, tenant: str, passage_ids: Sequence[str], groups: frozenset[str]) -> dict[str, Passage]:
+        """Those of these passages that there are and the groups may read, by id."""
+        named = [name for passage_id in passage_ids if (name := number_of(passage_id))]
+        if not named or not storable(tenant):
+            return {}
+        allowed = _json(readable(groups))
+        asked = [{"tenant": tenant, "doc": doc, "n": n, "groups": allowed} for doc, n in named]
+        rows = await self._read(lambda db: _each(db, _PASSAGE, asked))
+        found = (_passage(tenant, row[1:], 0.0) for row in rows)
+        return {passage.id: passage for passage in found}
 
     async def document(
         self, tenant: str, doc_id: str, groups: frozenset[str], *, edition: int | None = None
@@ -326,6 +328,12 @@ def _asked(lookup: Lookup) -> dict[str, str] | None:
 def _keyword(db: sqlite3.Connection, tenant: str, values: Mapping[str, str], wanted: Sequence[str], k: int) -> list[Passage]:
     rows = db.execute(_KEYWORD, {**values, "match": _match(_telling(db, wanted)), "k": k})
     return [_passage(tenant, row[1:], -row[0]) for row in rows]  # FTS5 gives the better match the smaller number
+
+
+def _each(db: sqlite3.Connection, statement: str, asked: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """The row of each that has one, all as of one moment."""
+    with snapshot(db):
+        return [row for values in asked if (row := db.execute(statement, values).fetchone()) is not None]
 
 
 def _nearest(
