@@ -98,6 +98,7 @@ async def test_an_entry_that_is_over_already_is_not_kept(cache: Cache, wall: Wal
     assert await cache.get("acme", ["a"]) == {}
 
 
+@pytest.mark.row("G8", part="same names")
 async def test_tenants_have_nothing_in_common(cache: Cache, wall: Wall) -> None:
     await cache.put("acme", {"a": Kept(b"acme's", wall.now + 60)})
     await cache.put("globex", {"a": Kept(b"globex's", wall.now + 60)})
