@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
 from quarterdeck.core.text import has_cjk
 
-__all__ = ["Quantity", "quantities", "stands_in", "without_articles"]
+__all__ = ["Quantity", "placed", "quantities", "stands_in", "without_articles"]
 
 
 class Quantity(NamedTuple):
@@ -109,13 +109,19 @@ _QUANTITY = re.compile(
 @lru_cache(maxsize=1024)  # pure; each sentence of an answer is held against the same passages
 def quantities(text: str) -> frozenset[Quantity]:
     """The numbers of `text` in one spelling each: no thousands commas, no closing zeros, words and characters as digits."""
+    return frozenset(quantity for quantity, _, _ in placed(text))
+
+
+def placed(text: str) -> Iterator[tuple[Quantity, str, str]]:
+    """The numbers of `text` one after the other, each with what stands before it and behind it."""
     text = _WORD_NUMBER.sub(lambda found: str(_word_value(found[0])), text)
     if not text.isascii():
         text = _OTHER_DIGIT.sub(_as_digit, text)
     text = _LARGE.sub(_written_out, text)
     if has_cjk(text):
         text = _CJK_NUMBER.sub(lambda found: f"{_cjk_value(found[1])}%" if found[1] else f" {_cjk_value(found[2])}", text)
-    return frozenset(map(_read, _QUANTITY.finditer(text)))
+    for found in _QUANTITY.finditer(text):
+        yield _read(found), text[: found.start()], text[found.end() :]
 
 
 def stands_in(wanted: Quantity, given: Collection[Quantity]) -> bool:
