@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import Decision, Verdict
+from quarterdeck.core.decisions import Decision, Value, Verdict
 from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ToolCall
@@ -39,6 +40,9 @@ class Fixed:
 
     def resolved(self, tool: Tool, text: str) -> Resolved:
         return Resolved()
+
+    def known(self, call: ToolCall, tool: Tool) -> Sequence[Value]:
+        return ()
 
     def result_label(self, tool: Tool, arguments: Label, principal: Principal, text: str = "") -> Label:
         return self.policy.result_label(tool, arguments, principal, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from quarterdeck.agent.consents import Asked, Standing, context_of, outstanding, terms_of
@@ -12,8 +12,8 @@ from quarterdeck.agent.drafts import draft_of, to_record
 from quarterdeck.agent.guarding import Screened
 from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import Decision, Verdict
-from quarterdeck.core.events import ApprovalRequested, Decided, Event, ToolReturned
+from quarterdeck.core.decisions import BY_POLICY, Decision, Endorsement, Value, Verdict
+from quarterdeck.core.events import ApprovalRequested, Decided, Endorsed, Event, ToolReturned
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
@@ -72,7 +72,9 @@ class Deciding:
             tool = self.toolbox.get(prepared.name)
             # What came after a call was made had no say in it: what it is bound to must not change meanwhile.
             label = self.state.label if call.decision is None else call.decision.label
-            decision = self.policy.decide(prepared, tool, label, self.principal, grounds)
+            known = self._known(prepared, tool, label)
+            resting = replace(grounds, known=tuple(known)) if known else grounds
+            decision = self.policy.decide(prepared, tool, label, self.principal, resting)
             if prepared.id in self.screened:
                 decision = self.screened[prepared.id].tightened(decision)
             decisions.append(decision)
@@ -121,9 +123,9 @@ class Deciding:
             why = "the arguments are no longer those that were approved"
             return [ToolReturned(result=refusal(prepared, "changed", why, self.label))]
         asked = self._asked(call, prepared, args_hash, decision)
-        if asked is None or tool is None:
+        if asked is None or tool is None or call.waits_for_decision:
             return []
-        level = 1 if call.approval is None else call.approval.level + 1
+        level = 1 + max(call.asked, 0 if call.approval is None else call.approval.level)
         draft = draft_of(self.run_id, self.state, prepared, tool, decision, asked, self.now, level)
         self.beside.append(Put(record=to_record(draft), expect=0))
         return [
@@ -168,7 +170,30 @@ class Deciding:
             resolved=tuple(resolved),
             ids=ids,
             calls_made=self._made,
+            endorsed=tuple(each.value for each in self.state.endorsed if self._still_holds(each)),
         )
+
+    def _still_holds(self, endorsement: Endorsement) -> bool:
+        """True while whose right it rests on still has one of the roles it rested on, and both may still act."""
+        if endorsement.by == BY_POLICY:
+            return False  # the policy of now says what it knows
+        right, by = self.present.get(endorsement.right_of), self.present.get(endorsement.by)
+        return (
+            by is not None
+            and right is not None
+            and not set(endorsement.roles).isdisjoint((*right.roles, f"user:{right.user}"))
+        )
+
+    def _known(self, call: ToolCall, tool: Tool | None, label: Label) -> Sequence[Value]:
+        """What the policy endorses of a call's values; it is recorded where an outsider had a say, once in a run."""
+        found = () if tool is None else self.policy.known(call, tool)
+        said = [each.value for each in self.state.endorsed]
+        for value in found if label.integrity is Integrity.UNTRUSTED else ():
+            if value not in said:
+                said.append(value)
+                endorsement = Endorsement(value=value, by=BY_POLICY, reason="it stands in a list of the policy")
+                self.events.append(Endorsed(id=call.id, endorsement=endorsement))
+        return found
 
     def _looked_up(self) -> Iterator[tuple[Tool, str]]:
         """What resolvers found that were asked in the user's words only: one that echoes its question would launder it."""

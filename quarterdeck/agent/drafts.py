@@ -78,6 +78,8 @@ def draft_of(
         consents=asked.given,
         sink=decision.sink,
         evidence=evidence_of(state, call, tool),
+        endorse=decision.endorse,
+        endorsed=tuple(each for each in state.endorsed if each.value.tool == call.name),
         undo=tool.undo,
     )
 
@@ -101,13 +103,15 @@ def from_record(record: Record) -> Draft:
     return replace(draft, status=DraftStatus(record.status))
 
 
-async def closed(records: Records, tenant: str, ids: Sequence[str], status: DraftStatus, now: datetime) -> list[Put]:
-    """Rows that close undecided drafts without a person: expired, or withdrawn with their run."""
+async def closed(
+    records: Records, tenant: str, ids: Sequence[str], status: DraftStatus, now: datetime, by: str = "timeout"
+) -> list[Put]:
+    """Rows that close undecided drafts without a person: expired, withdrawn with their run, or no longer a question."""
     rows = []
     for draft_id in ids:
         record = await records.get(tenant, KIND, draft_id)
         if record is not None and record.status == DraftStatus.WAITING:
-            draft = replace(from_record(record), status=status, decided_by="timeout", decided_at=now)
+            draft = replace(from_record(record), status=status, decided_by=by, decided_at=now)
             rows.append(Put(record=to_record(draft), expect=record.version))
     return rows
 

@@ -50,7 +50,7 @@ from quarterdeck.agent.recalling import found_again, keep, recall, said_again
 from quarterdeck.agent.state import CallState
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.context import Context, Principal
-from quarterdeck.core.decisions import DraftStatus
+from quarterdeck.core.decisions import BY_POLICY, DraftStatus, Verdict
 from quarterdeck.core.errors import (
     BudgetExceeded,
     ContextTooLarge,
@@ -65,6 +65,8 @@ from quarterdeck.core.events import (
     ApprovalEscalated,
     CancelRequested,
     ContextCompacted,
+    Decided,
+    Event,
     FinalAnswer,
     GuardrailFired,
     RunCancelled,
@@ -313,7 +315,19 @@ class Driving:
             screened=screened,
         )
         deciding.decide(calls)
-        self.ledger.stage(*fired, *deciding.events, beside=deciding.beside)
+        beside = [*deciding.beside, *await self._no_question(calls, deciding.events)]
+        self.ledger.stage(*fired, *deciding.events, beside=beside)
+
+    async def _no_question(self, calls: Sequence[CallState], events: Sequence[Event]) -> list[Put]:
+        """Rows that withdraw the drafts of calls nobody needs to be asked about any more, as a value was endorsed."""
+        asked = {call.call.id: call.approval for call in calls if call.waits_for_decision}
+        decisions = (each for event in events if isinstance(event, Decided) for each in event.decisions)
+        settled = [asked.get(each.call_id) for each in decisions if each.verdict is not Verdict.APPROVE]
+        ids = [each.draft for each in settled if each is not None]
+        if not ids:
+            return []
+        status, now = DraftStatus.WITHDRAWN, self.loop.now()
+        return await closed(self.loop.records, self.ledger.tenant, ids, status, now, by=BY_POLICY)
 
     async def _now_there(self) -> Principal:
         """The principal with the rights of this moment: a run may last, and nothing is decided by what he could do once.
@@ -332,6 +346,11 @@ class Driving:
             for consent in call.consents:
                 roles.setdefault(consent.by, ())
                 roles[consent.right_of] = consent.roles
+        for endorsement in self.ledger.state.endorsed:
+            if endorsement.by != BY_POLICY:
+                roles.setdefault(endorsement.by, ())
+                had = (name for name in endorsement.roles if not name.startswith("user:"))
+                roles[endorsement.right_of] = (*roles.get(endorsement.right_of, ()), *had)
         known = (Principal(user=user, tenant=self.ledger.tenant, roles=had) for user, had in roles.items())
         return {person.user: await self.loop.directory.current(person) for person in known}
 

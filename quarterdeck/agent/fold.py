@@ -10,6 +10,7 @@ from typing import Any
 from quarterdeck.agent.conversation import cost_of
 from quarterdeck.agent.state import CallState, MadeCall, RunState
 from quarterdeck.core.answers import render_passages
+from quarterdeck.core.decisions import Decision, Verdict
 from quarterdeck.core.events import (
     AnswerRejected,
     ApprovalDecided,
@@ -20,6 +21,7 @@ from quarterdeck.core.events import (
     ContextCompacted,
     Decided,
     DoubtResolved,
+    Endorsed,
     Extracted,
     FinalAnswer,
     GuardrailFired,
@@ -89,12 +91,14 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
             begun = {"started": event, "started_seq": entry.seq, "started_at": entry.at, "doubt": None, "resolution": None}
             return _on_call(state, event.id, begun)
         case ApprovalRequested():
-            waiting = {"approval": event, "approved": None, "redecided": False}
+            waiting = {"approval": event, "approved": None, "redecided": False, "asked": event.level}
             return {**_on_call(state, event.id, waiting), "waited": True}
         case ApprovalEscalated():
             return _on_escalation(state, event)
         case ApprovalDecided():
             return _on_approval(state, event)
+        case Endorsed():
+            return {**_on_call(state, event.id, {"reconsider": True}), "endorsed": (*state.endorsed, event.endorsement)}
         case InDoubt():
             return {**_on_attempt(state, event.id, event.started_seq, {"doubt": event}), "waited": True}
         case DoubtResolved():
@@ -216,14 +220,16 @@ def _reply(state: RunState, event: ModelReply) -> _Changes:
 def _on_decision(state: RunState, event: Decided) -> _Changes:
     by_id = {decision.call_id: decision for decision in event.decisions}
     return {
-        "calls": tuple(
-            call.changed({"decision": by_id[call.call.id], "redecided": call.approved is not None})
-            if call.call.id in by_id
-            else call
-            for call in state.calls
-        ),
+        "calls": tuple(_decided(call, by_id[call.call.id]) if call.call.id in by_id else call for call in state.calls),
         "revisions": state.revisions + 1,
     }
+
+
+def _decided(call: CallState, decision: Decision) -> CallState:
+    changes: _Changes = {"decision": decision, "redecided": call.approved is not None, "reconsider": False}
+    if call.waits_for_decision and decision.verdict is not Verdict.APPROVE:
+        changes["approval"] = None  # what people were asked about is no longer a question
+    return call.changed(changes)
 
 
 def _on_call(state: RunState, call_id: str, changes: _Changes) -> _Changes:

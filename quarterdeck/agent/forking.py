@@ -12,6 +12,7 @@ from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.events import (
     CancelRequested,
     DoubtResolved,
+    Endorsed,
     Event,
     FinalAnswer,
     InDoubt,
@@ -38,6 +39,7 @@ _OWN = (
     CancelRequested,
     PauseRequested,
     ResumeRequested,
+    Endorsed,  # it counts for one run
     StateFolded,
 )
 

@@ -211,7 +211,7 @@ def _cancelling(calls: Sequence[CallState]) -> Step:
 
 def _with_calls(calls: Sequence[CallState], now: datetime) -> Step:
     open_calls = [call for call in calls if call.result is None]
-    if found := [call for call in open_calls if call.decision is None or _newly_approved(call)]:
+    if found := [call for call in open_calls if call.decision is None or _newly_approved(call) or _reconsidered(call)]:
         return Decide(found)
     if found := [call for call in open_calls if call.approved is not None and not call.approved.approved]:
         return Refuse(found)
@@ -232,6 +232,10 @@ def _with_calls(calls: Sequence[CallState], now: datetime) -> Step:
 
 def _newly_approved(call: CallState) -> bool:
     return call.approved is not None and call.approved.approved and not call.redecided
+
+
+def _reconsidered(call: CallState) -> bool:
+    return call.reconsider and call.waits_for_decision
 
 
 def _abandoned(call: CallState) -> bool:

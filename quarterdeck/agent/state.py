@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from quarterdeck.core.answers import Passage
-from quarterdeck.core.decisions import Consent, Decision
+from quarterdeck.core.decisions import Consent, Decision, Endorsement
 from quarterdeck.core.events import (
     ApprovalDecided,
     ApprovalRequested,
@@ -53,6 +53,8 @@ class CallState(_Folded):
         call: As it will be executed: arguments a person edited stand in place of the model's.
         redecided: True once policy has spoken again after a person's approval.
         consents: Of everybody who agreed to it, oldest first; which of them count is decided anew each time.
+        asked: How often people were asked about it.
+        reconsider: One of its values was endorsed while it waited, so policy speaks again.
         started: The latest start of a call that may change the world.
         started_seq, started_at: Where and when that start stands in the journal.
         doubt, resolution: Belong to that latest start; a new start voids both.
@@ -64,6 +66,8 @@ class CallState(_Folded):
     approval: ApprovalRequested | None = None
     approved: ApprovalDecided | None = None
     consents: tuple[Consent, ...] = ()
+    asked: int = 0
+    reconsider: bool = False
     started: ToolStarted | None = None
     started_seq: int = 0
     started_at: datetime | None = None
@@ -123,6 +127,7 @@ class RunState(_Folded):
         revisions: How often calls of this turn were decided.
         waited: It has waited for a person; the time its caller gave it no longer counts.
         review: Rules of guards that want a person to look at the answer.
+        endorsed: Values somebody said are right, in this run.
         extracted_bits: How much outsiders could say by values that were taken out of their texts and endorsed.
         closing: Set when a limit was hit and one last answer without tools is wanted.
     """
@@ -156,6 +161,7 @@ class RunState(_Folded):
     unknown_tools: int = 0
     rejections: int = 0
     review: tuple[str, ...] = ()
+    endorsed: tuple[Endorsement, ...] = ()
     extracted_bits: float = 0.0
     closing: StopReason | None = None
     cancel: CancelRequested | None = None

@@ -64,6 +64,10 @@ def show(draft_id: DraftId, url: Url = _LOCAL, key: Key = None, json: AsJson = F
         out.print(f"  {plain(each['argument'])} <- {_ORIGINS[each['origin']]}{plain(source)}", markup=False, style="dim")
         if each["snippet"]:
             out.print(f"    | {plain(each['snippet'])}", markup=False, style="dim")
+    for each in draft["endorsed"]:
+        out.print(f"  {plain(each['argument'])} = {plain(each['value'])}: endorsed by {plain(each['by'])}", markup=False)
+    for each in draft["endorse"]:
+        out.print(f"  {plain(each['argument'])} = {plain(each['value'])}: to be endorsed before approval", markup=False)
     out.print(f"goes to: {plain(', '.join(draft['sink']) or 'nobody else')}", markup=False)
     agreed = ", ".join(each["by"] for each in draft["consents"]) or "nobody yet"
     who = f"{draft['quorum']} of {', '.join(draft['approvers'])}"
@@ -119,6 +123,27 @@ def undo(
         as_json(run)
     else:
         console().print(f"Run {run['run_id']} takes it back: {run['status']}.", markup=False)
+
+
+@app.command()
+def endorse(
+    draft_id: DraftId,
+    argument: Annotated[str, typer.Argument(help="The argument it stands in.")],
+    value: Annotated[str, typer.Argument(help="The value, as the draft shows it.")],
+    url: Url = _LOCAL,
+    key: Key = None,
+    reason: Reason = None,
+    json: AsJson = False,
+) -> None:
+    """Say of one value that it is right, for its run; if nothing else is in the way, the call runs."""
+    body = {"argument": argument, "value": value, "reason": reason or ""}
+    draft = Client(url=url, key=key).post(f"/api/v1/approvals/{draft_id}/endorsements", body)
+    if json:
+        as_json(draft)
+        return
+    left = ", ".join(dict.fromkeys(each["argument"] for each in draft["endorse"]))
+    then = f"{left} must still be endorsed" if left else f"run {draft['run_id']} looks at the call again"
+    console().print(f"{plain(argument)} of {plain(draft['tool'])} is endorsed; {plain(then)}.", markup=False)
 
 
 @app.command()

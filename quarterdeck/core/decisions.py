@@ -9,9 +9,24 @@ from typing import Any, Literal
 
 from quarterdeck.core.labels import Label, Readers
 
-__all__ = ["Consent", "Decision", "Draft", "DraftStatus", "Evidence", "Level", "OnExpiry", "Origin", "Terms", "Verdict"]
+__all__ = [
+    "BY_POLICY",
+    "Consent",
+    "Decision",
+    "Draft",
+    "DraftStatus",
+    "Endorsement",
+    "Evidence",
+    "Level",
+    "OnExpiry",
+    "Origin",
+    "Terms",
+    "Value",
+    "Verdict",
+]
 
 OnExpiry = Literal["reject", "cancel_run"]
+BY_POLICY = "policy"  # in place of a user id: nobody was asked
 Origin = Literal["words", "record", "untrusted", "default", "model"]
 
 
@@ -92,6 +107,37 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One text, number or truth value in an argument of a tool."""
+
+    tool: str
+    argument: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endorsement:
+    """Somebody's word that one value is right, in one run. It says nothing of anything else.
+
+    Attributes:
+        by: A user id, or `BY_POLICY` where a list of the policy file holds it.
+        roles: Those of the person whose right it is, at that time.
+        on_behalf_of: Whose right it rests on, if somebody had delegated it to him.
+    """
+
+    value: Value
+    by: str
+    reason: str = ""
+    roles: tuple[str, ...] = ()
+    on_behalf_of: str | None = None
+
+    @property
+    def right_of(self) -> str:
+        """Whose right it rests on."""
+        return self.on_behalf_of or self.by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Where a value of a draft's arguments comes from.
 
@@ -126,6 +172,7 @@ class Decision:
         terms: Who must agree and how, when the verdict is approve.
         risk: What policy holds the call for, 0 to 3; None in decisions of older versions.
         sink: Who would read what it sends, as in ``Readers``, or ``everybody``.
+        endorse: Values that somebody must endorse before anybody may approve it.
     """
 
     call_id: str
@@ -139,6 +186,7 @@ class Decision:
     terms: Terms | None = None
     risk: int | None = None
     sink: tuple[str, ...] = ()
+    endorse: tuple[Value, ...] = ()
 
 
 class DraftStatus(StrEnum):
@@ -173,6 +221,8 @@ class Draft:
         consents: Those given so far.
         sink: Who would read what it sends, as in ``Readers``, or ``everybody``.
         evidence: Where the values of its arguments come from.
+        endorse: Values that somebody must endorse before anybody may approve it.
+        endorsed: Those of its values that somebody has endorsed.
         undo: Tool that takes it back once it is done; empty where nothing does.
         decided_by, reason, edited_args: How it was decided, once it was.
     """
@@ -209,9 +259,17 @@ class Draft:
     consents: tuple[Consent, ...] = ()
     sink: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    endorse: tuple[Value, ...] = ()
+    endorsed: tuple[Endorsement, ...] = ()
     undo: str = ""
     status: DraftStatus = DraftStatus.WAITING
     decided_by: str | None = None
     decided_at: datetime | None = None
     reason: str | None = None
     edited_args: dict[str, Any] | None = field(default=None)
+
+    @property
+    def unendorsed(self) -> tuple[Value, ...]:
+        """What must still be endorsed."""
+        done = [each.value for each in self.endorsed]
+        return tuple(value for value in self.endorse if value not in done)

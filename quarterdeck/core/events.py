@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from quarterdeck.core.answers import Answer, Passage
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import Consent, Decision, OnExpiry
+from quarterdeck.core.decisions import Consent, Decision, Endorsement, OnExpiry
+from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import Message, ToolResult
 from quarterdeck.core.runs import StopReason
@@ -36,6 +37,7 @@ __all__ = [
     "Delta",
     "DocumentIngested",
     "DoubtResolved",
+    "Endorsed",
     "Event",
     "Extracted",
     "FinalAnswer",
@@ -282,6 +284,26 @@ class ApprovalGiven:
     @property
     def key(self) -> str:
         return f"v:{self.id}:{self.level}:{self.consent.by}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endorsed:
+    """A person, or a list of the policy file, says of one value in a call's arguments that it is right.
+
+    Attributes:
+        draft: That showed it to the person, empty where nobody was asked.
+    """
+
+    kind: ClassVar[str] = "endorsed"
+    id: str
+    endorsement: Endorsement
+    draft: str = ""
+    v: int = 1
+
+    @property
+    def key(self) -> str:
+        value = self.endorsement.value
+        return f"w:{self.id}:{content_hash([value.argument, value.value])[:16]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -678,6 +700,7 @@ Event = (
     | ToolReturned
     | ApprovalRequested
     | ApprovalGiven
+    | Endorsed
     | ApprovalEscalated
     | ApprovalDecided
     | InDoubt

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import Decision, Terms
+from quarterdeck.core.decisions import Decision, Terms, Value
 from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, FieldKind, Tool
 
-__all__ = ["Bound", "Decider", "Grounds", "Resolved", "ToolPolicy"]
+__all__ = ["Bound", "Decider", "Grounds", "Known", "Resolved", "ToolPolicy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,19 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Values of an argument that an administrator endorses in advance.
+
+    Attributes:
+        values: These, to the letter.
+        domains: Addresses and links whose host matches one of these patterns.
+    """
+
+    values: tuple[Any, ...] = ()
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolPolicy:
     """A tool's entry in the policy. It starts as what ``@tool`` declared; a policy file can only tighten it.
 
@@ -55,6 +68,8 @@ class ToolPolicy:
         fields: Path of a field of its results → what it is; of a resolver only the trusted ones ground.
         extraction: What is taken out of its results, which no model sees that can do anything.
         asked: Phrases by which a user asks for it, see `policy.intent`; empty for those its name suggests.
+        endorse: Arguments whose values somebody must endorse, where nothing grounds them; approving the call is not enough.
+        known: Argument → what an administrator endorses in advance.
         sink: Name of a function in the fixed table that says who can read what it sends; empty for the effect's default.
         expires_s: Seconds a draft of it may wait.
         max_calls: How often one run may call it, None for any number.
@@ -78,6 +93,8 @@ class ToolPolicy:
     identity_args: tuple[str, ...] = ()
     content_args: tuple[str, ...] = ()
     bounds: Mapping[str, Bound] = field(default_factory=dict)
+    endorse: tuple[str, ...] = ()
+    known: Mapping[str, Known] = field(default_factory=dict)
     sink: str = ""
     expires_s: float = 3600.0
     max_calls: int | None = None
@@ -92,6 +109,8 @@ class Grounds:
         words: The user's own typed words, one entry per message.
         resolved: Results of resolver tools.
         ids: Argument → ids our own systems gave to what the user's words named: an entry's id says nothing of a file.
+        endorsed: Values a person said are right: each grounds itself, in that argument of that tool.
+        known: The same of those the policy endorses; whoever may choose one of them has not thereby been asked for the call.
         calls_made: How often each tool was called in this run.
         intent: Tools the user asked for with what is left of each count, where somebody who knows said so; None: the words
             say it.
@@ -100,6 +119,8 @@ class Grounds:
     words: tuple[str, ...] = ()
     resolved: tuple[str, ...] = ()
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    endorsed: tuple[Value, ...] = ()
+    known: tuple[Value, ...] = ()
     calls_made: Mapping[str, int] = field(default_factory=dict)
     intent: Mapping[str, int] | None = None
 
@@ -140,6 +161,10 @@ class Decider(Protocol):
 
     def resolved(self, tool: Tool, text: str) -> Resolved:
         """What of a result of `tool` may ground arguments, by what is declared of its fields."""
+        ...
+
+    def known(self, call: ToolCall, tool: Tool) -> Sequence[Value]:
+        """Those values in a call's arguments that an administrator endorsed in advance."""
         ...
 
     def result_label(self, tool: Tool, arguments: Label, principal: Principal, text: str = "") -> Label:

@@ -8,8 +8,8 @@ The order of checks, with the ids of their rules:
 4. ``approval.risk`` (risk 3, always) and ``approval.required``. Approve.
 5. ``effect.read`` and ``effect.local`` (risk 0). Allow.
 6. ``context.trusted``: no outsider had a say. Allow.
-7. An outsider had a say: ``ground.intent``, ``ground.identity``, ``ground.undeclared``, ``ground.content``,
-   ``ground.address``, ``ground.nothing``. Approve, or deny if the policy says so.
+7. An outsider had a say: ``ground.intent``, ``ground.endorsement``, ``ground.identity``, ``ground.undeclared``,
+   ``ground.content``, ``ground.address``, ``ground.nothing``. Approve, or deny if the policy says so.
 8. ``context.grounded``. Allow.
 
 Rules of the policy file may make the outcome stricter, under their own ids. An ``error`` inside denies.
@@ -17,19 +17,19 @@ Rules of the policy file may make the outcome stricter, under their own ids. An 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import Decision, Verdict
+from quarterdeck.core.decisions import Decision, Value, Verdict
 from quarterdeck.core.extraction import Extraction
-from quarterdeck.core.ids import content_hash
+from quarterdeck.core.ids import canonical_json, content_hash
 from quarterdeck.core.labels import PUBLIC, Integrity, Label, Readers
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, Tool
-from quarterdeck.policy.base import Bound, Grounds, Resolved, ToolPolicy
+from quarterdeck.policy.base import Bound, Grounds, Known, Resolved, ToolPolicy
 from quarterdeck.policy.fields import grounding_texts, of_fields
 from quarterdeck.policy.grounding import Ground, addresses, date_in, host_of, leaves, lines, names_something
 from quarterdeck.policy.intent import asked, phrases_of
@@ -120,6 +120,15 @@ class Policy:
         texts = grounding_texts(text, entry) if entry.resolver else ()
         return Resolved(texts=texts, ids=only_ids(text, entry.resolver_fields) if entry.resolver_fields else {})
 
+    def known(self, call: ToolCall, tool: Tool) -> Sequence[Value]:
+        """Those values in a call's arguments that stand in a list of the policy file, or belong to a domain of one."""
+        return [
+            Value(tool=tool.name, argument=name, value=leaf)
+            for name, known in self.entry(tool).known.items()
+            for leaf in leaves(call.args.get(name))
+            if _is_known(leaf, known)
+        ]
+
     def result_label(self, tool: Tool, arguments: Label, principal: Principal, text: str = "") -> Label:
         """Trusted or public only if declared so, else for the caller's eyes; joined with what the arguments came from."""
         entry = self.entry(tool)
@@ -154,7 +163,7 @@ class Policy:
         reached = audience(entry.sink, entry.effect, call.args, principal)
         sink = ("everybody",) if reached is None else tuple(reached)
         named = tuple(dict.fromkeys((*entry.approvers, *(name for by in asked for name in by))))
-        return replace(decision, terms=terms, approvers=named, risk=entry.risk, sink=sink)
+        return replace(decision, terms=terms, approvers=named, risk=entry.risk, sink=sink, endorse=tuple(case.unendorsed()))
 
     def _decision(self, call: ToolCall, label: Label, finding: _Finding, entry: ToolPolicy) -> Decision:
         return Decision(
@@ -198,6 +207,29 @@ class _Case:
     @cached_property
     def fields(self) -> frozenset[str]:
         return field_names(self.tool.input_schema)
+
+    @cached_property
+    def endorsed(self) -> frozenset[tuple[str, str]]:
+        """(argument, value as it stands in JSON) of those a person endorsed for this tool."""
+        return self._of_this_tool(self.grounds.endorsed)
+
+    @cached_property
+    def known(self) -> frozenset[tuple[str, str]]:
+        """The same of those the policy endorses."""
+        return self._of_this_tool(self.grounds.known)
+
+    def _of_this_tool(self, values: Iterable[Value]) -> frozenset[tuple[str, str]]:
+        mine = (each for each in values if each.tool == self.tool.name)
+        return frozenset((each.argument, canonical_json(each.value)) for each in mine)
+
+    def unendorsed(self) -> Iterator[Value]:
+        """The values policy wants endorsed and nobody has: where no outsider had a say there are none."""
+        if self.label.integrity is not Integrity.UNTRUSTED:
+            return
+        for name in self.entry.endorse:
+            for leaf in leaves(self.call.args.get(name)):
+                if names_something(leaf) and not self._grounds(name, leaf):
+                    yield Value(tool=self.tool.name, argument=name, value=leaf)
 
     def findings(self) -> Iterator[_Finding]:
         """The checks in order; the first finding is the verdict, and there is always one."""
@@ -293,13 +325,16 @@ class _Case:
         intent = self.grounds.intent
         if intent is not None and intent.get(self.tool.name, 0) <= 0:
             yield self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}"])
+        if wanted := [f"somebody must endorse {each.argument} = {_shown(each.value)}" for each in self.unendorsed()]:
+            yield self._ask("ground.endorsement", wanted)
         yield from self._must_stand("ground.identity", entry.identity_args)
         content = set(entry.content_args)
         free = [name for name in args if name not in content and name not in entry.identity_args and not self._bounded(name)]
         yield from self._must_stand("ground.undeclared", free)
         if not any(map(self._rests_on_words, entry.identity_args)):
             yield from self._must_stand("ground.content", entry.content_args)
-        texts = [leaf for name in entry.content_args for leaf in leaves(args.get(name)) if isinstance(leaf, str)]
+        said = ((name, leaf) for name in entry.content_args for leaf in leaves(args.get(name)))
+        texts = [leaf for name, leaf in said if isinstance(leaf, str) and not self._is_endorsed(name, leaf)]
         foreign = {each for text in texts for each in addresses(text) if not self.ground.holds(each)}
         if called := {each for text in texts for each in lines(text)}:
             foreign |= called - self.ground.lines
@@ -325,7 +360,20 @@ class _Case:
         return str(leaf) in self.grounds.ids.get(name, ())
 
     def _grounds(self, name: str, leaf: Any) -> bool:
-        return self.ground.holds(leaf) or self._found(name, leaf)
+        return self.ground.holds(leaf) or self._found(name, leaf) or self._is_endorsed(name, leaf)
+
+    def _is_endorsed(self, name: str, leaf: Any) -> bool:
+        """True if somebody said that this very value is right in this argument."""
+        if not (self.endorsed or self.known):
+            return False
+        value = (name, canonical_json(leaf))
+        return value in self.endorsed or value in self.known
+
+    def _named(self, name: str, leaf: Any) -> bool:
+        """True if a person meant it; that the policy knows it says nothing of who did."""
+        if self.ground.holds(leaf) or self._found(name, leaf):
+            return True
+        return bool(self.endorsed) and (name, canonical_json(leaf)) in self.endorsed
 
     def _must_stand(self, rule: str, names: Iterable[str]) -> Iterator[_Finding]:
         missing = [
@@ -341,7 +389,7 @@ class _Case:
     def _rests_on_words(self, name: str) -> bool:
         """True if somebody named something by this argument: a default, a truth value and a blank text name nothing."""
         return not self._is_default(name) and any(
-            names_something(leaf) and self._grounds(name, leaf) for leaf in leaves(self.call.args.get(name), self.fields)
+            names_something(leaf) and self._named(name, leaf) for leaf in leaves(self.call.args.get(name), self.fields)
         )
 
     def _is_default(self, name: str) -> bool:
@@ -372,6 +420,12 @@ def _inside(value: Any, bound: Bound) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return (bound.minimum is None or value >= bound.minimum) and (bound.maximum is None or value <= bound.maximum)
+
+
+def _is_known(leaf: Any, known: Known) -> bool:
+    if any(leaf == value and type(leaf) is type(value) for value in known.values):
+        return True
+    return isinstance(leaf, str) and bool(known.domains) and _allowed(leaf, known.domains)
 
 
 def _allowed(address: str, domains: tuple[str, ...]) -> bool:

@@ -20,7 +20,7 @@ from quarterdeck.core.labels import Integrity
 from quarterdeck.core.tools import Effect, FieldKind, Tool
 from quarterdeck.policy import approvals_file
 from quarterdeck.policy.approvals_file import Approvals
-from quarterdeck.policy.base import Bound, ToolPolicy
+from quarterdeck.policy.base import Bound, Known, ToolPolicy
 from quarterdeck.policy.decide import Policy
 from quarterdeck.policy.extracts import Extract, extraction_of
 from quarterdeck.policy.rules import Comparison, Rule, comparison, matches
@@ -70,6 +70,11 @@ class _Bound(_Strict):
     one_of: list[str | float | bool] = []
 
 
+class _Known(_Strict):
+    values: list[str | int | float] = []
+    domains: list[str] = []
+
+
 class _Entry(_Strict):
     effect: Effect | None = None
     risk: Risk | None = None
@@ -83,6 +88,8 @@ class _Entry(_Strict):
     identity: list[str] | None = None
     content: list[str] | None = None
     bounds: dict[str, _Bound] = {}
+    endorse: list[str] = []
+    known: dict[str, _Known] = {}
     extract: Extract | None = None
     sink: str | None = None
     expires_s: Wait | None = None
@@ -208,7 +215,8 @@ def _parsed(document: YamlDocument) -> _File:
 def _contradictions(tool: Tool, entry: _Entry) -> Iterator[tuple[str, str]]:
     """(key, why) of whatever names what the tool does not have, or loosens what its author declared."""
     known = tool.input_schema.get("properties", {})
-    for key, named in (("identity", entry.identity), ("content", entry.content), ("bounds", entry.bounds)):
+    naming = {"identity": entry.identity, "content": entry.content, "bounds": entry.bounds}
+    for key, named in (naming | {"endorse": entry.endorse, "known": entry.known}).items():
         if missing := [name for name in named or () if name not in known]:
             yield key, f"{tool.name} takes no argument {', '.join(missing)}; it takes {', '.join(known) or 'none'}"
     for name, bound in entry.bounds.items():
@@ -288,6 +296,8 @@ def _tightened(base: ToolPolicy, entry: _Entry, tool: Tool) -> ToolPolicy:
         identity_args=identity,
         content_args=tuple(name for name in content if name not in identity),
         bounds={**base.bounds, **{name: _both(base.bounds.get(name), bound) for name, bound in entry.bounds.items()}},
+        endorse=tuple(entry.endorse),
+        known={name: Known(values=tuple(each.values), domains=tuple(each.domains)) for name, each in entry.known.items()},
         sink=base.sink if entry.sink is None else entry.sink,
         expires_s=expires_s,
         max_calls=entry.max_calls,

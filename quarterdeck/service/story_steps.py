@@ -22,6 +22,7 @@ from quarterdeck.core.events import (
     Decided,
     DocumentIngested,
     DoubtResolved,
+    Endorsed,
     Extracted,
     FinalAnswer,
     GuardrailFired,
@@ -136,6 +137,11 @@ class Telling:
                 said = None if event.reason is None else eyes.text(event.reason, state.label)
                 by = {"by": given.by, "on_behalf_of": given.on_behalf_of, "reason": said}
                 return "approval_given", {"call_id": event.id, "draft": event.draft, "level": event.level} | by
+            case Endorsed(endorsement=given):
+                value = {"argument": given.value.argument, "value": eyes.value(given.value.value, state.label)}
+                said = eyes.text(given.reason, state.label) if given.reason else None
+                by = {"by": given.by, "on_behalf_of": given.on_behalf_of, "reason": said}
+                return "endorsed", {"call_id": event.id, "draft": event.draft} | value | by
             case ApprovalEscalated():
                 return "approval_escalated", {"call_id": event.id, "draft": event.draft, "to": list(event.to)}
             case ApprovalDecided():

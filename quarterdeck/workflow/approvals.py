@@ -11,7 +11,7 @@ from quarterdeck.agent.drafts import KIND, from_record, to_record
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import Consent, Draft, DraftStatus
 from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, NotFound, QuarterdeckError
-from quarterdeck.core.events import ApprovalDecided, ApprovalGiven
+from quarterdeck.core.events import ApprovalDecided, ApprovalGiven, Endorsed
 from quarterdeck.core.ids import content_hash
 from quarterdeck.store.base import Audit, Entry, Journal, Put, Record, Records
 from quarterdeck.tools.base import Toolbox
@@ -114,6 +114,20 @@ class Approvals:
             return _shown(principal, draft)
         raise AssertionError("unreachable")
 
+    async def entitled(self, principal: Principal, draft_id: str) -> tuple[Draft, Record, Seat]:
+        """A waiting draft, its row, and the right by which the principal decides it.
+
+        Raises as `decide` does.
+        """
+        seats = await self._seats(principal)
+        draft, record = await self._find(principal, seats, draft_id)
+        seat = _seat(principal, seats, draft, again=False)
+        if draft.status is not DraftStatus.WAITING:
+            raise Conflict(f"draft {draft.id} is already {draft.status}")
+        if draft.expires_at <= self._now():
+            raise Conflict(f"draft {draft.id} expired at {draft.expires_at.isoformat()}; ask the agent again")
+        return draft, record, seat
+
     async def decide_all(
         self, principal: Principal, draft_ids: Sequence[str], *, approved: bool, reason: str | None = None
     ) -> Sequence[Outcome]:
@@ -163,6 +177,9 @@ class Approvals:
             raise InvalidInput("edited_args belong to an approval; leave them out when rejecting")
         if draft.reason_required and not reason:
             raise InvalidInput(f"reason: whoever decides draft {draft.id} must say why")
+        if approved and draft.unendorsed:
+            named = ", ".join(dict.fromkeys(value.argument for value in draft.unendorsed))
+            raise Conflict(f"draft {draft.id} cannot be approved before somebody has endorsed {named}")
         edited = self._bind(draft, edited_args)
         if not approved:
             return await self._close(principal, seat, draft, record, (), reason)
@@ -179,7 +196,7 @@ class Approvals:
         """One more of several has agreed."""
         agreed = replace(draft, consents=(*draft.consents, own))
         event = ApprovalGiven(id=draft.call_id, draft=draft.id, level=draft.level, consent=own, reason=reason)
-        await self._post(principal, agreed, record, event, _audit(principal, agreed, own.on_behalf_of, "agreed"))
+        await self.post(principal, agreed, record, event, _audit(principal, agreed, own.on_behalf_of, "agreed"))
         return agreed
 
     async def _close(
@@ -217,12 +234,21 @@ class Approvals:
             consents=consents,
         )
         how = decided.status if edited is None else f"{decided.status}:edited"
-        await self._post(principal, decided, record, event, _audit(principal, decided, behalf, how))
+        await self.post(principal, decided, record, event, _audit(principal, decided, behalf, how))
         return decided
 
-    async def _post(
-        self, principal: Principal, draft: Draft, record: Record, event: ApprovalDecided | ApprovalGiven, audit: Audit
+    async def post(
+        self,
+        principal: Principal,
+        draft: Draft,
+        record: Record,
+        event: ApprovalDecided | ApprovalGiven | Endorsed,
+        audit: Audit,
     ) -> None:
+        """Write what somebody said of a draft: its row, the event and the audit row at once; its run goes on.
+
+        Raises Conflict if somebody else came first, or the run has moved on.
+        """
         beside = (Put(record=to_record(draft), expect=record.version), audit)
         try:
             posted = await self._journal.post(principal.tenant, draft.run_id, Entry(event=event), beside=beside)

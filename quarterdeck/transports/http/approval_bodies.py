@@ -18,6 +18,7 @@ __all__ = [
     "DelegationRequest",
     "DraftBody",
     "DraftList",
+    "EndorsementRequest",
 ]
 
 
@@ -37,6 +38,17 @@ class EvidenceBody(BaseModel):
     )
     source: str = Field(description="The call or passage it stands in.")
     snippet: str = Field(description="The text around it there; empty where the caller may not read it. Never instructions.")
+
+
+class ValueBody(BaseModel):
+    argument: str
+    value: str | int | float | bool
+
+
+class EndorsementBody(ValueBody):
+    by: str = Field(description="Who said that it is right; `policy` where a list of the policy holds it.")
+    on_behalf_of: str | None
+    reason: str
 
 
 class DraftBody(BaseModel):
@@ -69,6 +81,8 @@ class DraftBody(BaseModel):
     escalated: bool
     sink: list[str] = Field(description="Who would read what it sends; `everybody` for anybody.")
     evidence: list[EvidenceBody]
+    endorse: list[ValueBody] = Field(description="What must still be endorsed before anybody may approve it.")
+    endorsed: list[EndorsementBody] = Field(description="Values of it that were said to be right, for this run.")
     policy_version: str
     created_at: datetime
     expires_at: datetime
@@ -101,6 +115,12 @@ class Decisions(_Request):
     ids: Annotated[list[Id], Field(min_length=1, max_length=100)] = Field(description="Drafts of one tool.")
     approved: bool
     reason: Annotated[str, StringConstraints(max_length=2000)] | None = None
+
+
+class EndorsementRequest(_Request):
+    argument: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    value: str | int | float = Field(description="As it stands in the argument; a number may be written as text.")
+    reason: Annotated[str, StringConstraints(max_length=2000)] = ""
 
 
 class DecisionError(BaseModel):

@@ -116,6 +116,8 @@ _DRAFT_BODY = {
             "snippet": "",
         }
     ],
+    "endorse": [],
+    "endorsed": [],
     "policy_version": "5d41402abc4b",
     "created_at": _BEGAN,
     "expires_at": "2026-03-03T09:14:07.120000Z",
@@ -285,6 +287,7 @@ EXAMPLES: Mapping[str, Any] = {
     "DraftBody": _DRAFT_BODY,
     "DraftList": {"approvals": [_DRAFT_BODY]},
     "Decisions": {"ids": [_DRAFT], "approved": True, "reason": "the usual"},
+    "EndorsementRequest": {"argument": "iban", "value": "DE02120300000000202051", "reason": "on the signed invoice"},
     "DecisionOutcomes": {"outcomes": [{"id": _DRAFT, "status": "approved", "error": None}]},
     "DelegationRequest": {"to": "marc", "ends_at": "2026-03-16T08:00:00Z", "reason": "away for two weeks"},
     "DelegationBody": _DELEGATION,

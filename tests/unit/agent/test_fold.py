@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.state import CallState, RunState
-from quarterdeck.core.decisions import Consent, Decision, Verdict
+from quarterdeck.core.decisions import Consent, Decision, Endorsement, Value, Verdict
 from quarterdeck.core.events import (
     AnswerRejected,
     ApprovalDecided,
@@ -26,6 +26,7 @@ from quarterdeck.core.events import (
     ContextCompacted,
     Decided,
     DoubtResolved,
+    Endorsed,
     Event,
     Extracted,
     GuardrailFired,
@@ -158,6 +159,7 @@ ids = st.sampled_from(["t1c0", "t1c1"])
 turns = st.integers(1, 3)
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 labels = st.sampled_from([OURS, THEIRS])
+endorsed = st.builds(Value, tool=words, argument=words, value=words | st.integers())
 arguments = st.dictionaries(words, st.none() | st.booleans() | st.integers() | st.floats(-9, 9) | words, max_size=2)
 parts = st.one_of(
     st.builds(Text, text=words, label=labels),
@@ -220,6 +222,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Steer, by=words, message=messages),
     st.builds(Retrieved, turn=turns, query=words, passages=st.just((passage("a-1", "A."),)), mode=words, label=labels),
     st.builds(CitationsChecked, turn=turns, verdicts=st.dictionaries(words, st.booleans(), max_size=2), problem=words),
+    st.builds(Endorsed, id=ids, endorsement=st.builds(Endorsement, value=endorsed, by=words)),
     st.builds(Extracted, id=ids, bits=st.floats(0, 64), problem=words),
     st.builds(AnswerRejected, turn=turns, reasons=st.tuples(words)),
     st.builds(ContextCompacted, turn=turns, dropped=st.integers(0, 2), replaced=st.tuples(messages), strategy=words),
@@ -293,10 +296,11 @@ def a_journal_that_sets_every_field() -> list[Entry]:
             Decided(turn=3, decisions=(decision,)),
             ApprovalRequested(id="t3c0", draft="d", args_hash="h", expires_at=START),
             ApprovalDecided(id="t3c0", approved=True, by="lee", args_hash="h", consents=(consent,)),
+            Endorsed(id="t3c1", endorsement=Endorsement(value=Value(tool="f", argument="a", value=1), by="lee")),
             Decided(turn=3, decisions=(decision,), revision=1),
-            start,  # at 15
-            InDoubt(id="t3c0", started_seq=15, not_before=START),
-            DoubtResolved(id="t3c0", started_seq=15, outcome="repeat", by="lee"),
+            start,  # at 16
+            InDoubt(id="t3c0", started_seq=16, not_before=START),
+            DoubtResolved(id="t3c0", started_seq=16, outcome="repeat", by="lee"),
             returned("t3c1", status=ResultStatus.OK),
             Steer(by="anna", message=said),
             CitationsChecked(turn=3, verdicts={"So it is.": True}, model="m", usage=Usage(seconds=1.0)),

@@ -17,6 +17,7 @@ from quarterdeck.transports.http.approval_bodies import (
     DelegationRequest,
     DraftBody,
     DraftList,
+    EndorsementRequest,
 )
 from quarterdeck.transports.http.callers import Approver, Reader
 from quarterdeck.transports.http.keys import IdempotencyKey
@@ -25,6 +26,7 @@ from quarterdeck.transports.http.shapes import PROBLEMS, ApprovalDecision, Id, I
 from quarterdeck.transports.http.wire import ControlRoute, Json
 from quarterdeck.workflow.approvals import Approvals, Outcome
 from quarterdeck.workflow.delegations import Delegation, Delegations
+from quarterdeck.workflow.endorsing import endorse as endorse_value
 
 __all__ = ["router"]
 
@@ -112,6 +114,21 @@ async def decide(
     return await once(request, caller, idempotency_key, decided)
 
 
+@router.post("/api/v1/approvals/{draft_id}/endorsements", responses={200: {"model": DraftBody}})
+async def endorse(
+    request: Request, caller: Approver, draft_id: IdPath, body: EndorsementRequest, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Say of one value in a waiting draft that it is right, for its run. If nothing else is in the way, the call runs."""
+    desk: Approvals = request.app.state.approvals
+    reason = cleaned(body.reason, "reason") if body.reason else ""
+
+    async def endorsed(_: str) -> Response:
+        draft = await endorse_value(desk, caller, draft_id, argument=body.argument, value=body.value, reason=reason)
+        return Json(draft_body(draft))
+
+    return await once(request, caller, idempotency_key, endorsed)
+
+
 def draft_body(draft: Draft) -> dict[str, Any]:
     """A draft as people see it, facts first."""
     return {
@@ -154,6 +171,17 @@ def draft_body(draft: Draft) -> dict[str, Any]:
                 "snippet": each.snippet,
             }
             for each in draft.evidence
+        ],
+        "endorse": [{"argument": each.argument, "value": each.value} for each in draft.unendorsed],
+        "endorsed": [
+            {
+                "argument": each.value.argument,
+                "value": each.value.value,
+                "by": each.by,
+                "on_behalf_of": each.on_behalf_of,
+                "reason": each.reason,
+            }
+            for each in draft.endorsed
         ],
         "policy_version": draft.policy_version,
         "created_at": draft.created_at,
