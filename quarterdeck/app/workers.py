@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +47,13 @@ class Dispatching:
 async def dispatching(configuration: Configuration, store: Store) -> AsyncIterator[Dispatching]:
     """The dispatcher of a store while the block lasts: within this process, or between all that share the database."""
     if not shared(configuration):
-        yield Dispatching(dispatcher=LocalDispatcher(store.journal, on_error=_log_failure))
+        yield Dispatching(
+            dispatcher=LocalDispatcher(
+                store.journal,
+                longest_wait_s=configuration.settings.limits.load.newest_first_s or math.inf,
+                on_error=_log_failure,
+            )
+        )
         return
     worker = configuration.settings.worker
     url = database(configuration)

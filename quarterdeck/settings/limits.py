@@ -48,6 +48,11 @@ class LoadSettings(Section):
     )
     adaptive: bool = Field(True, description="Take fewer while runs take longer than they do without a crowd.")
     tolerance: float = Field(1.5, ge=1.0, le=100, description="How many times longer that may be.")
+    newest_first_s: Seconds | None = Field(
+        2.0,
+        description="Once the oldest run that waits here for a worker has waited so long, the newest go first, and one in "
+        "eight still is the oldest; None for always in their order. For runs of one tenant and lane, in one process.",
+    )
     batch_share: float = Field(0.7, gt=0, le=1, description="Of the places, at which batches are sent away.")
     eval_share: float = Field(0.5, gt=0, le=1, description="Of the places, at which evaluations are sent away.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from quarterdeck.core.errors import StoreUnavailable
 from quarterdeck.store.base import Journal
 from quarterdeck.workflow.base import Advance
+from quarterdeck.workflow.queue import Place, WaitingRuns
 
 __all__ = ["LocalDispatcher"]
 
@@ -23,9 +24,6 @@ _KEPT = 4  # of so many places one
 _ANY_RUNNING = 1e-9  # at the start every running run has lost its worker: there is only this process
 
 
-_Place = tuple[int, int, int, str]  # priority, round, order of arrival, run
-
-
 class LocalDispatcher:
     """One task per run that is being advanced, none for those that wait.
 
@@ -33,6 +31,7 @@ class LocalDispatcher:
     advance has already looked past. Where more runs want to be advanced than may be at once, those of a smaller priority go
     first, and among equals tenants take turns: one that wakes many runs does not keep those of another waiting. While
     several tenants had runs lately, a quarter of the places is kept from those that have their fair part of them already.
+    Of the runs of one tenant and priority the newest go first once the oldest has waited for longer than `longest_wait_s`.
     """
 
     def __init__(
@@ -40,17 +39,19 @@ class LocalDispatcher:
         journal: Journal,
         *,
         scan_s: float = _SCAN_S,
+        longest_wait_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
         on_error: Callable[[str, Exception], Awaitable[None]] | None = None,
     ) -> None:
         """`on_error` hears of advances that raised (run id, error); the run stays due and is tried again."""
         self._journal = journal
         self._scan_s = scan_s
+        self._longest_wait_s = longest_wait_s
         self._clock = clock
         self._on_error = on_error
         self._active: dict[tuple[str, str], bool] = {}  # run -> woken again meanwhile
         self._failures: dict[tuple[str, str], int] = {}  # run -> advances that raised in a row
-        self._queues: dict[str, list[_Place]] = {}  # tenant -> a heap
+        self._queues: dict[str, WaitingRuns] = {}  # by tenant
         self._queued: set[tuple[str, str]] = set()
         self._seen: dict[str, float] = {}  # tenant -> when it last woke a run
         self._running: Counter[str] = Counter()  # tenant -> its runs that are being advanced
@@ -73,7 +74,8 @@ class LocalDispatcher:
             self._queued.add(run)
             self._seen[tenant] = self._clock()
             self._rounds[tenant] = max(self._round, self._rounds.get(tenant, 0)) + 1
-            heapq.heappush(self._queues.setdefault(tenant, []), (priority, self._rounds[tenant], self._order, run_id))
+            place = Place(priority, self._rounds[tenant], self._order)
+            self._queues.setdefault(tenant, WaitingRuns()).push(place, run_id, self._seen[tenant])
             self._news.set()
 
     @property
@@ -110,9 +112,9 @@ class LocalDispatcher:
 
     def _start_queued(self, tasks: TaskGroup, advance: Advance, concurrency: int) -> None:
         while (tenant := self._next(concurrency)) is not None:
-            _, turn, _, run_id = heapq.heappop(self._queues[tenant])
+            place, run_id = self._queues[tenant].pop(self._longest_wait_s, self._clock())
             self._queued.discard((tenant, run_id))
-            self._round = max(self._round, turn)
+            self._round = max(self._round, place.round)
             if not self._queues[tenant]:
                 del self._queues[tenant]
             if not self._queues:
@@ -132,7 +134,7 @@ class LocalDispatcher:
         kept = concurrency // _KEPT if tenants > 1 else 0
         fair = concurrency / tenants
         able = [tenant for tenant in self._queues if left > kept or self._running[tenant] < fair]
-        return min(able, key=lambda tenant: self._queues[tenant][0], default=None)
+        return min(able, key=lambda tenant: self._queues[tenant].first, default=None)
 
     async def _advance(self, tasks: TaskGroup, advance: Advance, tenant: str, run_id: str) -> None:
         run = (tenant, run_id)

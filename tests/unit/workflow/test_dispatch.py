@@ -169,6 +169,28 @@ async def test_people_go_first_batches_next_and_evaluations_last() -> None:
     assert advanced == ["interactive", "batch", "eval"]
 
 
+async def test_in_a_crowd_the_newest_goes_first_and_another_tenant_keeps_its_turn() -> None:
+    now = [100.0]
+    dispatcher = LocalDispatcher(Due(), longest_wait_s=2.0, clock=lambda: now[0])  # type: ignore[arg-type]
+    advanced: list[str] = []
+    for number in range(4):
+        await dispatcher.wake("noisy", f"n{number}")
+    now[0] += 3
+    await dispatcher.wake("quiet", "q0")
+
+    async def advance(tenant: str, run_id: str) -> None:
+        advanced.append(run_id)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(dispatcher.serve, advance, concurrency=1))
+            while len(advanced) < 5:
+                await anyio.lowlevel.checkpoint()
+            await dispatcher.stop(1.0)
+
+    assert advanced == ["n3", "q0", "n2", "n1", "n0"]
+
+
 @pytest.mark.row("L5", part="tenants")
 async def test_while_two_tenants_are_there_one_of_them_leaves_places_for_the_other() -> None:
     dispatcher = LocalDispatcher(Due())  # type: ignore[arg-type]
