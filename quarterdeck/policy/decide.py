@@ -69,6 +69,7 @@ class Policy:
     on_violation: Verdict = Verdict.APPROVE
     fallback: ToolPolicy = field(default_factory=ToolPolicy)
     version: str = field(init=False)
+    _concerning: Mapping[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)  # rules by the tool's name
 
     def __post_init__(self) -> None:
         content = {
@@ -78,6 +79,8 @@ class Policy:
             "fallback": asdict(self.fallback),
         }
         object.__setattr__(self, "version", content_hash(content))
+        concerning = {name: self._rules_of(name, entry) for name, entry in self.table.items()}
+        object.__setattr__(self, "_concerning", concerning)
 
     @classmethod
     def default(cls, tools: Iterable[Tool] = ()) -> Policy:
@@ -151,8 +154,9 @@ class Policy:
         case = _Case(call, tool, entry, label, principal, grounds, self.on_violation)
         finding = next(case.findings())
         asked: list[tuple[str, ...]] = []
-        for rule in self.rules:
-            if rule.applies(call.name, entry, label, call.args):
+        rules = self._concerning.get(tool.name)
+        for rule in self._rules_of(tool.name, entry) if rules is None else rules:
+            if rule.applies(label, call.args):
                 asked.append(rule.approvers)
                 if _STRICTNESS[rule.verdict] > _STRICTNESS[finding.verdict]:
                     finding = _Finding(rule.verdict, rule.id, (f"rule {rule.id} of the policy asks for it",))
@@ -164,6 +168,9 @@ class Policy:
         sink = ("everybody",) if reached is None else tuple(reached)
         named = tuple(dict.fromkeys((*entry.approvers, *(name for by in asked for name in by))))
         return replace(decision, terms=terms, approvers=named, risk=entry.risk, sink=sink, endorse=tuple(case.unendorsed()))
+
+    def _rules_of(self, name: str, entry: ToolPolicy) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if rule.concerns(name, entry))
 
     def _decision(self, call: ToolCall, label: Label, finding: _Finding, entry: ToolPolicy) -> Decision:
         return Decision(

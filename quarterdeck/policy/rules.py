@@ -117,11 +117,10 @@ class Rule:
             and (self.effect is None or self.effect.holds(entry.effect.value))
         )
 
-    def applies(self, name: str, entry: ToolPolicy, label: Label, args: Mapping[str, Any]) -> bool:
-        # Every call is held against every rule: what is cheap to ask and rarely true comes first.
+    def applies(self, label: Label, args: Mapping[str, Any]) -> bool:
+        """True if a call of a tool it concerns meets it, in this context and with these arguments."""
         return (
             label.integrity >= self.integrity
             and not (self.not_public and label.readers.is_public)
-            and self.concerns(name, entry)
             and (not self.args or all(wanted.holds(args.get(argument)) for argument, wanted in self.args.items()))
         )
