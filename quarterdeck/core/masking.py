@@ -20,8 +20,10 @@ _SHORTEST = 6  # of a known secret: a shorter one, such as "any", is a part of o
 _FORMS = re.compile(
     r"""\b(?:
         qd_[0-9a-f]{32,}                                          # our own
+        |q[ks]_[a-z0-9_-]{1,64}\.[a-z0-9_-]{1,64}\.[0-9a-f]{64}     # keys people made, tokens of streams
+        |whsec_(?=[\w+/-]{0,90}[0-9+/])[\w+/-]{16,90}={0,2}          # of webhooks
         |(?:sk|pk|rk)-(?:(?=[\w.-]{0,64}[0-9*])[\w*.-]{7,}[\w*-]|[A-Za-z]{16,}[\w-]*)  # OpenAI, Anthropic, also half hidden
-        |(?:sk|pk|rk|whsec)_(?:(?:live|test)_)?(?=\w{0,64}[0-9])\w{16,} # Stripe
+        |(?:sk|pk|rk)_(?:(?:live|test)_)?(?=\w{0,64}[0-9])\w{16,} # Stripe
         |gh[oprsu]_\w{16,}|github_pat_\w{20,}|glpat-[\w-]{16,}        # GitHub, GitLab
         |xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}                          # Slack
         |hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{20,}|pypi-[\w-]{16,}     # Hugging Face, npm, PyPI
