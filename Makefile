@@ -13,7 +13,7 @@ READY := .venv/installed-$(KEY)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run fleet test eval check lint types imports locks bench bench-injection chaos fuzz rows prompts lock clean
+.PHONY: help run fleet test eval check lint types imports locks bench lines bench-injection chaos fuzz rows prompts lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ locks:
 
 bench: $(READY)-bench ## measure against the budgets, write build/bench.json (ONLY="import journal" for some)
 	$(BIN)/python -m bench $(ONLY)
+
+lines: $(READY)-bench ## measure the promises of reliability, write build/lines.json (ONLY="1 3 20" for some, LONG=1 for hours)
+	$(BIN)/python -m bench lines $(ONLY) $(if $(LONG),--long)
 
 # Apart from .venv: the benchmark's package brings the clients of every provider along.
 INJECTION := build/venv-injection

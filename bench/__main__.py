@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.lines import command as lines
 from bench.measure import Measure
+from bench.processes import ROOT
+from bench.processes import measured as taken
 
-ROOT = Path(__file__).parents[1]
 MEASURES = (
     "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "simulator", "model_client", "tokens",
     "durable", "policy", "guards", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
@@ -23,11 +24,12 @@ ON_REQUEST = (
     "retrieval_100k",
     "retrieval_100k_postgres",
 )  # take minutes, the first every processor
-TIME_LIMIT_S = 1200
 _CHOICE = f"of {', '.join(MEASURES)}; all of them when none is named. Only when named: {', '.join(ON_REQUEST)}"
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["lines"]:
+        return lines.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("only", nargs="*", metavar="MEASURE", help=_CHOICE)
     parser.add_argument("--report", type=Path, default=ROOT / "build" / "bench.json")
@@ -40,7 +42,7 @@ def main() -> int:
     print(_line("measure", "value", "unit", "reference", "ratio", "budget", ""))
     for name in arguments.only or MEASURES:
         try:
-            results = _in_own_process(name)
+            results = taken(name)
         except RuntimeError as error:
             broken.append(name)
             print(f"{name}: could not be measured\n{error}", file=sys.stderr)
@@ -57,21 +59,6 @@ def main() -> int:
     if absent:
         print(f"{len(absent)} not measured: {'; '.join(absent)}")
     return 1 if missed or broken else 0
-
-
-def _in_own_process(name: str) -> list[Measure]:
-    # A process of its own: what one measure imported, cached or grew must not flatter or burden the next.
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.one", name],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT_S,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stdout[-2000:] + done.stderr[-6000:])
-    return [Measure(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
 
 
 def _row(measure: Measure) -> str:

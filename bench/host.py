@@ -55,7 +55,7 @@ class Host:
     config_hash: str
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    async def ask(self, question: str) -> str:
+    async def ask(self, question: str, *, deadline: datetime | None = None) -> str:
         """Begin a run and take it as far as it goes; returns its id."""
         run_id = new_id()
         label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{PERSON.user}"))
@@ -66,6 +66,7 @@ class Host:
             tenant=PERSON.tenant,
             principal=PERSON,
             tags=self.tags,
+            deadline=deadline,
         )
         await self.store.journal.create(PERSON.tenant, run_id, Entry(event=started))
         await self.loop.advance(PERSON.tenant, run_id)

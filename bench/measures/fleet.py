@@ -51,6 +51,9 @@ class Load:
     model_ms: int = 300
 
 
+SHORT = Load(sessions=20, think_s=1.0, duration_s=45.0)
+
+
 @dataclass(slots=True)
 class Seen:
     """What the clients saw."""

@@ -1,10 +1,11 @@
-"""Ten thousand runs over HTTP: memory that grows once the server is warm, and lines in its log that should not be there."""
+"""Thousands of runs over HTTP: memory that grows once the server is warm, and lines in its log that should not be there."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +13,7 @@ import aiohttp
 from bench.measure import Measure, absolute
 from bench.measures.server import started
 
-RUNS, WARM, AT_ONCE = 10_000, 2_500, 16
+AT_ONCE = 16
 GROWTH_BUDGET = 5.0  # per cent
 QUESTIONS = (
     "How long does a VPN session last before I have to sign in again?",
@@ -23,23 +24,34 @@ QUESTIONS = (
 )
 
 
-async def measure() -> list[Measure]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Attributes: warm: How many of the runs only warm the server up."""
+
+    runs: int = 10_000
+    warm: int = 2_500
+
+
+SHORT = Load(runs=4_000, warm=2_000)
+
+
+async def measure(load: Load = Load()) -> list[Measure]:
     with tempfile.TemporaryDirectory() as data:
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as session,
             started(session, Path(data), LLM_MODE="local") as server,
         ):
-            await _ask(session, server.url, WARM)
+            await _ask(session, server.url, load.warm)
             warm_mb = server.resident_mb()
             cpu_s = server.cpu_s()
-            await _ask(session, server.url, RUNS - WARM)
-            cpu_ms = (server.cpu_s() - cpu_s) * 1e3 / (RUNS - WARM)
+            await _ask(session, server.url, load.runs - load.warm)
+            cpu_ms = (server.cpu_s() - cpu_s) * 1e3 / (load.runs - load.warm)
             grown = (server.resident_mb() / warm_mb - 1) * 100
         told = [line for line in (Path(data) / "server.log").read_text().splitlines() if _bad(line)]
     return [
         absolute(
-            f"memory growth over {RUNS:,} runs", grown, "%", budget=GROWTH_BUDGET,
-            note=f"after {WARM:,} of them, {warm_mb:.0f} MB; {cpu_ms:.1f} ms CPU per run, {AT_ONCE} at once",
+            f"memory growth over {load.runs:,} runs", grown, "%", budget=GROWTH_BUDGET,
+            note=f"after {load.warm:,} of them, {warm_mb:.0f} MB; {cpu_ms:.1f} ms CPU per run, {AT_ONCE} at once",
         ),
         absolute(
             "warnings and tracebacks in its log", len(told), "lines", budget=0, note=told[0][:200] if told else "",

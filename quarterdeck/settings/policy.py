@@ -13,7 +13,7 @@ class PolicySettings(Section):
     """When `policy.yaml` is read again."""
 
     reload_s: Seconds | None = Field(
-        5.0,
+        0.5,
         description="Seconds between two looks at the file; a changed one holds for calls decided from then on, a wrong one "
         "changes nothing. null reads it at the start only.",
     )

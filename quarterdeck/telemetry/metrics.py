@@ -26,6 +26,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _SLOW = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 _WAITS = (10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
+_LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0)
 _FEW = (0, 1, 2, 3, 5, 8, 13, 21)
 _SHARES = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -111,6 +112,9 @@ class Metrics:
         self._decided = counter("approvals_decided", "Drafts decided", "outcome")
         self._decide_s = histogram("approval_wait_seconds", "From draft to decision", _WAITS)
         self._documents = counter("documents_ingested", "Documents brought in", "outcome")
+        self._lag_s = histogram("event_loop_lag_seconds", "By how much a timer of the event loop came too late", _LAGS)
+        self._most_lag_s = gauge("event_loop_lag_largest_seconds", "The largest of them since the start")
+        self._lag_most = 0.0
         self._pending = gauge("approvals_pending", "Drafts that wait now")
         self._oldest_s = gauge("approvals_oldest_seconds", "Age of the draft that waits longest")
         self._queued = gauge("runs_queued", "Runs that want a worker now")
@@ -228,6 +232,12 @@ class Metrics:
     def document(self, outcome: str) -> None:
         """A document was brought in, or not."""
         self._documents.labels(outcome).inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """A timer of the event loop came so much too late."""
+        self._lag_s.observe(seconds)
+        self._lag_most = max(self._lag_most, seconds)
+        self._most_lag_s.set(self._lag_most)
 
     def standing(self, *, pending: int, oldest_s: float, queued: int) -> None:
         """How things stand now: drafts that wait, the age of the oldest, runs that want a worker."""
