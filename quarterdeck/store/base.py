@@ -23,6 +23,7 @@ __all__ = [
     "Record",
     "Records",
     "RunRow",
+    "ref_of",
 ]
 
 
@@ -120,6 +121,11 @@ class Record:
     wake_at: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+def ref_of(user: str) -> str:
+    """The `ref` of a record that is of this person as well as of its owner; no run has such an id."""
+    return f"from:{user}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +329,7 @@ class Erasing(Protocol):
     """Takes everything of a person or a tenant away, whatever its age. Every method may be called again after a crash."""
 
     async def records_of(self, tenant: str, owner: str | None, kept: Collection[str]) -> list[Record]:
-        """A tenant's records with this owner, or all of them, but for the `kept` kinds, oldest first."""
+        """Records of this owner and those that refer to him (`ref_of`), or all; but for the `kept` kinds, oldest first."""
         ...
 
     async def erase_runs(self, tenant: str, run_ids: Sequence[str], blobs: Sequence[str]) -> int:

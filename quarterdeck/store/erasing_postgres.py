@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from quarterdeck.store.base import Record
+from quarterdeck.store.base import Record, ref_of
 from quarterdeck.store.postgres import PATIENCE, PostgresConnection, PostgresDatabase, together
 from quarterdeck.store.records_postgres import record_of
 
@@ -21,7 +21,7 @@ SELECT (SELECT count(*) FROM gone), (SELECT array_agg(DISTINCT blob) FROM emptie
 _BLOBS = """DELETE FROM blobs WHERE tenant = %(tenant)s AND sha256 = ANY(%(blobs)s::bytea[])
 AND NOT EXISTS (SELECT FROM runs r WHERE r.tenant = %(tenant)s AND r.config = blobs.sha256)
 AND NOT EXISTS (SELECT FROM events e WHERE e.tenant = %(tenant)s AND e.blob = blobs.sha256)"""
-_WANTED = """FROM records WHERE tenant = %(tenant)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+_WANTED = """FROM records WHERE tenant = %(tenant)s AND (%(owner)s::text IS NULL OR owner = %(owner)s OR ref = %(person)s)
 AND kind <> ALL(%(kept)s::text[])"""
 _COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at, wake_at"
 _READ = f"SELECT {_COLUMNS} {_WANTED} ORDER BY created_at, kind, id"
@@ -38,7 +38,7 @@ class PostgresErasing:
         """See `Erasing.records_of`."""
 
         async def query(connection: PostgresConnection) -> Any:
-            values = {"tenant": tenant, "owner": owner, "kept": sorted(kept)}
+            values = {"tenant": tenant, **_whose(owner), "kept": sorted(kept)}
             return await (await connection.execute(_READ, values, binary=True)).fetchall()
 
         return [record_of(row) for row in await self._database.run(tenant, query, patience=PATIENCE)]
@@ -60,7 +60,7 @@ class PostgresErasing:
 
     async def erase_records(self, tenant: str, owner: str | None, kept: Collection[str]) -> int:
         """See `Erasing.erase_records`."""
-        return await self._count(tenant, _DELETE, {"owner": owner, "kept": sorted(kept)})
+        return await self._count(tenant, _DELETE, {**_whose(owner), "kept": sorted(kept)})
 
     async def scrub(self) -> None:
         """Nothing: the server clears away rows that were deleted by itself (autovacuum), and its log by its own rules."""
@@ -70,3 +70,7 @@ class PostgresErasing:
             return (await connection.execute(statement, {"tenant": tenant, **values}, binary=True)).rowcount
 
         return await self._database.run(tenant, unit, patience=PATIENCE)
+
+
+def _whose(owner: str | None) -> dict[str, str | None]:
+    return {"owner": owner, "person": None if owner is None else ref_of(owner)}

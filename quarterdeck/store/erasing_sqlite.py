@@ -11,7 +11,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from quarterdeck.core.errors import StoreUnavailable
-from quarterdeck.store.base import Record
+from quarterdeck.store.base import Record, ref_of
 from quarterdeck.store.records_sqlite import record_of
 from quarterdeck.store.sqlite import SqliteDatabase
 
@@ -27,7 +27,7 @@ _RUN = "DELETE FROM runs WHERE no = ?"
 _BLOB = """DELETE FROM blobs WHERE tenant = :tenant AND sha256 = :sha256
 AND NOT EXISTS (SELECT 1 FROM events WHERE blob = :sha256 AND run IN (SELECT no FROM runs WHERE tenant = :tenant))
 AND NOT EXISTS (SELECT 1 FROM runs WHERE tenant = :tenant AND config = :sha256)"""
-_WANTED = """FROM records WHERE tenant = :tenant AND (:owner IS NULL OR owner = :owner)
+_WANTED = """FROM records WHERE tenant = :tenant AND (:owner IS NULL OR owner = :owner OR ref = :person)
 AND kind NOT IN (SELECT value FROM json_each(:kept))"""
 _COLUMNS = "kind, id, data, status, owner, ref, version, created_at, updated_at, wake_at"
 _READ = f"SELECT {_COLUMNS} {_WANTED} ORDER BY no"
@@ -42,7 +42,7 @@ class SqliteErasing:
 
     async def records_of(self, tenant: str, owner: str | None, kept: Collection[str]) -> list[Record]:
         """See `Erasing.records_of`."""
-        values = {"tenant": tenant, "owner": owner, "kept": json.dumps(sorted(kept))}
+        values = {"tenant": tenant, **_whose(owner), "kept": json.dumps(sorted(kept))}
         rows = await self._database.read(lambda c: c.execute(_READ, values).fetchall())
         return [record_of(row) for row in rows]
 
@@ -53,13 +53,17 @@ class SqliteErasing:
 
     async def erase_records(self, tenant: str, owner: str | None, kept: Collection[str]) -> int:
         """See `Erasing.erase_records`."""
-        values = {"tenant": tenant, "owner": owner, "kept": json.dumps(sorted(kept))}
+        values = {"tenant": tenant, **_whose(owner), "kept": json.dumps(sorted(kept))}
         return await self._database.write(lambda c: c.execute(_DELETE, values).rowcount)
 
     async def scrub(self) -> None:
         """See `Erasing.scrub`. Others wait to write meanwhile: about a second for each 100 MB."""
         path = await self._database.read(lambda c: c.execute("PRAGMA database_list").fetchone()[2])
         await to_thread.run_sync(scrub, Path(path))
+
+
+def _whose(owner: str | None) -> dict[str, str | None]:
+    return {"owner": owner, "person": None if owner is None else ref_of(owner)}
 
 
 def scrub(path: Path) -> None:

@@ -10,7 +10,7 @@ from quarterdeck.agent.base import Directory
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import InvalidInput, NotFound
 from quarterdeck.core.ids import new_id
-from quarterdeck.store.base import Audit, Put, Record, Records
+from quarterdeck.store.base import Audit, Put, Record, Records, ref_of
 from quarterdeck.store.codec import from_json, to_json
 
 __all__ = ["KIND", "Delegation", "Delegations", "Seat"]
@@ -101,7 +101,7 @@ class Delegations:
 
     async def list(self, principal: Principal) -> Sequence[Delegation]:
         """Those the principal gave and got that are not over or revoked, newest first."""
-        given = await self._records.find(principal.tenant, KIND, status=_ACTIVE, ref=_giver(principal.user), limit=_MOST)
+        given = await self._records.find(principal.tenant, KIND, status=_ACTIVE, ref=ref_of(principal.user), limit=_MOST)
         got = await self._records.find(principal.tenant, KIND, status=_ACTIVE, owner=principal.user, limit=_MOST)
         found = (from_json(Delegation, record.data) for record in (*given, *got))
         return sorted((each for each in found if each.ends_at > self._now()), key=lambda each: each.id, reverse=True)
@@ -135,10 +135,6 @@ class Delegations:
         return Seat(user=delegation.giver, roles=kept, own=False)
 
 
-def _giver(user: str) -> str:
-    return f"from:{user}"  # what a record refers to may be a run, which takes its records along when it goes
-
-
 def _row(delegation: Delegation) -> Record:
     return Record(
         kind=KIND,
@@ -146,7 +142,7 @@ def _row(delegation: Delegation) -> Record:
         data=to_json(delegation),
         status=_REVOKED if delegation.revoked else _ACTIVE,
         owner=delegation.to,
-        ref=_giver(delegation.giver),
+        ref=ref_of(delegation.giver),
     )
 
 

@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
+from psycopg import sql
 
 from .conftest import EXAMPLE, QUARTERDECK, Server, environment
 
@@ -18,8 +20,9 @@ pytestmark = pytest.mark.row("G11", part="person and tenant")
 MARK = "ZQMARKEDWORD7"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    environ = {} if request.param == "sqlite" else {"DATABASE_URL": request.getfixturevalue("postgres_url")}
     folder = tmp_path / "desk"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".quarterdeck"))
     users = yaml.safe_load((folder / "users.yaml").read_text())
@@ -28,7 +31,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         if user["id"] == "emma":
             user["scopes"] = [*user.get("scopes", []), "documents.write"]
     (folder / "users.yaml").write_text(yaml.safe_dump(users))
-    server = Server(data=tmp_path / "data", folder=folder)
+    server = Server(data=tmp_path / "data", folder=folder, environ=environ)
     server.start()
     yield server
     server.stop()
@@ -48,9 +51,25 @@ def command(server: Server, *words: str) -> str:
 
 
 def holding(server: Server, mark: str) -> list[str]:
-    """Files of the data folder in which a mark stands."""
+    """Files of the data folder, and tables of the database, in which a mark stands."""
     files = (path for path in server.data.rglob("*") if path.is_file())
-    return sorted(path.name for path in files if mark.lower().encode() in path.read_bytes().lower())
+    found = [path.name for path in files if mark.lower().encode() in path.read_bytes().lower()]
+    if url := server.environ.get("DATABASE_URL"):
+        found += _tables_with(url, mark)
+    return sorted(found)
+
+
+def _tables_with(url: str, mark: str) -> list[str]:
+    """Every table of every schema but the engine's own, read as its owner; bytes are looked through in their digits."""
+    with psycopg.connect(url) as connection:
+        named = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        found: list[str] = []
+        for schema, table in connection.execute(named).fetchall():
+            wanted = sql.SQL("SELECT count(*) FROM {} AS t WHERE strpos(lower(t::text), %s) > 0 OR strpos(t::text, %s) > 0")
+            digits = mark.encode().hex()
+            row = connection.execute(wanted.format(sql.Identifier(schema, table)), (mark.lower(), digits)).fetchone()
+            found += [table] if row and row[0] else []
+    return found
 
 
 def busy(server: Server) -> None:
@@ -60,6 +79,8 @@ def busy(server: Server) -> None:
         answer = server.send("POST", "/chat", {"message": question, "session_id": session.get("id")}, user="emma")
         assert answer.status == 200, answer.body
         server.send("POST", f"/api/v1/runs/{answer.json['run_id']}/export", {}, user="emma")
+    forked = server.send("POST", f"/api/v1/runs/{answer.json['run_id']}/fork", {"at": 1}, user="emma")
+    assert forked.status == 201, forked.body
     waits = server.ask(f"My laptop {MARK} is broken, please open a ticket about its battery.", user="emma")
     assert waits["stop_reason"] == "awaiting_approval"
     sent = {"name": "own.md", "title": f"Own {MARK}", "groups": ["user:emma"], "text": f"My own note is about {MARK}."}

@@ -6,7 +6,7 @@ import pytest
 
 from quarterdeck.core.errors import NotFound
 from quarterdeck.core.runs import RunStatus
-from quarterdeck.store.base import Put, Record
+from quarterdeck.store.base import Put, Record, ref_of
 from quarterdeck.store.postgres_store import PostgresStore
 from quarterdeck.store.sqlite_store import SqliteStore
 from tests.contracts.stores import STORES, audit, history, record, reply, started
@@ -65,6 +65,7 @@ async def test_records_of_an_owner_or_of_the_tenant_are_told_and_deleted_but_for
     store = lasting
     rows = [
         record("a", owner="anna"),
+        Record(kind="delegation", id="d", data={}, owner="bo", ref=ref_of("anna")),
         record("b", owner="bo"),
         Record(kind="budget", id="c", data={}, owner="anna"),
     ]
@@ -77,7 +78,7 @@ async def test_records_of_an_owner_or_of_the_tenant_are_told_and_deleted_but_for
     await store.erasing.scrub()
     everything = await store.erasing.erase_records("acme", None, ())
 
-    assert [each.id for each in told] == ["a"]
-    assert (deleted, everything) == (1, 2)
+    assert [each.id for each in told] == ["a", "d"]
+    assert (deleted, everything) == (2, 2)
     assert sorted(each.id for each in rest) == ["b", "c"]
     assert await store.records.get("beta", "approval", "a") is not None
