@@ -22,7 +22,7 @@ def unheld(policy: Decider, users: Sequence[User]) -> list[str]:
     tenants = sorted({user.tenant for user in users})
     return [
         f"policy.yaml: tools.{tool}.approvals: level {step} wants {_wanted(level)}, and {_there(found)} of tenant {tenant}"
-        f" {'is' if found == 1 else 'are'} that and may decide drafts"
+        f" {'is' if found <= 1 else 'are'} that and may decide drafts"
         for tool, levels in _levels(policy).items()
         for step, level in enumerate(levels, 1)
         for tenant in tenants

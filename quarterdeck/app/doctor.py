@@ -16,6 +16,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from quarterdeck.app.approvals import unheld
 from quarterdeck.app.doctor_models import asked_models
 from quarterdeck.app.doctor_stores import journal_standing, opened_states_of
 from quarterdeck.app.implementations import BREAKERS, BUSES, CACHES, INDEXES, STATES, STORES, resolve
@@ -218,6 +219,9 @@ async def _policy(configuration: Configuration) -> AsyncIterator[Finding]:
             if found.level == "warning":
                 said, advice = f"{found.tool} {found.text}", "`quarterdeck policy lint FOLDER` says more"
                 yield Finding(check=name, severity=Severity.WARN, said=said, advice=advice)
+        for said in unheld(policy, configuration.users):
+            advice = "give somebody the role and the scope approvals, or name others: drafts of it only expire"
+            yield Finding(check=name, severity=Severity.WARN, said=said, advice=advice)
 
 
 async def _people(configuration: Configuration) -> AsyncIterator[Finding]:

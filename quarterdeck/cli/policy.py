@@ -103,7 +103,8 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Fail if there is a warning.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Tell from configuration alone which agents have all three dangers, and which entries should be looked at."""
+    """Tell from configuration alone which agents have all three dangers, what to look at, and where nobody can agree."""
+    from quarterdeck.app.approvals import unheld
     from quarterdeck.app.policy import described
     from quarterdeck.policy.lint import lint as linted
     from quarterdeck.policy.lint import rule_of_two
@@ -115,11 +116,13 @@ def lint(
             for name, spec in configuration.agents.items()
         ]
         findings = linted(policy, tools)
+        nobody = unheld(policy, configuration.users)
     if json:
         as_json(
             {
                 "agents": [{**asdict(agent), "all_three": agent.all_three, "verdict": agent.verdict} for agent in agents],
                 "findings": [asdict(finding) for finding in findings],
+                "unheld": nobody,
             }
         )
     else:
@@ -128,7 +131,9 @@ def lint(
         for finding in findings:
             style = "yellow" if finding.level == "warning" else "dim"
             console().print(f"{finding.level}: {finding.tool} {plain(finding.text)}", markup=False, style=style)
-    if strict and any(finding.level == "warning" for finding in findings):
+        for said in nobody:
+            console().print(f"warning: {plain(said)}", markup=False, style="yellow")
+    if strict and (nobody or any(finding.level == "warning" for finding in findings)):
         raise typer.Exit(1)
 
 

@@ -69,6 +69,14 @@ def test_a_policy_is_told_in_words_and_an_agent_by_the_rule_of_two() -> None:
     assert command("explain", str(EXAMPLE), "nothing").returncode == 4
 
 
+@pytest.mark.row("G2", part="policy file")
+def test_a_level_nobody_can_agree_to_is_told_by_lint_which_then_fails_if_it_is_strict() -> None:
+    linted = told("lint", str(EXAMPLE))
+
+    assert ["globex" in each for each in linted["unheld"]] == [True]  # it has no approver
+    assert command("lint", str(EXAMPLE), "--strict").returncode == 1
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     folder = with_root(tmp_path / "desk")

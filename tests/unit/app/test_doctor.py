@@ -135,3 +135,18 @@ async def test_what_policy_lint_warns_of_is_worth_a_look(tmp_path: Path) -> None
 
     assert found["tools and policy"].severity is Severity.WARN
     assert found["tools and policy"].said.startswith("fly ")
+
+
+async def test_a_draft_nobody_could_agree_to_is_worth_a_look(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(
+        "from quarterdeck import tool\n@tool(effect='write')\ndef pay(amount: int) -> None:\n    'Pay.'\n"
+        "def build_tools(data):\n    return [pay]\n"
+    )
+    (tmp_path / "policy.yaml").write_text("policy: v1\ntools:\n  pay: {needs_approval: true, approvals: [cfo]}\n")
+    (tmp_path / "users.yaml").write_text("users:\n  - {id: ann, tenant: acme, scopes: [approvals], roles: [owner]}\n")
+
+    found = await look(tmp_path, LOCAL)
+
+    assert found["tools and policy"].severity is Severity.WARN
+    assert "level 1 wants cfo, and nobody" in found["tools and policy"].said
+    assert "scope approvals" in found["tools and policy"].advice
