@@ -19,7 +19,8 @@ from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
 from quarterdeck.core.tools import Tool
 from quarterdeck.policy.base import Decider, Grounds
-from quarterdeck.policy.grounding import Ground, leaves
+from quarterdeck.policy.grounding import leaves
+from quarterdeck.policy.intent import Words
 from quarterdeck.store.base import Audit, Beside, Put
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor
@@ -33,6 +34,7 @@ class Deciding:
 
     Attributes:
         label: Of what the model writes: the join of everything it was shown.
+        words: The user's, which are those of the state.
         resolvers: Tools whose results may ground arguments.
         present: By user, those who approved calls, as they are now; None for somebody who may not act any more.
         screened: By id, what guards found in the arguments of calls.
@@ -47,6 +49,7 @@ class Deciding:
     policy: Decider
     principal: Principal
     label: Label
+    words: Words
     now: datetime
     max_calls: int
     resolvers: frozenset[str] = frozenset()
@@ -167,6 +170,7 @@ class Deciding:
             ids |= {argument: (*ids.get(argument, ()), each) for argument, each in found.ids.items()}
         return Grounds(
             words=self.state.words,
+            read=self.words,
             resolved=tuple(resolved),
             ids=ids,
             calls_made=self._made,
@@ -199,12 +203,11 @@ class Deciding:
         """What resolvers found that were asked in the user's words only: one that echoes its question would launder it."""
         if not self.resolvers:
             return
-        words = Ground(self.state.words)
         done = zip((call for call in self.state.made if call.success), self.state.results, strict=True)
         for call, result in done:
             tool = self.toolbox.get(result.name) if result.name in self.resolvers else None
             asked = (leaf for value in call.arguments.values() for leaf in leaves(value) if isinstance(leaf, str))
-            if tool is not None and all(map(words.holds, asked)):
+            if tool is not None and all(map(self.words.holds, asked)):
                 yield tool, result.text
 
     def _audit(self, call: ToolCall, decision: Decision, args_hash: str) -> None:

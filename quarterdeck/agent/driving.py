@@ -79,6 +79,7 @@ from quarterdeck.knowledge.rewrite import Rewriter
 from quarterdeck.models.base import ToolSpec
 from quarterdeck.policy.base import Decider
 from quarterdeck.policy.guards.layers import GuardsOf
+from quarterdeck.policy.intent import Words
 from quarterdeck.store.base import Put, Records
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.executor import Executor
@@ -144,6 +145,7 @@ class Driving:
         self.principal = principal
         self._came_as = started.principal
         self._recalled = False
+        self._read = Words(())
         self._typed = typed_by(principal)
         self._context_label = self._seen_label = self._typed  # of which context, and that joined with the user's words
         self.tools = _Offered(loop.toolbox, spec.tools)
@@ -191,6 +193,13 @@ class Driving:
             self._context_label = self.ledger.state.label
             self._seen_label = self._context_label.join(self._typed)
         return self._seen_label
+
+    @property
+    def _words(self) -> Words:
+        """What the user typed, read once for all the calls that are decided by it."""
+        if self._read.texts != self.ledger.state.words:
+            self._read = Words(self.ledger.state.words)
+        return self._read
 
     def _deadline(self, started: RunStarted) -> float:
         left = self.spec.limits.max_total_time - self.ledger.state.worked_s
@@ -308,6 +317,7 @@ class Driving:
             policy=self.loop.policy,
             principal=principal,
             label=self._seen,
+            words=self._words,
             now=self.loop.now(),
             max_calls=self.spec.limits.max_calls_per_turn,
             resolvers=self._resolvers,

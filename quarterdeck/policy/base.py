@@ -12,6 +12,7 @@ from quarterdeck.core.extraction import Extraction
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, FieldKind, Tool
+from quarterdeck.policy.intent import Words
 
 __all__ = ["Bound", "Decider", "Grounds", "Known", "Resolved", "ToolPolicy"]
 
@@ -112,6 +113,7 @@ class Grounds:
         endorsed: Values a person said are right: each grounds itself, in that argument of that tool.
         known: The same of those the policy endorses; whoever may choose one of them has not thereby been asked for the call.
         calls_made: How often each tool was called in this run.
+        read: The same words where they have been read already; None to read them for this call.
         intent: Tools the user asked for with what is left of each count, where somebody who knows said so; None: the words
             say it.
     """
@@ -122,6 +124,7 @@ class Grounds:
     endorsed: tuple[Value, ...] = ()
     known: tuple[Value, ...] = ()
     calls_made: Mapping[str, int] = field(default_factory=dict)
+    read: Words | None = None
     intent: Mapping[str, int] | None = None
 
 

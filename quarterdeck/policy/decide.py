@@ -32,7 +32,7 @@ from quarterdeck.core.tools import Effect, Tool
 from quarterdeck.policy.base import Bound, Grounds, Known, Resolved, ToolPolicy
 from quarterdeck.policy.fields import grounding_texts, of_fields
 from quarterdeck.policy.grounding import Ground, addresses, date_in, host_of, leaves, lines, names_something
-from quarterdeck.policy.intent import asked, phrases_of
+from quarterdeck.policy.intent import Words, phrases_of
 from quarterdeck.policy.resolving import only_ids
 from quarterdeck.policy.rules import Rule, matches
 from quarterdeck.policy.sinks import audience
@@ -204,7 +204,7 @@ class _Case:
         self.principal = principal
         self.grounds = grounds
         self.on_violation = on_violation
-        self.words = Ground(grounds.words)
+        self.words = grounds.read or Words(grounds.words)
 
     @cached_property
     def ground(self) -> Ground:
@@ -360,7 +360,7 @@ class _Case:
     def _left(self) -> int:
         """How many calls of this tool the user's words still ask for."""
         name = self.tool.name
-        return asked(self.grounds.words, self.entry.asked or phrases_of(name)) - self.grounds.calls_made.get(name, 0)
+        return self.words.asked(self.entry.asked or phrases_of(name)) - self.grounds.calls_made.get(name, 0)
 
     def _found(self, name: str, leaf: Any) -> bool:
         """True if our own system gave this id to what the user named, and gives such ids for this argument."""

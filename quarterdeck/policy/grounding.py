@@ -60,17 +60,17 @@ class Ground:
     """Texts in which values may stand."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = tuple(texts)
+        self.texts = tuple(texts)
 
     @cached_property
     def text(self) -> str:
         """Everything, folded; a value never reaches from one text into the next."""
-        return "\n".join(map(fold, self._texts))
+        return "\n".join(map(fold, self.texts))
 
     @cached_property
     def letters(self) -> str:
         """Everything to the letter, with one space where there are several."""
-        return "\n".join(" ".join(text.split()) for text in self._texts)
+        return "\n".join(" ".join(text.split()) for text in self.texts)
 
     @cached_property
     def numbers(self) -> frozenset[Decimal]:
@@ -78,7 +78,7 @@ class Ground:
 
     @cached_property
     def lines(self) -> frozenset[str]:
-        return frozenset[str]().union(*map(lines, self._texts))
+        return frozenset[str]().union(*map(lines, self.texts))
 
     def holds(self, value: Any) -> bool:
         """True if a text or number stands here. Truth values, nothing and the empty text always do: they name nobody."""

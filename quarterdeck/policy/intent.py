@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from quarterdeck.core.text import has_cjk, sentences
+from quarterdeck.policy.grounding import Ground
 
-__all__ = ["asked", "phrases_of"]
+__all__ = ["Words", "phrases_of"]
 
 MANY = 16  # what "each" and "all" stand for
 
@@ -76,19 +78,25 @@ def phrases_of(name: str) -> tuple[str, ...]:
     return (" ".join(filter(None, (_VERBS.get(verb, verb), about))),)
 
 
-def asked(words: Iterable[str], phrases: Sequence[str]) -> int:
-    """How many calls `words` ask for by any of `phrases`: one for each sentence, many where it says "each" or "all".
+class Words(Ground):
+    """What a user typed: values may stand in it, and it asks for calls. It is read once, whatever is asked of it."""
 
-    Args:
-        phrases: Words that must all stand in a sentence; ``/`` stands between words of which any one will do.
-    """
-    wanted = [[alternatives.split("/") for alternatives in phrase.split()] for phrase in phrases]
-    found = 0
-    for sentence in _wishes(words):
-        said = _Sentence(sentence)
-        if any(_apart([said.places(options) for options in phrase]) for phrase in wanted):
-            found += MANY if _EACH.search(sentence) else 1
-    return found
+    def asked(self, phrases: Sequence[str]) -> int:
+        """How many calls it asks for by any of `phrases`: one for each sentence, many where it says "each" or "all".
+
+        Args:
+            phrases: Words that must all stand in a sentence; ``/`` stands between words of which any one will do.
+        """
+        wanted = [[alternatives.split("/") for alternatives in phrase.split()] for phrase in phrases]
+        found = 0
+        for said in self._sentences:
+            if any(_apart([said.places(options) for options in phrase]) for phrase in wanted):
+                found += MANY if _EACH.search(said.text) else 1
+        return found
+
+    @cached_property
+    def _sentences(self) -> tuple[_Sentence, ...]:
+        return tuple(map(_Sentence, _wishes(self.texts)))
 
 
 def _wishes(words: Iterable[str]) -> Iterator[str]:

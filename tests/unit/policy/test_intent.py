@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quarterdeck.policy.intent import MANY, asked, phrases_of
+from quarterdeck.policy.intent import MANY, Words, phrases_of
 
 
 @pytest.mark.row("G5", part="intent")
@@ -29,7 +29,7 @@ from quarterdeck.policy.intent import MANY, asked, phrases_of
     ],
 )
 def test_a_tool_is_asked_for_by_its_verb_and_noun(tool: str, words: str, calls: int) -> None:
-    assert asked([words], phrases_of(tool)) == calls
+    assert Words([words]).asked(phrases_of(tool)) == calls
 
 
 @pytest.mark.row("G5", part="intent")
@@ -49,14 +49,14 @@ def test_a_tool_is_asked_for_by_its_verb_and_noun(tool: str, words: str, calls: 
     ],
 )
 def test_what_is_forbidden_or_quoted_is_no_wish(words: str, calls: int) -> None:
-    assert asked([words], ["send email"]) == calls
+    assert Words([words]).asked(["send email"]) == calls
 
 
 @pytest.mark.row("G5", part="intent")
 def test_phrases_are_alternatives_and_their_words_too() -> None:
     phrases = ["reserve/book room/hotel", "put up"]
 
-    assert asked(["Book me a hotel in Rome"], phrases) == 1
-    assert asked(["Put me up in Rome"], phrases) == 1
-    assert asked(["Book me a flight"], phrases) == 0
-    assert asked(["Book a flight.", "What hotel is near?"], phrases) == 0
+    assert Words(["Book me a hotel in Rome"]).asked(phrases) == 1
+    assert Words(["Put me up in Rome"]).asked(phrases) == 1
+    assert Words(["Book me a flight"]).asked(phrases) == 0
+    assert Words(["Book a flight.", "What hotel is near?"]).asked(phrases) == 0
