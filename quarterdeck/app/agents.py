@@ -26,6 +26,7 @@ from quarterdeck.policy.guards.base import Guard
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.secrets import secret_values
+from quarterdeck.tools.lane import DeterministicLane
 from quarterdeck.tools.registry import Registry
 from quarterdeck.tools.secrets import with_secrets
 
@@ -78,7 +79,9 @@ def assembled(
     secrets, settings = configuration.secrets, configuration.settings
     secrets.check()
     own = (with_secrets(tool, secrets) for tool in build_tools(folder, configuration.data))
-    tools = (search_tool(knowledge.search), *own)
+    quick = settings.limits.deterministic
+    lane = DeterministicLane(places=quick.places, deadline_s=quick.deadline_s)
+    tools = lane.over((search_tool(knowledge.search), *own), quick.tools)
     registry = Registry(tools)
     registry.check_undo()
     _of_each_agent(configuration, lambda agent: registry.only(agent.tools))

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from quarterdeck.settings.sections import Seconds, Section, Words
 
-__all__ = ["LimitRuleFile", "LimitSettings", "LoadSettings"]
+__all__ = ["DeterministicSettings", "LimitRuleFile", "LimitSettings", "LoadSettings"]
 
 _LONGEST_WINDOW = 100_000  # of which each time is remembered
 
@@ -57,6 +57,16 @@ class LoadSettings(Section):
     eval_share: float = Field(0.5, gt=0, le=1, description="Of the places, at which evaluations are sent away.")
 
 
+class DeterministicSettings(Section):
+    """Tools that only compute: no model, no network, no disk. They are quick or given up, and wait behind no other tool."""
+
+    tools: Words = Field((), description="Their names. Only reads: a write that is cut would be in doubt.")
+    deadline_s: Seconds = Field(
+        0.05, le=30, description="Seconds a call may take, waiting for a place included; then it ends as a time-out."
+    )
+    places: int = Field(8, ge=1, le=128, description="Threads that only they use.")
+
+
 class LimitSettings(Section):
     """How often callers may ask, and how many runs are taken at once."""
 
@@ -65,3 +75,4 @@ class LimitSettings(Section):
         1, ge=1, le=10_000, description="Servers that count together in Redis: while it is away each allows its part."
     )
     load: LoadSettings = Field(default_factory=LoadSettings)
+    deterministic: DeterministicSettings = Field(default_factory=DeterministicSettings)

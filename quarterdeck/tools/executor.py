@@ -22,6 +22,7 @@ from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.tools.base import Toolbox
 from quarterdeck.tools.encode import clean, encode
 from quarterdeck.tools.registry import closest
+from quarterdeck.tools.threads import Late
 
 __all__ = ["RESERVE_S", "Done", "Executor", "Gives", "Job"]
 
@@ -159,6 +160,8 @@ class Executor:
         with anyio.move_on_after(limit_s) as scope:
             try:
                 value = await tool.run(call.args, ctx)
+            except Late:
+                pass
             except BaseException as error:
                 if (
                     isinstance(error, GeneratorExit) and asyncio.current_task() is not task

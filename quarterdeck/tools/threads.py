@@ -8,29 +8,42 @@ are answered with time-outs; they never use up the process. Work that must be st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TypeVar
 
 import anyio
 from anyio.lowlevel import RunVar
 
-__all__ = ["PLACES", "in_thread"]
+__all__ = ["PLACES", "Late", "in_thread", "threads_of"]
 
 PLACES = 128  # threads at once per event loop; beyond it calls wait for a place, within their own timeout
 
 _places: RunVar[anyio.CapacityLimiter] = RunVar("quarterdeck_tool_threads")
 
+_own: ContextVar[anyio.CapacityLimiter | None] = ContextVar("quarterdeck_own_tool_threads", default=None)
+
 R = TypeVar("R")
+
+
+class Late(Exception):
+    """A tool gave a result after its time was over; nobody wants it any more."""
+
+
+@contextmanager
+def threads_of(places: anyio.CapacityLimiter) -> Iterator[None]:
+    """Have `in_thread` take its threads out of `places` within the block, not out of those all tools share."""
+    token = _own.set(places)
+    try:
+        yield
+    finally:
+        _own.reset(token)
 
 
 async def in_thread(work: Callable[[], R]) -> R:
     """Run `work` in a worker thread and wait for it; cancelled, let go of it at once."""
-    try:
-        places = _places.get()
-    except LookupError:
-        places = anyio.CapacityLimiter(PLACES)
-        _places.set(places)
+    places = _own.get() or _shared()
     loop = asyncio.get_running_loop()
     place = object()
     held = True
@@ -58,3 +71,12 @@ async def in_thread(work: Callable[[], R]) -> R:
     finally:
         if not started:
             leave()
+
+
+def _shared() -> anyio.CapacityLimiter:
+    try:
+        return _places.get()
+    except LookupError:
+        places = anyio.CapacityLimiter(PLACES)
+        _places.set(places)
+        return places

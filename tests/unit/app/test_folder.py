@@ -87,3 +87,27 @@ def test_folder_in_place_of_the_tools_is_not_taken_for_none(tmp_path: Path) -> N
 
     with pytest.raises(Misconfigured, match="is a folder"):
         build_tools(tmp_path, tmp_path)
+
+
+@pytest.mark.row("L5", part="deterministic tools")
+async def test_tools_that_only_compute_are_named_by_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "desk.yaml").write_text(AGENT.format(tool="one"))
+    (tmp_path / "tools.py").write_text(TOOLS.replace("from numbers_beside_it import ONE", "ONE = 1"))
+    (tmp_path / "quarterdeck.yaml").write_text("limits: {deterministic: {tools: [one]}}\n")
+
+    async with opened(load(tmp_path, {"LLM_MODE": "local"})) as runtime:
+        times = {tool.name: tool.timeout_s for tool in runtime.catalogue.tools}
+
+    assert times["one"] == 0.05
+    assert times["search_knowledge_base"] > 1
+
+
+async def test_tool_of_the_lane_that_is_none_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "desk.yaml").write_text("model: simulated\n")
+    (tmp_path / "quarterdeck.yaml").write_text("limits: {deterministic: {tools: [one]}}\n")
+
+    with pytest.raises(Misconfigured, match=r"limits.deterministic.tools: there is no tool 'one'"):
+        async with opened(load(tmp_path, {"LLM_MODE": "local"})):
+            pass
