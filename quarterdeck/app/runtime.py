@@ -53,6 +53,7 @@ from quarterdeck.service.stays import Stays
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.service.streams import Hub
 from quarterdeck.service.watch import Watch
+from quarterdeck.service.withdrawn import Withdrawals
 from quarterdeck.settings import Configuration, Settings
 from quarterdeck.store.base import Records
 from quarterdeck.store.snapshots import Snapshots
@@ -214,11 +215,12 @@ async def opened(
             toolbox=agents.tools,
             delegations=Delegations(store.records, access),
         )
+        withdrawals = Withdrawals(knowledge.index)
         yield Runtime(
             configuration=configuration,
             desk=Desk(
                 journal=store.journal,
-                sessions=Sessions(store.journal, store.records),
+                sessions=Sessions(store.journal, store.records, withdrawals=withdrawals),
                 specs=agents.specs,
                 hub=hub,
                 dispatcher=dispatcher,
@@ -228,12 +230,14 @@ async def opened(
                 admission=places,
                 guards=agents.loop.guards,
                 records=store.records,
+                withdrawals=withdrawals,
                 controls=Controls(
                     journal=store.journal,
                     records=store.records,
                     specs=agents.specs,
                     dispatcher=dispatcher,
                     interrupt=watch.interrupt,
+                    withdrawals=withdrawals,
                 ),
             ),
             documents=intake.documents,

@@ -202,6 +202,10 @@ class KnowledgeIndex(Protocol):
         """Documents the groups may read, by id from the one behind `after`, each with an empty text."""
         ...
 
+    async def readable(self, tenant: str, doc_ids: Sequence[str], groups: frozenset[str]) -> frozenset[str]:
+        """Those of these documents that there are and the groups may read."""
+        ...
+
     async def editions(self, tenant: str, doc_id: str, groups: frozenset[str]) -> list[Edition]:
         """The texts a document had, newest first; none if the groups may not read it."""
         ...

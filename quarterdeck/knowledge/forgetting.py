@@ -59,6 +59,9 @@ class Forgetting:
     async def documents(self, tenant: str, groups: frozenset[str], *, after: str = "", limit: int = 100) -> list[Document]:
         return await self._index.documents(tenant, groups, after=after, limit=limit)
 
+    async def readable(self, tenant: str, doc_ids: Sequence[str], groups: frozenset[str]) -> frozenset[str]:
+        return await self._index.readable(tenant, doc_ids, groups)
+
     async def editions(self, tenant: str, doc_id: str, groups: frozenset[str]) -> list[Edition]:
         return await self._index.editions(tenant, doc_id, groups)
 

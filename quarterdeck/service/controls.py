@@ -33,6 +33,7 @@ from quarterdeck.service.intake import check_fits, cleaned
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.views import RunView
+from quarterdeck.service.withdrawn import Withdrawals
 from quarterdeck.store.base import Audit, Beside, Entry, Journal, Records, RunRow
 from quarterdeck.workflow.base import Dispatcher
 
@@ -70,13 +71,14 @@ class Controls:
         specs: BlobSpecs,
         dispatcher: Dispatcher,
         interrupt: Callable[[str, str], None],
+        withdrawals: Withdrawals | None = None,
     ) -> None:
         self._journal = journal
         self._records = records
         self._specs = specs
         self._dispatcher = dispatcher
         self._interrupt = interrupt
-        self._runs = Runs(journal)
+        self._runs = Runs(journal, withdrawals)
 
     async def cancel(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
         """Ask a run to end; a model call in flight is cut. Asking twice changes nothing.

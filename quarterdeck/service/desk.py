@@ -32,6 +32,7 @@ from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.story import Stories
 from quarterdeck.service.streams import Hub, Rested
 from quarterdeck.service.views import RunView, view_of
+from quarterdeck.service.withdrawn import Withdrawals
 from quarterdeck.store.base import Audit, Beside, Entry, Journal, Put, Records, RunRow
 from quarterdeck.workflow.base import Dispatcher
 from quarterdeck.workflow.lanes import Lane
@@ -87,6 +88,7 @@ class Desk:
         guards: What looks at questions, by agent.
         records: Where it is written down that one was refused; None for nowhere.
         admission: Says whether there is room for one more run; None where there always is.
+        withdrawals: Says which passages somebody may not read any more; None where there are none.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Desk:
         admission: Admission | None = None,
         guards: GuardsOf = lambda agent: Guards(),
         records: Records | None = None,
+        withdrawals: Withdrawals | None = None,
     ) -> None:
         self.sessions = sessions
         self.controls = controls
@@ -117,8 +120,8 @@ class Desk:
         self._admission = admission
         self._guards = guards
         self._records = records
-        self._runs = Runs(journal)
-        self.stories = Stories(journal, specs)
+        self._runs = Runs(journal, withdrawals)
+        self.stories = Stories(journal, specs, self._runs)
 
     async def ask(
         self, principal: Principal, question: Question, wait_s: float, *, begun: Callable[[str], None] = lambda run_id: None
@@ -245,14 +248,14 @@ class Desk:
             NotFound: No such run, or it is somebody else's.
             Forbidden: It holds what the principal may not read.
         """
-        if not self._runs.may_read(principal, await self._runs.view(principal, run_id)):
+        if (await self._runs.view(principal, run_id)).withheld:
             raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
         return await self._exports.export_run(principal.tenant, run_id, by=f"user:{principal.user}")
 
     async def _readable(self, principal: Principal, run_id: str) -> RunView:
         """A run the principal may read. Raises NotFound, and Forbidden when it holds what he may not."""
         view = await self.view(principal, run_id)
-        if not self._runs.may_read(principal, view):
+        if view.withheld:
             raise Forbidden(f"run {run_id} holds what {principal.user} may not read")
         return view
 

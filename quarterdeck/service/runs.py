@@ -6,6 +6,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import NotFound
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.views import RunView, view_of, without_words
+from quarterdeck.service.withdrawn import Withdrawals, Withdrawn
 from quarterdeck.store.base import Entry, Journal, RunRow
 
 __all__ = ["Runs", "operates"]
@@ -14,8 +15,9 @@ __all__ = ["Runs", "operates"]
 class Runs:
     """The runs of a journal, before people."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, withdrawals: Withdrawals | None = None) -> None:
         self._journal = journal
+        self._withdrawals = withdrawals or Withdrawals()
 
     async def row(self, principal: Principal, run_id: str) -> RunRow:
         """Raises NotFound: there is no such run, or it is somebody else's."""
@@ -36,11 +38,17 @@ class Runs:
         """
         row = await self.row(principal, run_id)
         view = view_of(run_id, await self.entries(principal.tenant, run_id), row.status)
-        return view if self.may_read(principal, view) else without_words(view)
+        return view if await self.may_read(principal, view) else without_words(view)
 
-    def may_read(self, principal: Principal, view: RunView) -> bool:
-        """True if the principal may read what was said in a run."""
-        return view.user == principal.user and view.label.readers.admits(principal.names)
+    async def may_read(self, principal: Principal, view: RunView) -> bool:
+        """True if the principal may read what was said in a run, as rights are now."""
+        if view.user != principal.user or not view.label.readers.admits(principal.names):
+            return False
+        return not await self.withdrawn(principal, view)
+
+    async def withdrawn(self, principal: Principal, view: RunView) -> Withdrawn:
+        """The passages a run rests on that the principal may not read any more."""
+        return await self._withdrawals.of(principal, view.sources)
 
     async def list(
         self,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict, NotFound
-from quarterdeck.core.events import FinalAnswer, RunStarted
+from quarterdeck.core.events import FinalAnswer, Retrieved, RunStarted, ToolReturned
 from quarterdeck.core.ids import new_id
 from quarterdeck.core.messages import Message, Role, Text
+from quarterdeck.service.withdrawn import Withdrawals, sources_of
 from quarterdeck.store.base import Entry, Journal, Put, Record, Records, RunRow
 
 __all__ = ["Session", "SessionMessage", "Sessions"]
@@ -53,9 +55,18 @@ class SessionMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Exchange:
+    """A question and its answer.
+
+    Attributes:
+        sources: Ids of all that the answer rests on.
+        readable: The answer is for whoever reads.
+    """
+
     run: RunRow
     started: RunStarted
     final: FinalAnswer | None
+    sources: frozenset[str] = frozenset()
+    readable: bool = False
 
     @property
     def told(self) -> tuple[Message, ...]:
@@ -70,10 +81,20 @@ class Sessions:
     Args:
         exchanges: How many earlier exchanges a question is given.
         max_chars: Characters of them together.
+        withdrawals: Says which passages somebody may not read any more; None where there are none.
     """
 
-    def __init__(self, journal: Journal, records: Records, *, exchanges: int = 6, max_chars: int = 12_000) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        records: Records,
+        *,
+        exchanges: int = 6,
+        max_chars: int = 12_000,
+        withdrawals: Withdrawals | None = None,
+    ) -> None:
         self._journal = journal
+        self._withdrawals = withdrawals or Withdrawals()
         self._records = records
         self._exchanges = exchanges
         self._max_chars = max_chars
@@ -123,7 +144,7 @@ class Sessions:
             run, final = exchange.run, exchange.final
             meta: dict[str, Any] = {"run_id": run.run_id}
             found.append(_said(run, session_id, Role.USER, exchange.started.input.text, run.created_at, meta))
-            if final is not None and final.label.readers.admits(principal.names):
+            if final is not None and exchange.readable:
                 meta = {**meta, "confidence": final.answer.confidence.value, "sources": list(final.answer.sources)}
                 found.append(_said(run, session_id, Role.ASSISTANT, final.answer.text, run.updated_at, meta))
         return found
@@ -136,7 +157,7 @@ class Sessions:
         kept: list[Message] = []
         room = self._max_chars
         for exchange in reversed(await self._read(principal, session_id, self._exchanges)):
-            if exchange.final is None or not exchange.final.label.readers.admits(principal.names):
+            if exchange.final is None or not exchange.readable:
                 continue
             answer = Text(text=exchange.final.answer.text, label=exchange.final.label)
             room -= len(exchange.started.input.text) + len(answer.text)
@@ -152,20 +173,42 @@ class Sessions:
 
     async def _read(self, principal: Principal, session_id: str, limit: int) -> list[_Exchange]:
         rows = await self._journal.runs(principal.tenant, user=principal.user, session_id=session_id, limit=limit)
-        return [exchange for row in reversed(rows) if (exchange := await self._exchange(row)) is not None]
+        read = [exchange for row in reversed(rows) if (exchange := await self._exchange(row)) is not None]
+        rested_on = {source for exchange in read for source in exchange.sources}
+        withdrawn = await self._withdrawals.of(principal, rested_on)
+        return [
+            replace(exchange, readable=_admits(exchange, principal) and withdrawn.isdisjoint(exchange.sources))
+            for exchange in read
+        ]
 
     async def _exchange(self, row: RunRow) -> _Exchange | None:
         entries: list[Entry] = [entry async for entry in self._journal.read(row.tenant, row.run_id)]
         if not entries or not isinstance(entries[0].event, RunStarted):
             return None
-        last = entries[-1].event
-        return _Exchange(run=row, started=entries[0].event, final=last if isinstance(last, FinalAnswer) else None)
+        started, last = entries[0].event, entries[-1].event
+        if not isinstance(last, FinalAnswer):
+            return _Exchange(run=row, started=started, final=None)
+        labels = (last.label, *(message.label for message in started.history))
+        return _Exchange(run=row, started=started, final=last, sources=sources_of(labels, _retrieved(entries)))
 
     async def _record(self, principal: Principal, session_id: str) -> Record:
         record = await self._records.get(principal.tenant, KIND, session_id)
         if record is None or record.owner != principal.user:
             raise NotFound(f"there is no session {session_id}")
         return record
+
+
+def _admits(exchange: _Exchange, principal: Principal) -> bool:
+    return exchange.final is not None and exchange.final.label.readers.admits(principal.names)
+
+
+def _retrieved(entries: Iterable[Entry]) -> Iterator[Passage]:
+    for entry in entries:
+        match entry.event:
+            case Retrieved(passages=passages):
+                yield from passages
+            case ToolReturned(result=result):
+                yield from result.passages
 
 
 def _session(record: Record) -> Session:

@@ -11,11 +11,12 @@ from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import NotFound
 from quarterdeck.core.events import RunStarted
-from quarterdeck.core.runs import AgentSpec, RunStatus
+from quarterdeck.core.runs import AgentSpec
 from quarterdeck.service.runs import Runs, operates
 from quarterdeck.service.story_eyes import Eyes
 from quarterdeck.service.story_steps import Step, Telling
-from quarterdeck.service.views import RunView, view_of_state, without_words
+from quarterdeck.service.views import RunView, view_of, without_words
+from quarterdeck.service.withdrawn import Withdrawn
 from quarterdeck.store.base import Entry, Journal
 
 __all__ = ["Stories", "Story"]
@@ -41,9 +42,9 @@ class Story:
 class Stories:
     """Tells stories to those who may see the run: its asker, and an operator, who is not told what was said in it."""
 
-    def __init__(self, journal: Journal, specs: Specs) -> None:
+    def __init__(self, journal: Journal, specs: Specs, runs: Runs) -> None:
         self._journal = journal
-        self._runs = Runs(journal)
+        self._runs = runs
         self._specs = specs
 
     async def of_run(self, principal: Principal, run_id: str) -> Story:
@@ -51,7 +52,9 @@ class Stories:
         row = await self._runs.row(principal, run_id)
         entries = await self._runs.entries(principal.tenant, run_id)
         spec = await self._spec(principal.tenant, entries)
-        return self._told(principal, run_id, entries, spec, row.status)
+        view = view_of(run_id, entries, row.status)
+        withdrawn = await self._runs.withdrawn(principal, view)
+        return self._told(principal, view, entries, spec, withdrawn)
 
     async def of_request(self, principal: Principal, request_id: str) -> list[Story]:
         """The stories of the runs a request began, oldest first, at most 200 of them.
@@ -66,17 +69,16 @@ class Stories:
         return [await self.of_run(principal, row.run_id) for row in reversed(rows)]
 
     def _told(
-        self, principal: Principal, run_id: str, entries: Iterable[Entry], spec: AgentSpec | None, status: RunStatus
+        self, principal: Principal, view: RunView, entries: Iterable[Entry], spec: AgentSpec | None, withdrawn: Withdrawn
     ) -> Story:
         state, steps = RunState(), []
-        eyes = Eyes(principal)
+        eyes = Eyes(principal, withdrawn)
         telling = Telling(eyes, spec)
         for entry in entries:
             before, state = state, fold((entry,), state)
             eyes.asker = state.started.principal.user if state.started else None
             steps += telling.of(entry, before, state)
-        view = view_of_state(run_id, state, status)
-        whole = self._runs.may_read(principal, view)
+        whole = self._runs.admits(principal, view) and not withdrawn
         return Story(view=view if whole else without_words(view), steps=tuple(steps), withheld=eyes.withheld or not whole)
 
     async def _spec(self, tenant: str, entries: list[Entry]) -> AgentSpec | None:

@@ -9,6 +9,7 @@ from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Principal
 from quarterdeck.core.labels import Label
 from quarterdeck.core.messages import Message
+from quarterdeck.service.withdrawn import NOTHING, Withdrawn
 
 __all__ = ["Eyes"]
 
@@ -21,8 +22,10 @@ class Eyes:
         withheld: True once something was left out.
     """
 
-    def __init__(self, principal: Principal) -> None:
+    def __init__(self, principal: Principal, withdrawn: Withdrawn = NOTHING) -> None:
+        """Args: withdrawn: Passages the principal was shown once and may not read any more."""
         self._principal = principal
+        self._withdrawn = withdrawn
         self.asker: str | None = None
         self.withheld = False
 
@@ -34,6 +37,7 @@ class Eyes:
     def reads(self, label: Label) -> bool:
         """True if a text with this label may be shown; else it is noted that something was left out."""
         may = self.asker == self._principal.user and label.readers.admits(self._principal.names)
+        may = may and not self._withdrawn.touches(label)
         self.withheld = self.withheld or not may
         return may
 
@@ -48,9 +52,11 @@ class Eyes:
         return value if self.reads(label) else {"withheld": True}
 
     def passage(self, passage: Passage) -> dict[str, Any]:
-        """A passage with its score; the score alone where it may not be read."""
+        """A passage with its score; the score alone where it may not be read, and its id where it could be once."""
         if not self.reads(passage.label):
-            return {"withheld": True, "score": passage.score}
+            known = self.asker == self._principal.user and passage.id in self._withdrawn
+            named = {"id": passage.id, "document": passage.doc_id} if known else {}
+            return {**named, "withheld": True, "score": passage.score}
         return {
             "id": passage.id,
             "document": passage.doc_id,

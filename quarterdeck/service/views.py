@@ -16,6 +16,7 @@ from quarterdeck.core.messages import Role, ToolCall
 from quarterdeck.core.propagation import named
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.core.usage import Usage
+from quarterdeck.service.withdrawn import sources_of
 from quarterdeck.store.base import Entry
 
 __all__ = ["Failure", "RunView", "view_of", "view_of_state", "without_words"]
@@ -44,6 +45,8 @@ class RunView:
         client_calls: Calls of tools that whoever asked has to execute.
         latency_ms: From its start to its last event, milliseconds.
         head: Seq of the last event seen.
+        withheld: What was said is left out, since whoever asks may not read it (any more).
+        sources: Ids of all that what was said rests on, passages among them.
         request_id, trace_id: Of the request that began it.
         tags: Traffic tags of that request.
     """
@@ -71,6 +74,8 @@ class RunView:
     updated_at: datetime
     head: int
     client_calls: tuple[ToolCall, ...] = ()
+    withheld: bool = False
+    sources: frozenset[str] = frozenset()
     request_id: str | None = None
     trace_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -123,6 +128,7 @@ def view_of_state(run_id: str, state: RunState, status: RunStatus | None = None)
         updated_at=last,
         head=state.seq,
         client_calls=_client_calls(state),
+        sources=sources_of((state.label, *(message.label for message in state.messages)), state.passages.values()),
         request_id=started.request_id,
         trace_id=started.trace_id,
         tags=named(started.tags),
@@ -132,7 +138,8 @@ def view_of_state(run_id: str, state: RunState, status: RunStatus | None = None)
 def without_words(view: RunView) -> RunView:
     """The view for somebody who may know how a run stands, and not what was said in it."""
     made = tuple(replace(call, arguments={}) for call in view.tool_calls_made)
-    return replace(view, question="", said="", answer=None, output=None, failure=None, tool_calls_made=made, client_calls=())
+    bare = replace(view, question="", said="", answer=None, output=None, failure=None, tool_calls_made=made, client_calls=())
+    return replace(bare, withheld=True)
 
 
 def _client_calls(state: RunState) -> tuple[ToolCall, ...]:

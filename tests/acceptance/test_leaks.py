@@ -269,6 +269,42 @@ def test_what_is_taken_away_is_gone_from_searches_answers_and_caches_at_once(clo
     assert hears("ann") == nowhere
 
 
+@pytest.mark.row("K7", part="old runs")
+@pytest.mark.parametrize("way", ["closed", "deleted"])
+def test_an_old_run_shows_nothing_of_what_its_asker_may_not_read_any_more(closed: Server, way: str) -> None:
+    text = f"The budget code of the project Heron is ZQ{way.upper()}X0, and no other."
+    sent = {"name": f"{way}.md", "title": f"Heron budget ZQ{way.upper()}X1", "groups": ["sales"], "text": text}
+    uploaded = closed.send("POST", "/api/v1/documents", sent, user="ann")
+    assert uploaded.status == 202, uploaded.body
+    doc_id = uploaded.json["documents"][0]["id"]
+    closed.send("GET", f"/api/v1/runs/{uploaded.json['run_id']}/events", user="ann")  # to its end
+    opened = closed.send("PUT", f"/api/v1/documents/{doc_id}/groups", {"groups": ["everyone"]}, user="ann")
+    assert opened.status == 200, opened.body
+    asked = closed.ask(QUESTION, user="eve", agent="knowing")
+    run, session = asked["run_id"], asked["session_id"]
+
+    def told() -> list[Answer]:
+        paths = [f"runs/{run}", f"runs/{run}/story", f"runs/{run}/events", f"session/{session}"]
+        read = [closed.send("GET", f"/api/v1/{path}", user="eve") for path in paths]
+        exported = closed.send("POST", f"/api/v1/runs/{run}/export", user="eve")
+        follow_up = {"message": "And what is it called?", "agent": "knowing", "session_id": session}
+        return [*read, exported, closed.send("POST", "/chat", follow_up, user="eve")]
+
+    mark = f"ZQ{way.upper()}"
+    before = [mark in _marks([answer]) for answer in told()]
+    if way == "closed":
+        closed.send("PUT", f"/api/v1/documents/{doc_id}/groups", {"groups": ["user:ann"]}, user="ann")
+    else:
+        closed.send("DELETE", f"/api/v1/documents/{doc_id}", user="ann")
+    after = told()
+
+    assert before[:4] == [True] * 4
+    assert [mark in _marks([answer]) for answer in after] == [False] * len(after)
+    assert [answer.status for answer in after] == [200, 200, 403, 200, 403, 200]
+    assert doc_id in after[1].body.decode()  # that there was something, and where it stood
+    assert after[1].json["withheld"] is True
+
+
 @pytest.mark.row("K7", part="log")
 def test_the_log_holds_no_mark(closed: Server) -> None:
     assert MARK.findall((closed.data / "log").read_text().upper()) == []

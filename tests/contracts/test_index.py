@@ -385,6 +385,21 @@ async def test_a_document_that_comes_back_has_no_number_of_the_deleted_one(index
 
 
 @pytest.mark.row("K7", part="index")
+async def test_of_many_documents_those_are_told_that_one_may_read(index: KnowledgeIndex) -> None:
+    await put(index, document("open", "alpha"))
+    await put(index, document("closed", "alpha", groups={"hr"}))
+    await put(index, document("deleted", "alpha"))
+    await index.delete("acme", ["deleted"])
+    asked = ["open", "closed", "deleted", "never", "open", "", "a\0b"]
+
+    assert await index.readable("acme", asked, EVERYONE) == {"open"}
+    assert await index.readable("acme", asked, ANY_GROUP) == {"open", "closed"}
+    assert await index.readable("acme", asked, frozenset()) == frozenset()
+    assert await index.readable("rival", asked, ANY_GROUP) == frozenset()
+    assert await index.readable("acme", [], ANY_GROUP) == frozenset()
+
+
+@pytest.mark.row("K7", part="index")
 async def test_former_editions_are_read_by_those_who_may_read_the_document_now(index: KnowledgeIndex) -> None:
     await put(index, document("one", "first text"))
     await put(index, document("one", "second text", groups={"hr"}))

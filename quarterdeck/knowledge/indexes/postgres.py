@@ -166,6 +166,14 @@ class PostgresIndex:
         values = {"tenant": tenant, "groups": readable(groups), "after": after, "limit": page(limit)}
         return [_document(tenant, row) for row in await self._rows(sql.DOCUMENTS, values)]
 
+    async def readable(self, tenant: str, doc_ids: Sequence[str], groups: frozenset[str]) -> frozenset[str]:
+        """Those of these documents that there are and the groups may read."""
+        known = [doc_id for doc_id in doc_ids if storable(doc_id)]
+        if not known or not storable(tenant):
+            return frozenset()
+        rows = await self._rows(sql.ADMITTED, {"tenant": tenant, "docs": known, "groups": readable(groups)})
+        return frozenset(doc for (doc,) in rows)
+
     async def editions(self, tenant: str, doc_id: str, groups: frozenset[str]) -> list[Edition]:
         """The texts a document had, newest first."""
         if not storable(tenant, doc_id):

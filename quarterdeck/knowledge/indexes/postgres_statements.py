@@ -92,6 +92,8 @@ WHERE {_READABLE} AND d.id = %(doc)s"""
 DOCUMENTS = f"""SELECT {_DOCUMENT_COLUMNS}, '' FROM quarterdeck_knowledge.document AS d
 JOIN quarterdeck_knowledge.edition AS e ON e.{_TENANT} AND e.doc = d.id AND e.n = d.edition
 WHERE {_READABLE} AND d.id > %(after)s ORDER BY d.id LIMIT %(limit)s"""
+ADMITTED = f"""SELECT d.id FROM quarterdeck_knowledge.document AS d
+WHERE {_READABLE} AND d.id = ANY(%(docs)s::text[])"""
 EDITIONS = f"""SELECT e.n, e.title, e.sha256, e.characters, e.stored_at FROM quarterdeck_knowledge.document AS d
 JOIN quarterdeck_knowledge.edition AS e ON e.{_TENANT} AND e.doc = d.id
 WHERE {_READABLE} AND d.id = %(doc)s ORDER BY e.n DESC"""

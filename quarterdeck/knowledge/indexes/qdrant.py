@@ -267,6 +267,11 @@ class QdrantIndex:
                     break
         return listed[:limit]
 
+    async def readable(self, tenant: str, doc_ids: Sequence[str], groups: frozenset[str]) -> frozenset[str]:
+        with reaching("read"):
+            found = [one for one in dict.fromkeys(doc_ids) if await self._readable(tenant, one, groups) is not None]
+        return frozenset(found)
+
     async def editions(self, tenant: str, doc_id: str, groups: frozenset[str]) -> list[Edition]:
         with reaching("read"):
             head = await self._readable(tenant, doc_id, groups)

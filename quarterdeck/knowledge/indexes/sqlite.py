@@ -105,6 +105,10 @@ SELECT {_DOCUMENT_COLUMNS}, ''
 FROM document JOIN edition ON edition.tenant = :tenant AND edition.doc = document.id AND edition.n = document.edition
 WHERE document.tenant = :tenant AND document.id > :after AND {_READABLE} ORDER BY document.id LIMIT :limit
 """  # noqa: S608
+_ADMITTED = f"""
+SELECT document.id FROM document
+WHERE document.tenant = :tenant AND document.id IN (SELECT value FROM json_each(:docs)) AND {_READABLE}
+"""  # noqa: S608
 _EDITIONS = f"""
 SELECT edition.n, edition.title, edition.sha256, edition.characters, edition.stored_at
 FROM document JOIN edition ON edition.tenant = :tenant AND edition.doc = document.id
@@ -242,6 +246,15 @@ class SqliteIndex:
         values = {"tenant": tenant, "groups": _json(readable(groups)), "after": after, "limit": page(limit)}
         rows = await self._read(lambda db: db.execute(_DOCUMENTS, values).fetchall())
         return [_document(tenant, row) for row in rows]
+
+    async def readable(self, tenant: str, doc_ids: Sequence[str], groups: frozenset[str]) -> frozenset[str]:
+        """Those of these documents that there are and the groups may read."""
+        known = [doc_id for doc_id in doc_ids if storable(doc_id)]
+        if not known or not storable(tenant):
+            return frozenset()
+        values = {"tenant": tenant, "docs": _json(known), "groups": _json(readable(groups))}
+        rows = await self._read(lambda db: db.execute(_ADMITTED, values).fetchall())
+        return frozenset(doc for (doc,) in rows)
 
     async def editions(self, tenant: str, doc_id: str, groups: frozenset[str]) -> list[Edition]:
         """The texts a document had, newest first."""
