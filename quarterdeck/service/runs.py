@@ -38,17 +38,18 @@ class Runs:
         """
         row = await self.row(principal, run_id)
         view = view_of(run_id, await self.entries(principal.tenant, run_id), row.status)
-        return view if await self.may_read(principal, view) else without_words(view)
+        return view if await self._may_read(principal, view) else without_words(view)
 
-    async def may_read(self, principal: Principal, view: RunView) -> bool:
-        """True if the principal may read what was said in a run, as rights are now."""
-        if view.user != principal.user or not view.label.readers.admits(principal.names):
-            return False
-        return not await self.withdrawn(principal, view)
+    def admits(self, principal: Principal, view: RunView) -> bool:
+        """True if what was said in a run was for the principal, by the groups he has now."""
+        return view.user == principal.user and view.label.readers.admits(principal.names)
 
     async def withdrawn(self, principal: Principal, view: RunView) -> Withdrawn:
         """The passages a run rests on that the principal may not read any more."""
         return await self._withdrawals.of(principal, view.sources)
+
+    async def _may_read(self, principal: Principal, view: RunView) -> bool:
+        return self.admits(principal, view) and not await self.withdrawn(principal, view)
 
     async def list(
         self,
