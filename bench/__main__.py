@@ -15,7 +15,7 @@ from bench.processes import measured as taken
 
 MEASURES = (
     "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "simulator", "model_client", "tokens",
-    "durable", "policy", "guards", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
+    "durable", "policy", "guards", "governance", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
 )  # fmt: skip
 ON_REQUEST = (
     "fleet",
