@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from quarterdeck.core.labels import Integrity
 from quarterdeck.core.runs import AgentSpec, StopReason
 from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy.load import load_policy
+from quarterdeck.service.auditing import checked
+from quarterdeck.service.privacy import Privacy
 from quarterdeck.tools.decorator import tool
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.undoing import Undoing
@@ -183,6 +185,39 @@ async def test_of_two_people_who_undo_at_once_one_does(stored: dict[str, Any]) -
 
     assert (len(begun), len(late)) == (1, 1)
     assert counter.shop.cancelled == [1]
+
+
+class _Nothing:
+    """Nobody has documents or caches here."""
+
+    async def told(self, tenant: str, user: str | None) -> list[dict[str, Any]]:
+        return []
+
+    async def erase(self, tenant: str, user: str | None, run_ids: Sequence[str]) -> int:
+        return 0
+
+    async def scrub(self) -> None: ...
+
+
+@pytest.mark.row("G11", part="undone for him")
+@pytest.mark.parametrize("stored", ["sqlite", "postgres"], indirect=True)
+async def test_the_run_of_another_that_undid_a_persons_call_is_handed_out_and_erased_with_his_data(
+    stored: dict[str, Any],
+) -> None:
+    store = stored["store"]
+    counter = Counter(**stored)
+    draft_id = await counter.ordered()
+    run_id = await counter.undoing.undo(FINN, draft_id)
+    await counter.advance(run_id)
+    privacy = Privacy(store.journal, store.records, store.erasing, _Nothing(), counter.dispatcher.wake, now=counter.clock)
+
+    told = [thing async for thing in privacy.export(FAYE, "anna")]
+    await privacy.erase(FAYE, "anna")
+    await privacy.once()
+
+    assert {thing["run_id"] for thing in told if thing["kind"] == "run"} == {counter.run_id, run_id}
+    assert await store.journal.runs("acme") == []
+    assert (await checked(store.records, "acme")).bad is None
 
 
 async def test_the_rights_that_count_are_those_of_whoever_undoes_and_a_refusal_leaves_another_try() -> None:
