@@ -177,3 +177,15 @@ async def test_runs_of_somebody_with_a_token_go_on_for_a_time_with_what_the_newe
     assert granted.scopes == ("chat",)
     assert elsewhere is None
     assert await access.current(ann) is None
+
+
+@pytest.mark.row("S9", part="open streams")
+async def test_end_of_a_token_is_told_with_what_clocks_may_differ() -> None:
+    records = MemoryStore().records
+    holders = TokenHolders(tokens(), Grants(records, life_s=3600.0, now=lambda: NOW))
+    access = Access([], {}, keyless=False, others=[holders])
+    token = signed(claims())
+
+    until = await access.until(Caller(key=token, forwarded=True, known_origin=False, loopback=False))
+
+    assert until == NOW + timedelta(seconds=660)
