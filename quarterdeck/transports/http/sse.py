@@ -19,7 +19,9 @@ from quarterdeck.transports.http.wire import dump
 
 __all__ = ["DESCRIBED", "DONE", "EventStream", "frame", "full_frames", "until_gone"]
 
-DESCRIBED: dict[int | str, dict[str, Any]] = {200: {"description": "A stream.", "content": {"text/event-stream": {}}}}
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 DONE = b"data: [DONE]\n\n"
 _HEARTBEAT = b": alive\n\n"
 

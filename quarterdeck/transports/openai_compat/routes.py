@@ -43,7 +43,13 @@ _FramesOf = Callable[[str], ChatChunks | ResponseEvents]
 
 
 def _either(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    return {200: {"model": whole, "description": "Whole, or with `stream` as events.", "content": {"text/event-stream": {}}}}
+    return {
+        200: {
+            "model": whole,
+            "description": "Whole, or with `stream` as events.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    }
 
 
 @router.get("/v1/models", responses={200: {"model": ModelList}})

@@ -48,6 +48,18 @@ async def test_every_answer_says_what_it_is_and_shows_one(served: Served) -> Non
     assert bare == []
 
 
+@pytest.mark.row("S14", part="described")
+async def test_every_kind_of_answer_has_a_schema(served: Served) -> None:
+    shapeless = [
+        f"{method} {path} {status} {kind}"
+        for method, path, status, answer in _answers(described(served.app))
+        for kind, content in answer.get("content", {}).items()
+        if not content.get("schema")
+    ]
+
+    assert shapeless == []
+
+
 async def test_every_route_says_how_it_fails(served: Served) -> None:
     document = described(served.app)
 

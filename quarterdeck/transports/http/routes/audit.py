@@ -42,7 +42,7 @@ async def verify(request: Request, caller: AuditReader) -> Response:
     "/api/v1/audit/export",
     response_class=Response,
     dependencies=[NotByHead],
-    responses={200: {"content": {"application/jsonl": {}}, "description": "One row per line."}},
+    responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}, "description": "One row per line."}},
 )
 async def export(request: Request, caller: AuditReader) -> Response:
     """All rows as JSON lines; that they were handed out is the last of them."""

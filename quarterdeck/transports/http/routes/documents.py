@@ -113,7 +113,13 @@ async def documents(
 
 @router.get(
     "/api/v1/documents/{doc_id}",
-    responses={200: {"model": DocumentBody, "content": {"text/html": {}}, "description": "JSON, or a page for browsers."}},
+    responses={
+        200: {
+            "model": DocumentBody,
+            "content": {"text/html": {"schema": {"type": "string"}}},
+            "description": "JSON, or a page for browsers.",
+        }
+    },
 )
 async def document(
     request: Request,

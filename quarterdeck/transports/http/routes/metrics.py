@@ -14,8 +14,9 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["metrics"], responses=PROBLEMS)
 
+_SCHEMA = {"schema": {"type": "string"}}
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Metrics.", "content": {"text/plain": {}, "application/openmetrics-text": {}}}
+    200: {"description": "Metrics.", "content": {"text/plain": _SCHEMA, "application/openmetrics-text": _SCHEMA}}
 }
 
 

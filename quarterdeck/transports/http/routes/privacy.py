@@ -40,7 +40,12 @@ async def erasure(
 @router.post(
     "/api/v1/privacy/exports",
     response_class=Response,
-    responses={200: {"content": {"application/jsonl": {}}, "description": "One run, record or document per line."}},
+    responses={
+        200: {
+            "content": {"application/jsonl": {"schema": {"type": "string"}}},
+            "description": "One run, record or document per line.",
+        }
+    },
 )
 async def export(request: Request, caller: PrivacyOfficer, body: PrivacyRequest) -> Response:
     """Everything that would be erased, as JSON lines."""
