@@ -237,7 +237,7 @@ LINES = (
     Line(
         number=32,
         behaviour="The event loop is never blocked for long",
-        target="under load: no callback longer than 100 ms; p99 of the lag below 50 ms",
+        target="with questions and documents coming in: no callback longer than 100 ms; p99 of the lag at most 50 ms",
         figures=(Figures(measure="event_loop", named=""),),
     ),
 )

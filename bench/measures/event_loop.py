@@ -14,7 +14,7 @@ from bench.measure import Measure, absolute
 from bench.measures.server import started
 from bench.measures.soak import QUESTIONS
 
-RATE, SECONDS, DOCUMENTS = 15.0, 15.0, 10
+RATE, SECONDS, DOCUMENTS = 8.0, 15.0, 10
 P99_S, LARGEST_S = 0.05, 0.1
 LAG = re.compile(r'^quarterdeck_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 LARGEST = re.compile(r"^quarterdeck_event_loop_lag_largest_seconds (\S+)$", re.MULTILINE)

@@ -28,6 +28,7 @@ LONG = Load(overload_s=60.0)
 
 async def measure(load: Load = Load()) -> list[Measure]:
     async with slow_server() as provider, staged(provider) as stage:
+        await stage.load("quiet", 4, 2.0)  # what is slow once only
         alone = await stage.load("quiet", 4, QUIET_S)
         usual_s = p99(alone)
         return [

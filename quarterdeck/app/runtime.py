@@ -57,6 +57,7 @@ from quarterdeck.service.withdrawn import Withdrawals
 from quarterdeck.settings import Configuration, Settings
 from quarterdeck.store.base import Records
 from quarterdeck.store.snapshots import Snapshots
+from quarterdeck.telemetry.event_loop import LoopLag
 from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.delegations import Delegations
@@ -203,6 +204,7 @@ async def opened(
                     *governance.tasks,
                     identity.refused.serve,
                     privacy.serve,
+                    LoopLag(metrics).serve,
                     *_policy_watched(settings, agents, governance),
                 ],
             )

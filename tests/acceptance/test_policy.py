@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +87,17 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.row("G4", part="hot swap")
-def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothing(server: Server) -> None:
+def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothing(
+    server: Server, record_property: Callable[[str, object], None]
+) -> None:
     file = server.folder / "policy.yaml"
     before = file.read_text()
     first = server.ask("Please open a ticket because my dock is dead.")
 
     file.write_text(before + CLOSED)
+    began = time.monotonic()
     closed = _until_closed(server)
+    took_s = time.monotonic() - began
     file.write_text("policy: v1\ntools: {create_ticket_draft: {risk: 1}}\n")
     still = _decision(server, server.ask("Please open a ticket because my mouse is dead.")["run_id"])
     rows = server.send("GET", "/api/v1/audit?limit=200", user="root").json
@@ -102,6 +106,7 @@ def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothin
     assert (closed["verdict"], still["verdict"]) == ("deny", "deny")
     assert closed["policy_version"] == still["policy_version"] != _decision(server, first["run_id"])["policy_version"]
     assert [row for row in rows["rows"] if row["action"] == "config" and row["object"] == "policy"]
+    record_property("figure", f"in force {took_s:.1f} s after it was written")
 
 
 def _until_closed(server: Server) -> Any:
