@@ -141,6 +141,12 @@ def test_the_lines_that_are_asked_for_are_measured_and_printed_and_written(
     assert (line["number"], line["verdict"]) == (1, "kept")
 
 
+def test_all_lines_are_measured_when_none_is_named(few: list[tuple[str, str]], tmp_path: Path) -> None:
+    command.main(["--report", str(tmp_path / "lines.json")])
+
+    assert few == [("good", "SHORT"), ("bad", "SHORT"), ("broken", "SHORT")]
+
+
 @pytest.mark.parametrize(("number", "verdict"), [("2", "missed"), ("3", "unknown")])
 def test_a_line_that_is_missed_or_cannot_be_measured_fails_the_command(
     few: list[tuple[str, str]],
