@@ -66,7 +66,7 @@ class About:
 
 
 class Guard(Protocol):
-    """Looks at a text. It keeps nothing between two looks."""
+    """Looks at a text, by itself: what it found in another changes nothing."""
 
     @property
     def name(self) -> str:
@@ -74,5 +74,9 @@ class Guard(Protocol):
         ...
 
     async def find(self, text: str, about: About) -> Sequence[Finding]:
-        """What it found, in any order; findings may overlap. One that cannot look finds nothing."""
+        """What it found, in any order; findings may overlap. One that cannot look finds nothing.
+
+        Raises:
+            QuarterdeckError: Only within `asked.Bounded`, which says what holds then.
+        """
         ...
