@@ -82,7 +82,7 @@ def _result(entry: ToolPolicy) -> list[str]:
     says = ["its results hold no outsider's text" if entry.result_trusted else "its results may hold an outsider's text"]
     if entry.extraction is not None:
         free = f"; {', '.join(entry.extraction.free)} stay untrusted" if entry.extraction.free else ""
-        says.append(f"no agent reads its results: {', '.join(entry.extraction.slots)} are taken out of them{free}")
+        says.append(f"no agent reads its results; what is taken out of them: {', '.join(entry.extraction.slots)}{free}")
     if entry.result_public:
         says.append("its results are known to everybody")
     for kind, words in _FIELDS.items():
@@ -111,6 +111,11 @@ def _untrusted(entry: ToolPolicy, tool: Tool) -> list[str]:
     says = [f"after an outsider's text, only where the user asks for it: {'; '.join(phrases)}"]
     if entry.identity_args:
         says.append(f"then {', '.join(entry.identity_args)} must stand in the user's words or come from a resolver")
+    if entry.endorse:
+        says.append(f"then of what stands nowhere in {', '.join(entry.endorse)} somebody must endorse each value first")
+    if entry.known:
+        known = (f"{name} {', '.join(map(str, (*each.values, *each.domains)))}" for name, each in entry.known.items())
+        says.append(f"endorsed in advance: {'; '.join(known)}")
     free = set(tool.input_schema.get("properties", {})) - {*entry.identity_args, *entry.content_args, *entry.bounds}
     whole = [*sorted(free), *([] if entry.identity_args else entry.content_args)]
     if whole:

@@ -14,15 +14,18 @@ import pytest
 
 from quarterdeck.agent.extracting import Extracting
 from quarterdeck.agent.fold import fold
+from quarterdeck.agent.forking import fork_of
 from quarterdeck.core.context import Context
 from quarterdeck.core.decisions import Decision
 from quarterdeck.core.errors import ModelUnavailable
-from quarterdeck.core.events import Decided, Extracted, ToolReturned
+from quarterdeck.core.events import Decided, Extracted, StateFolded, ToolReturned
 from quarterdeck.core.extraction import MAX_BITS_PER_RUN, Extraction, Slot
 from quarterdeck.core.labels import Integrity
 from quarterdeck.core.messages import ResultStatus, Role, ToolCall
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, ModelRequest
+from quarterdeck.store.base import Entry
+from quarterdeck.store.codec import to_json
 from quarterdeck.tools import tool
 from tests.unit.agent.scene import ANNA, DiesBeforeResults, Killed, Scene, calls, passage, says
 
@@ -272,6 +275,20 @@ async def test_the_label_of_a_reading_is_the_same_for_whoever_reads_the_journal(
 
     assert again.label == state.label
     assert again.extracted_bits == state.extracted_bits == 0.0
+
+
+async def test_a_fork_and_a_folded_state_know_as_much_and_have_as_little_left_to_endorse() -> None:
+    made = scene(read(FOUND), WISHES, says("A visit."))
+    state = await made.ask("What is new?")
+    entries = await made.entries()
+
+    first, rest = fork_of(entries, entries[-2].seq, made.run_id)
+    forked = fold([first, *rest])
+    folded = fold([Entry(event=StateFolded(upto=state.seq, state=to_json(state)), seq=state.seq + 1)])
+
+    assert forked.label == folded.label == state.label
+    assert forked.extracted_bits == folded.extracted_bits == pytest.approx(WISHES.bits)
+    assert not any(EVIL in str(entry.event) for entry in rest)
 
 
 async def test_one_that_never_ends_is_given_up() -> None:

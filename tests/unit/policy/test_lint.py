@@ -97,3 +97,27 @@ def test_a_tool_is_told_in_sentences_a_security_officer_reads() -> None:
     )
     assert told["wipe"][-1] == "always with an approval"
     assert told["catalogue"] == ("reads", "its results may hold an outsider's text", "its results are known to everybody")
+
+
+@pytest.mark.row("G5", part="extraction")
+def test_what_is_taken_out_and_endorsed_is_told_and_an_agent_that_sees_bounded_values_reads_no_outsider() -> None:
+    values = "{urgent: {kind: boolean}}"
+    file = f"""
+policy: v1
+tools:
+  read_mail: {{extract: {{values: {values}}}}}
+  lookup: {{effect: read, risk: 0, resolver: true, result: {{fields: {{email: trusted, nickname: untrusted}}}}}}
+  send_email: {{endorse: [to], known: {{to: {{domains: [corp.example]}}}}}}
+"""
+    wide = file.replace(values, "{n: {kind: integer, min: 0, max: 1e30}}")
+    policy = load_policy(file, "policy.yaml", TOOLS)
+
+    told = {each.tool: each.says for each in explain(policy, TOOLS)}
+
+    assert "no agent reads its results; what is taken out of them: urgent" in told["read_mail"]
+    assert "what no outsider wrote of its results grounds who and where" in told["lookup"]
+    assert "endorsed in advance: to corp.example" in told["send_email"]
+    assert "then of what stands nowhere in to somebody must endorse each value first" in told["send_email"]
+    assert rule_of_two(policy, "helper", [TOOLS[0]]).outsiders == ()
+    assert rule_of_two(load_policy(wide, "policy.yaml", TOOLS), "helper", [TOOLS[0]]).outsiders == ("read_mail",)
+    assert any("bits" in found.text for found in lint(load_policy(wide, "policy.yaml", TOOLS), [TOOLS[0]]))
