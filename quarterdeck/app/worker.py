@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 
@@ -34,6 +35,8 @@ async def work(configuration: Configuration, *, on_ready: Callable[[Runtime, int
         )
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with opened(configuration, serving=False) as runtime, _shown(configuration, runtime) as metrics_port:
+            gc.collect()
+            gc.freeze()  # what was made so far stays until the end: a full collection would walk through all of it
             on_ready(runtime, metrics_port)
             async for _ in signals:
                 break
