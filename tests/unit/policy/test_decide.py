@@ -472,6 +472,13 @@ def test_a_rule_makes_the_outcome_stricter_and_never_milder() -> None:
     assert outcome(decide(look, {"id": "1"}, policy=policy)) == ("approve", "M")
 
 
+def test_a_rule_holds_for_a_tool_that_the_policy_was_not_made_for() -> None:
+    rules = (Rule(id="N", verdict=Verdict.DENY, tool="lo*"), Rule(id="O", verdict=Verdict.DENY, tool="pay"))
+    policy = Policy(table={}, rules=rules)
+
+    assert outcome(decide(look, {"id": "1"}, policy=policy, label=TRUSTED)) == ("deny", "N")
+
+
 @pytest.mark.parametrize(
     ("pattern", "text", "fits"),
     [
