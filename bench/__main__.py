@@ -16,6 +16,7 @@ from bench.processes import measured as taken
 MEASURES = (
     "packages", "imports", "in_process", "http_loop", "journal", "waiting", "server", "simulator", "model_client", "tokens",
     "durable", "policy", "guards", "governance", "retrieval", "retrieval_qdrant", "retrieval_postgres", "retrieval_10k",
+    "not_found",
 )  # fmt: skip
 ON_REQUEST = (
     "fleet",
@@ -23,6 +24,7 @@ ON_REQUEST = (
     "soak",
     "retrieval_100k",
     "retrieval_100k_postgres",
+    "retrieval_10k_qdrant",
 )  # take minutes, the first every processor
 _CHOICE = f"of {', '.join(MEASURES)}; all of them when none is named. Only when named: {', '.join(ON_REQUEST)}"
 
