@@ -3,8 +3,8 @@
 One person asks for documents, places in them, runs and sessions of which half belong to somebody else and half do not exist,
 in random order on one connection. The two kinds of times are held against each other by the Mann-Whitney test: p is how
 often chance alone would part two equal kinds as far as they are. A document is asked for with the right to read it as a
-condition of the one query, so neither kind has work the other has not; as its id can be guessed from the name of a file, that
-is a budget. A run or a session of somebody else is read before its owner is compared: that shows, and is only told, since
+condition of the one query, so neither kind has work the other has not; as its id can be guessed from a file's name, that is
+a budget. A run or a session of somebody else is read before its owner is compared: that shows, and is only told, since
 nobody guesses their ids.
 """
 
