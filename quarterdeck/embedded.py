@@ -42,6 +42,7 @@ from quarterdeck.store.memory import MemoryStore
 from quarterdeck.tools.decorator import as_tool
 from quarterdeck.tools.registry import Registry
 from quarterdeck.workflow.approvals import Approvals
+from quarterdeck.workflow.endorsing import endorse
 
 __all__ = ["Agent", "RunResult"]
 
@@ -182,11 +183,33 @@ class Agent(Generic[T]):
         principal: Principal = _NOBODY_IN_PARTICULAR,
     ) -> RunResult[T]:
         """Approve or reject a draft of a waiting run, and take the run on. Raises NotFound, Conflict, InvalidArguments."""
+        run = await self._waits_for(draft_id, principal)
+        await run.approvals.decide(principal, draft_id, approved=approved, reason=reason, edited_args=edited_args)
+        await run.go_on()
+        return await self._settle(run)
+
+    async def endorse(
+        self,
+        draft_id: str,
+        *,
+        argument: str,
+        value: str | float,
+        reason: str = "",
+        principal: Principal = _NOBODY_IN_PARTICULAR,
+    ) -> RunResult[T]:
+        """Say of one value in a draft of a waiting run that it is right, and take the run on.
+
+        Raises NotFound, Forbidden, Conflict; InvalidInput if no such value stands in the argument.
+        """
+        run = await self._waits_for(draft_id, principal)
+        await endorse(run.approvals, principal, draft_id, argument=argument, value=value, reason=reason)
+        await run.go_on()
+        return await self._settle(run)
+
+    async def _waits_for(self, draft_id: str, principal: Principal) -> _Run:
         for run in list(self._waiting.values()):
             if any(draft.id == draft_id for draft in await run.drafts(principal)):
-                await run.approvals.decide(principal, draft_id, approved=approved, reason=reason, edited_args=edited_args)
-                await run.go_on()
-                return await self._settle(run)
+                return run
         raise NotFound(f"no run of this agent waits for draft {draft_id!r}")
 
     async def close(self) -> None:

@@ -196,3 +196,26 @@ assert not {"fastapi", "uvicorn", "structlog", "typer", "yaml"} & set(sys.module
 
     assert run.returncode == 0, run.stderr
     assert "12.5" in run.stdout
+
+
+@pytest.mark.row("G5", part="endorsement")
+async def test_a_value_is_endorsed_and_the_run_goes_on() -> None:
+    paid: list[str] = []
+
+    @tool(effect="read")
+    def mail() -> str:
+        """Read the mail."""
+        return "Pay DE02."
+
+    @tool(effect="write", identity=("iban",), sink="nobody")
+    def pay(iban: str) -> str:
+        """Pay somebody."""
+        paid.append(iban)
+        return "paid"
+
+    agent = Agent(Scripted(calls(("mail", {})), calls(("pay", {"iban": "DE02"})), says("Paid.")), tools=[mail, pay])
+    waiting = await agent.run("Pay what the mail wants.")
+
+    result = await agent.endorse(waiting.drafts[0].id, argument="iban", value="DE02", principal=_approver())
+
+    assert (paid, result.output, result.drafts) == (["DE02"], "Paid.", ())
