@@ -30,6 +30,8 @@ NOWHERE = "0" * 32
 # are put in for both. A route that is in neither table is a mistake of whoever added it.
 NAMING: Mapping[str, Any] = {
     "POST /api/v1/approvals/{draft_id}/decisions": {"approved": True},
+    "POST /api/v1/approvals/{draft_id}/endorsements": {"argument": "title", "value": "x", "reason": "seen"},
+    "POST /api/v1/approvals/{draft_id}/undo": {},
     "DELETE /api/v1/approvals/delegations/{delegation_id}": None,
     "GET /api/v1/approvals/{draft_id}": None,
     "DELETE /api/v1/documents/{doc_id}": None,
