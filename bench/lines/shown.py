@@ -1,6 +1,6 @@
 """Runs tests by name, in a pytest of their own, and reads what became of each and which figures it recorded.
 
-A test records a figure with `record_property("figure", "...")`.
+A test notes a figure with the fixture `figure`.
 """
 
 from __future__ import annotations

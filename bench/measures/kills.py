@@ -24,7 +24,7 @@ class Load:
     engine: str = "all"
 
 
-SHORT = Load(kills=40, engine="sqlite")
+SHORT = Load(kills=25, engine="sqlite")
 LONG = Load(kills=1_000)
 
 

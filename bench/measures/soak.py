@@ -32,7 +32,7 @@ class Load:
     warm: int = 2_500
 
 
-SHORT = Load(runs=4_000, warm=2_000)
+SHORT = Load(runs=2_400, warm=1_200)
 
 
 async def measure(load: Load = Load()) -> list[Measure]:

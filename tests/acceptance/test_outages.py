@@ -114,7 +114,7 @@ def test_the_trace_of_a_request_goes_on_in_the_worker(pair: Pair) -> None:
 
 @pytest.mark.row("S1", part="postgres away")
 def test_postgres_away_refuses_writes_at_once_and_its_return_needs_no_restart(
-    pair: Pair, record_property: Callable[[str, object], None]
+    pair: Pair, figure: Callable[[str], None]
 ) -> None:
     waiting = pair.replica.ask("Please open a ticket because my laptop does not charge.")
     pair.postgres.stop()
@@ -147,7 +147,7 @@ def test_postgres_away_refuses_writes_at_once_and_its_return_needs_no_restart(
     assert back < 5.0
     assert decided.status == 200
     assert ended["status"] == "done"
-    record_property("figure", f"refused within {max(took):.2f} s (≤ 1), served {back:.2f} s after its return (≤ 5)")
+    figure(f"refused within {max(took):.2f} s (≤ 1), served {back:.2f} s after its return (≤ 5)")
 
 
 @pytest.mark.row("S3", part="without Redis")

@@ -88,7 +88,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.mark.row("G4", part="hot swap")
 def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothing(
-    server: Server, record_property: Callable[[str, object], None]
+    server: Server, figure: Callable[[str], None]
 ) -> None:
     file = server.folder / "policy.yaml"
     before = file.read_text()
@@ -106,7 +106,7 @@ def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothin
     assert (closed["verdict"], still["verdict"]) == ("deny", "deny")
     assert closed["policy_version"] == still["policy_version"] != _decision(server, first["run_id"])["policy_version"]
     assert [row for row in rows["rows"] if row["action"] == "config" and row["object"] == "policy"]
-    record_property("figure", f"in force {took_s:.1f} s after it was written")
+    figure(f"in force {took_s:.1f} s after it was written")
 
 
 def _until_closed(server: Server) -> Any:

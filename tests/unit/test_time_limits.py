@@ -50,7 +50,7 @@ def unlimited(call: ast.Call, name: str) -> bool:
 
 
 @pytest.mark.row("S11", part="time limits")
-def test_no_connection_is_opened_without_time_limits(record_property: Callable[[str, object], None]) -> None:
+def test_no_connection_is_opened_without_time_limits(figure: Callable[[str], None]) -> None:
     found = list(calls())
     opening = [
         (file, call, name)
@@ -69,7 +69,7 @@ def test_no_connection_is_opened_without_time_limits(record_property: Callable[[
 
     assert bad == []
     assert len(opening) >= 12
-    record_property("figure", f"{len(opening)} places where connections are opened, all with time limits")
+    figure(f"{len(opening)} places where connections are opened, all with time limits")
 
 
 def test_whatever_connects_to_postgres_gives_up_connecting_in_time() -> None:
