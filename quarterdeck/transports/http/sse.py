@@ -17,11 +17,11 @@ from quarterdeck.store.base import Entry
 from quarterdeck.store.codec import encode
 from quarterdeck.transports.http.wire import dump
 
-__all__ = ["DESCRIBED", "DONE", "EventStream", "frame", "full_frames", "until_gone"]
+__all__ = ["DESCRIBED", "DONE", "EVENTS", "EventStream", "frame", "full_frames", "until_gone"]
 
-DESCRIBED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "A stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+_FIELDS = {name: {"type": "string"} for name in ("id", "event", "data")}
+EVENTS: dict[str, Any] = {"schema": {"type": "object", "description": "Each event.", "properties": _FIELDS}}
+DESCRIBED: dict[int | str, dict[str, Any]] = {200: {"description": "A stream.", "content": {"text/event-stream": EVENTS}}}
 DONE = b"data: [DONE]\n\n"
 _HEARTBEAT = b": alive\n\n"
 

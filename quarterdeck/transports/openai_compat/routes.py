@@ -22,7 +22,7 @@ from quarterdeck.transports.http.asking import Waiting, WaitingAs, answered, lea
 from quarterdeck.transports.http.callers import Asker, until_over
 from quarterdeck.transports.http.description import allowed
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
-from quarterdeck.transports.http.sse import DONE, EventStream
+from quarterdeck.transports.http.sse import DONE, EVENTS, EventStream
 from quarterdeck.transports.http.wire import Json
 from quarterdeck.transports.openai_compat import embeddings
 from quarterdeck.transports.openai_compat.bodies import ChatCompletion, ModelBody, ModelList, ResponseObject
@@ -47,7 +47,7 @@ def _either(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
         200: {
             "model": whole,
             "description": "Whole, or with `stream` as events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": EVENTS},
         }
     }
 
