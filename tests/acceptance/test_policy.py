@@ -80,7 +80,7 @@ def test_a_level_nobody_can_agree_to_is_told_by_lint_which_then_fails_if_it_is_s
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     folder = with_root(tmp_path / "desk")
-    server = Server(data=tmp_path / "data", folder=folder, environ={"QUARTERDECK_POLICY__RELOAD_S": "0.1"})
+    server = Server(data=tmp_path / "data", folder=folder)
     server.start()
     yield server
     server.stop()
