@@ -20,7 +20,7 @@ from quarterdeck.transports.http.callers import Asker
 from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import PROBLEMS, AgentAnswer, AgentQuery, ProblemDetail, QueryOptions, agent_answer
-from quarterdeck.transports.http.sse import DONE, frame, until_gone
+from quarterdeck.transports.http.sse import DONE, EVENTS, frame, until_gone
 from quarterdeck.transports.http.wire import Json, StrictRoute, dump
 from quarterdeck.workflow.lanes import Lane
 
@@ -54,7 +54,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": BatchAnswer,
         "content": {
-            "text/event-stream": {"schema": {"type": "string", "description": "`item` as each is there, `done` last."}}
+            "text/event-stream": {"schema": {**EVENTS["schema"], "description": "`item` as each is there, `done` last."}}
         },
     },
     **PROBLEMS,
