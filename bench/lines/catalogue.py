@@ -96,7 +96,11 @@ LINES = (
         number=13,
         behaviour="SIGTERM drains",
         target="readiness 503 within 1 s; exit 0 within 30 s; no run lost; a rolling restart under load fails no request",
-        figures=(Figures(measure="stopping", named=""), Figures(measure="fleet", named="fleet r")),
+        figures=(
+            Figures(measure="stopping", named=""),
+            Figures(measure="fleet", named="fleet requests"),
+            Figures(measure="fleet", named="fleet runs"),
+        ),
     ),
     Line(
         number=14,

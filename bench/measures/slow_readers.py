@@ -78,7 +78,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     """Take all that comes, up to the mark of the end; returns the head."""
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     tail = b""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         while b"[DONE]" not in tail and (piece := await reader.read(65_536)):
             tail = tail[-16:] + piece
     return head
