@@ -53,7 +53,7 @@ def test_core_imports_only_the_standard_library() -> None:
     foreign = {
         f"{path.name}: {name}"
         for path in SOURCES
-        if path.parent.name == "core"
+        if path.is_relative_to(ROOT / "quarterdeck" / "core")
         for name in _imported(path)
         if name.split(".")[0] not in sys.stdlib_module_names and not name.startswith("quarterdeck.core")
     }
