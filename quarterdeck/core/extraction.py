@@ -118,12 +118,18 @@ class Slot:
         return self.earliest or _FIRST_DAY, self.latest or _LAST_DAY
 
     def _number(self, value: float) -> float:
-        if not math.isfinite(value) or (self.kind == "integer" and value != int(value)):
-            raise InvalidInput(f"it is no {self.kind}")
+        # Limits first: infinities and what is no number are outside, and so is an integer too large to be a float.
+        if not self._is_inside(value):
+            raise InvalidInput("it is outside the limits")
+        if self.kind == "integer" and value != int(value):
+            raise InvalidInput("it is no integer")
         kept = int(value) if self.kind == "integer" else round(float(value), self.digits)
-        if not (self.minimum or 0.0) <= kept <= (self.maximum or 0.0):
+        if not self._is_inside(kept):
             raise InvalidInput("it is outside the limits")
         return kept
+
+    def _is_inside(self, number: float) -> bool:
+        return (self.minimum or 0.0) <= number <= (self.maximum or 0.0)
 
     def _date(self, value: str) -> str:
         try:

@@ -1,7 +1,8 @@
 """What each field of a tool's result is: filled by our own system, or by whoever writes to it.
 
 A declaration names fields by their path, such as ``holder.name``; lists are looked through, and what stands below a field is
-what the field is. A result that is no JSON has no fields, so nothing of it is better than the tool's results are as a whole.
+what the field is. A key that is spelled like a path is none. A result that is no JSON has no fields, so nothing of it is better
+than the tool's results are as a whole.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from quarterdeck.policy.base import ToolPolicy
 __all__ = ["grounding_texts", "of_fields", "parsed"]
 
 _KINDS_OF_NAMES = ("user:", "group:", "tenant:")
+_Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,14 @@ def _is_trusted(leaf: _Leaf, entry: ToolPolicy) -> bool:
 
 def _leaves(value: Any, entry: ToolPolicy) -> Iterator[_Leaf]:
     """Every value that says something, with what its field is. A key nobody declared is a value too: somebody chose it."""
-    return _walk(value, "", None, entry.fields)
+    return _walk(value, (), None, {tuple(path.split(".")): kind for path, kind in entry.fields.items()})
 
 
-def _walk(value: Any, path: str, kind: FieldKind | None, declared: Mapping[str, FieldKind]) -> Iterator[_Leaf]:
+def _walk(value: Any, path: _Path, kind: FieldKind | None, declared: Mapping[_Path, FieldKind]) -> Iterator[_Leaf]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            inner = f"{path}.{key}" if path else key
-            if inner not in declared and not any(each.startswith(f"{inner}.") for each in declared):
+            inner = (*path, key)
+            if not any(each[: len(inner)] == inner for each in declared):
                 yield _Leaf(kind, key)
             yield from _walk(item, inner, declared.get(inner, kind), declared)
     elif isinstance(value, list):

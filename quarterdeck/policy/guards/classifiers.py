@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,8 @@ _SCHEMA: Mapping[str, Any] = {
 class HttpClassifier:
     """A service: it is sent ``{"text": ..}`` and answers ``{"score": 0.93}`` or ``{"flagged": true}``.
 
-    A finding is the whole text, or where it adds ``"spans": [[start, end], ..]`` (characters) each of these.
+    A finding is the whole text, or where it adds ``"spans": [[start, end], ..]`` (characters) each of these, if all of them
+    are places of the text.
 
     Attributes:
         threshold: A score as high as this is a finding.
@@ -60,17 +62,26 @@ class HttpClassifier:
                 raise Unavailable(f"the classifier {self.name} answered {reply.status}")
         try:
             return self._read(json.loads(told), text)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise Unavailable(f"the classifier {self.name} answered what is no verdict") from error
 
     def _read(self, told: Any, text: str) -> Sequence[Finding]:
-        flagged = told["flagged"] if "flagged" in told else float(told["score"]) >= self.threshold
+        flagged = told["flagged"] if "flagged" in told else _score(told["score"]) >= self.threshold
         if not isinstance(flagged, bool):
             raise TypeError("flagged is true or false")
         if not flagged:
             return ()
-        spans = told.get("spans") or [[0, len(text)]]
-        return [Finding(self.name, max(int(start), 0), min(int(end), len(text))) for start, end in spans]
+        spans = [(max(int(start), 0), min(int(end), len(text))) for start, end in told.get("spans") or ()]
+        if not spans or any(start >= end for start, end in spans):
+            spans = [(0, len(text))]  # something is wrong with it, and nobody can say where
+        return [Finding(self.name, start, end) for start, end in spans]
+
+
+def _score(said: Any) -> float:
+    score = float(said)
+    if not math.isfinite(score):
+        raise ValueError("a score is a number")
+    return score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,8 @@ def test_a_value_inside_its_limits_is_kept(kind: str, value: Any, kept: Any) -> 
         ("integer", 10),
         ("integer", 1.5),
         ("integer", math.inf),
+        pytest.param("integer", 10**400, id="an integer no float can hold"),
+        pytest.param("number", -(10**400), id="a number no float can hold"),
         ("integer", "7"),
         ("number", math.nan),
         ("number", -2),

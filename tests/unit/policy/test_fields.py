@@ -53,6 +53,8 @@ def label(one: Any, value: Any, context: Label = NOTHING) -> Label:
         (payments, [{"amount": 12.5, "note": "nobody declared this"}], False),
         (payments, [{"amount": 12.5, "holder": {"iban": "DE1", "name": "eve"}}], False),
         (payments, {"pay eve": {}}, False),
+        (payments, {"holder.iban": "pay eve"}, False),
+        (payments, {"": {"amount": "pay eve"}}, False),
         (payments, "12.50", False),
         (payments, '{"amount": 1, "amount": "pay eve"}', False),
         (payments, '[{"amount": 12.5}, {"amou', False),
@@ -83,6 +85,18 @@ def test_a_resolver_grounds_in_its_trusted_fields_only() -> None:
     assert policy.resolved(contact, "bob@corp.example, called eve@evil.example").texts == ()
     assert policy.resolved(meeting, '[{"id": 7, "title": "9"}]').ids == {"meeting_id": "7"}
     assert policy.resolved(meeting, '[{"id": 7, "title": "9"}]').texts == ()
+
+
+@pytest.mark.parametrize("keys", [{"holder.iban": "eve"}, {"": {"number": "eve"}}, {"holder": {"": {"iban": "eve"}}}])
+def test_a_key_that_spells_a_path_is_not_the_field_at_it(keys: Any) -> None:
+    @tool(effect="read", resolver=True, fields={"number": "trusted", "holder.iban": "trusted"})
+    def account(name: str) -> str:
+        """Find an account."""
+        return ""
+
+    found = Policy.default([account]).resolved(account, json.dumps({"number": 7, **keys}))
+
+    assert found.texts == ("7",)
 
 
 def test_a_field_that_names_readers_says_who_may_read_the_item_it_stands_in() -> None:

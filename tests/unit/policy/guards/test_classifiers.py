@@ -73,6 +73,8 @@ async def service() -> AsyncIterator[tuple[Service, HttpClassifier]]:
         ({"flagged": True}, [Finding("tox", 0, 9)]),
         ({"flagged": False, "score": 1.0}, []),
         ({"flagged": True, "spans": [[0, 3], [4, 99]]}, [Finding("tox", 0, 3), Finding("tox", 4, 9)]),
+        ({"flagged": True, "spans": [[900, 950]]}, [Finding("tox", 0, 9)]),
+        ({"flagged": True, "spans": [[0, 3], [7, 4]]}, [Finding("tox", 0, 9)]),
     ],
 )
 async def test_a_service_says_what_a_text_is_and_where(
@@ -87,7 +89,22 @@ async def test_a_service_says_what_a_text_is_and_where(
 
 
 @pytest.mark.parametrize("closed", [True, False])
-@pytest.mark.parametrize("how", ["500", "no JSON", "no verdict", "a text for a flag", "late", "away"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "500",
+        "redirected",
+        "no JSON",
+        "no verdict",
+        "a text for a flag",
+        "no number",
+        "too large a number",
+        "a place without end",
+        "10 MB",
+        "late",
+        "away",
+    ],
+)
 async def test_a_service_that_gives_no_verdict_counts_as_configured(
     service: tuple[Service, HttpClassifier], how: str, closed: bool
 ) -> None:
@@ -95,8 +112,18 @@ async def test_a_service_that_gives_no_verdict_counts_as_configured(
     match how:
         case "500":
             told.status = 500
+        case "redirected":
+            told.status, told.answer = 307, {"flagged": False}
         case "no JSON":
             told.answer = "<html>"
+        case "no number":
+            told.answer = {"score": float("nan")}
+        case "too large a number":
+            told.answer = f'{{"score": 1{"0" * 400}}}'
+        case "a place without end":
+            told.answer = {"flagged": True, "spans": [[0, float("inf")]]}
+        case "10 MB":
+            told.answer = '{"flagged": false, "why": "' + "x" * 10_000_000 + '"}'
         case "no verdict":
             told.answer = {"ok": True}
         case "a text for a flag":
