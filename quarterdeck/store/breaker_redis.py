@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
-
-from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.ids import new_id
 from quarterdeck.store.breaker import Admission, BreakerRule, Circuit, MemoryBreaker, Outcome
-
-try:
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as error:
-    raise ImportError("install quarterdeck[redis]") from error
+from quarterdeck.store.redis_link import RedisLink, redis_client
 
 __all__ = ["PREFIX", "RedisBreaker"]
-
-log = logging.getLogger(__name__)
 
 PREFIX = "qd:breaker:"
 
 _SHARED = "redis:"  # begins the tokens of admissions that are known to Redis
-_LINK = "redis"
 _BUCKETS = 20  # a window is counted in so many, so that a circuit takes the same few bytes at any traffic
 _MOST_OWED = 256
 
@@ -148,88 +135,67 @@ class RedisBreaker:
         Raises:
             Misconfigured: The URL is none.
         """
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=connections,
-                timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                socket_timeout=timeout_s,
-                decode_responses=True,
-                retry=Retry(NoBackoff(), 0),  # a report that is said twice would count twice
-            )
-        except ValueError:
-            raise Misconfigured("the URL of Redis is not of the form redis://user:password@host:port/database") from None
-        self.outages = 0
+        # Without repeats: a report that is said twice would count twice.
+        client = redis_client(url, timeout_s=timeout_s, connections=connections, text=True)
+        self._link = RedisLink(
+            client,
+            timeout_s=timeout_s,
+            alone_s=alone_s,
+            without="circuits are of this process",
+            again="circuits are shared",
+            back=self._begin_anew,
+        )
         self.alone = 0
         self._rule = rule or BreakerRule()
-        self._timeout_s = timeout_s
         self._clock = clock
-        self._client = Redis.from_pool(pool)
-        self._admit = self._client.register_script(_ADMIT)
-        self._report = self._client.register_script(_REPORT)
+        self._admit = client.register_script(_ADMIT)
+        self._report = client.register_script(_REPORT)
         self._own = MemoryBreaker(self._rule)
-        self._away = False
-        # Redis is itself something that may fail: the first failure opens its circuit, and one caller tries it again.
-        self._link = MemoryBreaker(BreakerRule(share=1e-9, minimum=1, window_s=1.0, open_s=alone_s, probe_s=2 * timeout_s))
         self._owed: deque[_Owed] = deque(maxlen=_MOST_OWED)
 
+    @property
+    def outages(self) -> int:
+        return self._link.outages
+
     async def admit(self, name: str) -> Admission:
-        link = await self._link.admit(_LINK)
-        if link.circuit is not Circuit.OPEN:
-            token = new_id()
-            arguments = (self._now(), token, self._rule.open_s, self._rule.probe_s, self._ttl_ms())
+        token = new_id()
+        arguments = (self._now(), token, self._rule.open_s, self._rule.probe_s, self._ttl_ms())
+
+        async def work() -> Any:
             # Without an answer nobody knows whether this took the probe.
-            owed = _Owed(name=name, token=token, outcome=Outcome.VOID)
-            found = await self._run(link, self._admit, name, arguments, owed)
-            if found is not None:
-                circuit, known, retry_after_s = found
-                return Admission(circuit=Circuit(circuit), token=_SHARED + known, retry_after_s=float(retry_after_s))
-        self.alone += 1
-        return await self._own.admit(name)
+            with self._owing(_Owed(name=name, token=token, outcome=Outcome.VOID)):
+                await self._settle()
+                return await self._admit(keys=[PREFIX + name], args=arguments)
+
+        found = await self._link.ask(work)
+        if found is None:
+            self.alone += 1
+            return await self._own.admit(name)
+        circuit, known, retry_after_s = found
+        return Admission(circuit=Circuit(circuit), token=_SHARED + known, retry_after_s=float(retry_after_s))
 
     async def report(self, name: str, admission: Admission, outcome: Outcome) -> None:
         if not admission.token.startswith(_SHARED):
             await self._own.report(name, admission, outcome)
             return
         token = admission.token.removeprefix(_SHARED)
-        probe = admission.circuit is Circuit.PROBE
-        owed = _Owed(name=name, token=token, outcome=outcome) if probe else None
-        link = await self._link.admit(_LINK)
-        if link.circuit is Circuit.OPEN:
-            self._owe(owed)
-            said = None
-        else:
-            arguments = self._words(token, admission.circuit, outcome)
-            said = await self._run(link, self._report, name, arguments, owed)
-        if said is None and not probe:
+
+        if admission.circuit is Circuit.PROBE:
+            self._owed.append(_Owed(name=name, token=token, outcome=outcome))
+            await self._link.ask(self._settle)
+            return
+
+        async def work() -> Any:
+            await self._settle()
+            return await self._report(keys=[PREFIX + name], args=self._words(token, admission.circuit, outcome))
+
+        if await self._link.ask(work) is None:
             # What was admitted when Redis was there tells as much about the other side as what is admitted now.
             await self._own.report(name, await self._own.admit(name), outcome)
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
-
-    async def _run(
-        self, link: Admission, script: Any, name: str, arguments: tuple[str | int | float, ...], owed: _Owed | None
-    ) -> Any | None:
-        """What the script returns; None if Redis does not answer, and then `owed` is told it later."""
-        outcome = Outcome.VOID
-        try:
-            with anyio.fail_after(self._timeout_s):
-                await self._settle()
-                answer = await script(keys=[PREFIX + name], args=arguments)
-            outcome = Outcome.SUCCEEDED
-        except (RedisError, OSError) as error:
-            outcome = Outcome.FAILED
-            self._leave(error)
-            return None
-        finally:
-            if outcome is not Outcome.SUCCEEDED:
-                self._owe(owed)
-            await self._link.report(_LINK, link, outcome)
-        self._come_back()
-        return answer
+        await self._link.close()
 
     async def _settle(self) -> None:
         """Tell Redis what it missed, or nobody could probe until the lost probes are given up."""
@@ -244,21 +210,17 @@ class RedisBreaker:
                 if not said:
                     self._owed.appendleft(owed)
 
-    def _owe(self, owed: _Owed | None) -> None:
-        if owed is not None:
+    @contextlib.contextmanager
+    def _owing(self, owed: _Owed) -> Iterator[None]:
+        """Owe Redis a word unless the block gets to its end."""
+        try:
+            yield
+        except BaseException:  # of a caller who leaves, too
             self._owed.append(owed)
+            raise
 
-    def _leave(self, error: Exception) -> None:
-        if not self._away:
-            self._away = True
-            self.outages += 1
-            log.warning("Redis does not answer (%s): until it does, circuits are of this process", type(error).__name__)
-
-    def _come_back(self) -> None:
-        if self._away:
-            self._away = False
-            self._own = MemoryBreaker(self._rule)
-            log.warning("Redis answers again: circuits are shared")
+    def _begin_anew(self) -> None:
+        self._own = MemoryBreaker(self._rule)
 
     def _words(self, token: str, circuit: Circuit, outcome: Outcome) -> tuple[str | int | float, ...]:
         rule = self._rule

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 
-from quarterdeck.core.errors import Misconfigured
+from quarterdeck.store.redis_link import GONE, RedisLink, redis_client
 
-try:
-    from redis.asyncio import BlockingConnectionPool, Redis
+if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as error:
-    raise ImportError("install quarterdeck[redis]") from error
 
 __all__ = ["RedisBus"]
-
-log = logging.getLogger(__name__)
 
 _SILENT_PINGS = 2.5  # pings without an answer until Redis counts as away
 
@@ -57,20 +49,17 @@ class RedisBus:
         Raises:
             Misconfigured: The URL is none.
         """
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=connections,
-                timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                socket_timeout=ping_s * _SILENT_PINGS,
-                retry=Retry(NoBackoff(), 0),  # a piece that is said twice would be read twice
-            )
-        except ValueError:
-            raise Misconfigured("the URL of Redis is not of the form redis://user:password@host:port/database") from None
-        self.outages = 0
-        self._client = Redis.from_pool(pool)
-        self._prefix = f"qd:{pool.connection_kwargs.get('db') or 0}:"
+        # Without repeats: a piece that is said twice would be read twice.
+        silence_s = ping_s * _SILENT_PINGS
+        self._client = redis_client(url, timeout_s=timeout_s, silence_s=silence_s, connections=connections)
+        self._link = RedisLink(
+            self._client,
+            timeout_s=timeout_s,
+            alone_s=away_s,
+            without="streams follow the journal alone",
+            again="streams are live between processes",
+        )
+        self._prefix = f"qd:{self._client.connection_pool.connection_kwargs.get('db') or 0}:"
         self._timeout_s = timeout_s
         self._answer_s = answer_s
         self._ping_s = ping_s
@@ -78,7 +67,10 @@ class RedisBus:
         self._wanted: set[str] = set()
         self._changed = anyio.Event()
         self._up = False
-        self._missed = False
+
+    @property
+    def outages(self) -> int:
+        return self._link.outages
 
     @property
     def up(self) -> bool:
@@ -93,7 +85,7 @@ class RedisBus:
                 for channel, message in messages:
                     pipe.publish(self._prefix + channel, message)
                 await pipe.execute()
-        except (RedisError, OSError) as error:
+        except GONE as error:
             self._lost(error)
 
     async def listened(self, channel: str) -> bool:
@@ -102,7 +94,7 @@ class RedisBus:
         try:
             with anyio.fail_after(self._answer_s):
                 [(_, listeners)] = await self._client.pubsub_numsub(self._prefix + channel)
-        except (RedisError, OSError):
+        except GONE:
             return False
         return bool(listeners > 0)
 
@@ -127,7 +119,7 @@ class RedisBus:
             await anyio.sleep(self._away_s)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._link.close()
 
     async def _linked(self, heard: Callable[[str, bytes], None], joined: Callable[[str], None]) -> None:
         """Listen over one connection, until it breaks."""
@@ -169,13 +161,8 @@ class RedisBus:
 
     def _lost(self, error: BaseException) -> None:
         self._up = False
-        if not self._missed:
-            self._missed = True
-            self.outages += 1
-            log.warning("Redis does not answer (%s): streams follow the journal alone until it does", type(error).__name__)
+        self._link.lost(error)
 
     def _back(self) -> None:
         self._up = True
-        if self._missed:
-            self._missed = False
-            log.warning("Redis answers again: streams are live between processes")
+        self._link.answered()

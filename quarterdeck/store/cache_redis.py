@@ -6,23 +6,14 @@ import logging
 import math
 import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
-
-import anyio
+from typing import TypeVar
 
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.store.cache import Kept, check_place
+from quarterdeck.store.redis_link import RedisLink, redis_client
 from quarterdeck.store.seal import Seal
-
-try:
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as error:
-    raise ImportError("install quarterdeck[redis]") from error
 
 __all__ = ["PREFIX", "RedisCache"]
 
@@ -74,35 +65,32 @@ class RedisCache:
         Raises:
             Misconfigured: The URL is none.
         """
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=connections,
-                timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                socket_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 0),  # a miss costs less than a second wait
-            )
-        except ValueError:  # its message may hold the password
-            raise Misconfigured("the URL of Redis is not of the form redis://user:password@host:port/database") from None
-        self.outages = 0
+        # Without repeats: a miss costs less than a second wait.
+        self._client = redis_client(url, timeout_s=timeout_s, connections=connections)
+        self._link = RedisLink(
+            self._client,
+            timeout_s=timeout_s,
+            alone_s=away_s,
+            without="nothing is found in its cache",
+            again="its cache is used",
+            clock=clock,
+        )
         self.foreign = 0
-        self._client = Redis.from_pool(pool)
         self._seal = Seal(secret)
-        self._timeout_s = timeout_s
-        self._away_s = away_s
         self._forget_s = forget_s
         self._max_value = max_value
         self._now = now
-        self._clock = clock
-        self._away_until: float | None = None  # None while it answers
+
+    @property
+    def outages(self) -> int:
+        return self._link.outages
 
     async def get(self, tenant: str, keys: Sequence[str]) -> dict[str, Kept]:
         check_place(tenant, keys)
         found: dict[str, Kept] = {}
         for some in _batched(keys):
             names = [_name(tenant, key) for key in some]
-            values = await self._ask(partial(self._client.mget, names), self._timeout_s)
+            values = await self._link.ask(partial(self._client.mget, names))
             if values is None:
                 break
             for key, data in zip(some, values, strict=True):
@@ -123,14 +111,14 @@ class RedisCache:
             for key, kept, left_ms in some:
                 data = self._seal.close(tenant, key, _UNTIL.pack(kept.until) + kept.value)
                 pipe.set(_name(tenant, key), data, px=left_ms)
-            if await self._ask(pipe.execute, self._timeout_s) is None:
+            if await self._link.ask(pipe.execute) is None:
                 return
 
     async def drop(self, tenant: str, keys: Sequence[str]) -> bool:
         check_place(tenant, keys)
         for some in _batched(keys):
             names = [_name(tenant, key) for key in some]
-            if await self._ask(partial(self._client.unlink, *names), self._timeout_s) is None:
+            if await self._link.ask(partial(self._client.unlink, *names)) is None:
                 return False
         return True
 
@@ -149,11 +137,11 @@ class RedisCache:
                 await self._client.unlink(*names)
             return True
 
-        return await self._ask(walk, self._forget_s) is not None
+        return await self._link.ask(walk, timeout_s=self._forget_s) is not None
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
+        await self._link.close()
 
     def _opened(self, tenant: str, key: str, data: bytes) -> Kept | None:
         try:
@@ -165,26 +153,6 @@ class RedisCache:
             self.foreign += 1
             return None
         return Kept(payload[_UNTIL.size :], until) if until > self._now() else None
-
-    async def _ask(self, work: Callable[[], Awaitable[Any]], timeout_s: float) -> Any:
-        """What Redis answers; None if it does not."""
-        if self._away_until is not None:
-            if self._clock() < self._away_until:
-                return None
-            self._away_until = self._clock() + self._away_s  # who comes meanwhile does not wait for the same
-        try:
-            with anyio.fail_after(timeout_s):
-                answer = await work()
-        except (RedisError, OSError) as error:
-            if self._away_until is None:
-                self.outages += 1
-                log.warning("Redis does not answer (%s): nothing is found in its cache until it does", type(error).__name__)
-            self._away_until = self._clock() + self._away_s
-            return None
-        if self._away_until is not None:
-            self._away_until = None
-            log.warning("Redis answers again: its cache is used")
-        return answer
 
 
 def _name(tenant: str, key: str) -> str:

@@ -15,13 +15,12 @@ from anyio import to_thread
 
 from quarterdeck.core.errors import Misconfigured, StoreUnavailable
 from quarterdeck.store.keyvalue import check_key, state_uri, uri_key
+from quarterdeck.store.redis_link import GONE, redis_client
 from quarterdeck.store.seal import Seal
 
 try:
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+    from redis.asyncio import Redis
+    from redis.exceptions import AuthenticationError, NoPermissionError
 except ImportError as error:
     raise ImportError("install quarterdeck[redis]") from error
 
@@ -51,18 +50,9 @@ class RedisKeyValue:
         Raises:
             Misconfigured: The URL is none.
         """
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=connections,
-                timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                socket_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 1),  # the connection may have been idle for too long; to repeat does no harm
-            )
-        except ValueError:  # its message may hold the password
-            raise Misconfigured("the URL of Redis is not of the form redis://user:password@host:port/database") from None
-        return cls(Redis.from_pool(pool), Seal(secret), timeout_s=timeout_s)
+        # The connection may have been idle for too long; to repeat does no harm.
+        client = redis_client(url, timeout_s=timeout_s, connections=connections, repeats=1)
+        return cls(client, Seal(secret), timeout_s=timeout_s)
 
     async def save(self, tenant: str, key: str, payload: bytes) -> str:
         """Keep `payload`, replacing what was there; returns a URI for `load_uri`."""
@@ -114,5 +104,5 @@ class RedisKeyValue:
                 yield
         except (AuthenticationError, NoPermissionError) as error:
             raise Misconfigured(f"Redis refuses the credentials of the state store: {type(error).__name__}") from error
-        except (RedisError, OSError) as error:
+        except GONE as error:
             raise StoreUnavailable(f"Redis, where states rest, does not answer: {type(error).__name__}") from error

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
-import anyio
-
-from quarterdeck.core.errors import Misconfigured
-from quarterdeck.store.breaker import Admission, BreakerRule, Circuit, MemoryBreaker, Outcome
 from quarterdeck.store.limits import MemoryLimits, Room, Want
-
-try:
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as error:
-    raise ImportError("install quarterdeck[redis]") from error
+from quarterdeck.store.redis_link import RedisLink, redis_client
 
 __all__ = ["PREFIX", "RedisLimits"]
 
-log = logging.getLogger(__name__)
-
 PREFIX = "qd:limit:"
-
-_LINK = "redis"
 
 # The counters of a group carry its name in braces, so that they lie on one node of a cluster:
 #   a bucket  is a hash: level, and at, in seconds since 1970, when it was that
@@ -125,61 +110,41 @@ class RedisLimits:
         Raises:
             Misconfigured: The URL is none.
         """
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=connections,
-                timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                socket_timeout=timeout_s,
-                decode_responses=True,
-                retry=Retry(NoBackoff(), 0),  # what is taken twice would count twice
-            )
-        except ValueError:
-            raise Misconfigured("the URL of Redis is not of the form redis://user:password@host:port/database") from None
-        self.outages = 0
+        # Without repeats: what is taken twice would count twice.
+        client = redis_client(url, timeout_s=timeout_s, connections=connections, text=True)
+        self._link = RedisLink(
+            client,
+            timeout_s=timeout_s,
+            alone_s=alone_s,
+            without="this process allows its share of rate limits",
+            again="rate limits are counted together",
+            back=self._begin_anew,
+        )
         self.alone = 0
         self._replicas = replicas
-        self._timeout_s = timeout_s
         self._clock = clock
-        self._client = Redis.from_pool(pool)
-        self._take = self._client.register_script(_TAKE)
+        self._take = client.register_script(_TAKE)
         self._own = MemoryLimits()
-        self._away = False
-        # Redis is itself something that may fail: the first failure opens its circuit, and one caller tries it again.
-        self._link = MemoryBreaker(BreakerRule(share=1e-9, minimum=1, window_s=1.0, open_s=alone_s, probe_s=2 * timeout_s))
+
+    @property
+    def outages(self) -> int:
+        return self._link.outages
 
     async def take(self, group: str, wants: Sequence[Want]) -> Sequence[Room]:
-        link = await self._link.admit(_LINK)
-        rooms = None if link.circuit is Circuit.OPEN else await self._shared(link, group, wants)
-        if rooms is None:
+        keys = [_key(group, want) for want in wants]
+        said = await self._link.ask(partial(self._take, keys=keys, args=self._words(wants)))
+        if said is None:
             self.alone += 1
             parts = [Want(want.name, want.rate.share(self._replicas)) for want in wants]
             return await self._own.take(group, parts)
-        return rooms
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.aclose()
-
-    async def _shared(self, link: Admission, group: str, wants: Sequence[Want]) -> Sequence[Room] | None:
-        """What Redis says, None if it does not answer."""
-        outcome = Outcome.VOID
-        try:
-            with anyio.fail_after(self._timeout_s):
-                said = await self._take(keys=[_key(group, want) for want in wants], args=self._words(wants))
-            outcome = Outcome.SUCCEEDED
-        except (RedisError, OSError) as error:
-            outcome = Outcome.FAILED
-            self._leave(error)
-            return None
-        finally:
-            await self._link.report(_LINK, link, outcome)
-        self._come_back()
         return [
             Room(limit=want.rate.limit, remaining=int(left), reset_s=float(reset_s), retry_after_s=float(wait_s))
             for want, (left, reset_s, wait_s) in zip(wants, said, strict=True)
         ]
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._link.close()
 
     def _words(self, wants: Sequence[Want]) -> list[str | int | float]:
         words: list[str | int | float] = ["" if self._clock is None else self._clock()]
@@ -189,18 +154,8 @@ class RedisLimits:
             words += [rate.amount, rate.window_s, "" if rate.burst is None else rate.burst, math.ceil(full_s * 1000) + 1000]
         return words
 
-    def _leave(self, error: Exception) -> None:
-        if not self._away:
-            self._away = True
-            self.outages += 1
-            kind = type(error).__name__
-            log.warning("Redis does not answer (%s): until it does, this process allows its share of rate limits", kind)
-
-    def _come_back(self) -> None:
-        if self._away:
-            self._away = False
-            self._own = MemoryLimits()
-            log.warning("Redis answers again: rate limits are counted together")
+    def _begin_anew(self) -> None:
+        self._own = MemoryLimits()
 
 
 def _key(group: str, want: Want) -> str:

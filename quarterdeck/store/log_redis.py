@@ -7,15 +7,8 @@ from typing import Any
 
 import anyio
 
-from quarterdeck.core.errors import Misconfigured, Unavailable
-
-try:
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as error:
-    raise ImportError("install quarterdeck[redis]") from error
+from quarterdeck.core.errors import Unavailable
+from quarterdeck.store.redis_link import GONE, redis_client
 
 __all__ = ["RedisLog"]
 
@@ -33,15 +26,8 @@ class RedisLog:
         Raises:
             Misconfigured: The URL is none.
         """
-        try:
-            self._client = Redis.from_url(
-                url,
-                socket_connect_timeout=timeout_s,
-                socket_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 0),  # whoever calls tries again later, with the same id in the entry
-            )
-        except ValueError:
-            raise Misconfigured("the URL of Redis is not of the form redis://user:password@host:port/database") from None
+        # Without repeats: whoever calls tries again later, with the same id in the entry.
+        self._client = redis_client(url, timeout_s=timeout_s)
         self._stream = stream
         self._max_entries = max_entries
         self._timeout_s = timeout_s
@@ -52,7 +38,7 @@ class RedisLog:
             with anyio.fail_after(self._timeout_s):
                 entry: dict[Any, Any] = dict(fields)
                 await self._client.xadd(self._stream, entry, maxlen=self._max_entries, approximate=True)
-        except (RedisError, OSError) as error:  # a time-out is an OSError
+        except GONE as error:
             raise Unavailable(f"the stream {self._stream} cannot be written now: {type(error).__name__}") from error
 
     async def close(self) -> None:

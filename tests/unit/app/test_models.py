@@ -36,7 +36,8 @@ def test_what_stands_in_front_of_a_mistaken_url_is_not_repeated() -> None:
 
 
 def test_engine_whose_client_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "quarterdeck.store.breaker_redis", raising=False)
+    for module in ("breaker_redis", "redis_link"):
+        monkeypatch.delitem(sys.modules, f"quarterdeck.store.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
 
     with pytest.raises(Misconfigured, match=r"install quarterdeck\[redis\]"):
