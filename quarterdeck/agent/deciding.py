@@ -12,7 +12,7 @@ from quarterdeck.agent.drafts import draft_of, to_record
 from quarterdeck.agent.guarding import Screened
 from quarterdeck.agent.state import CallState, RunState
 from quarterdeck.core.context import Principal
-from quarterdeck.core.decisions import BY_POLICY, Decision, Endorsement, Value, Verdict
+from quarterdeck.core.decisions import BY_POLICY, Decision, Endorsement, Terms, Value, Verdict
 from quarterdeck.core.events import ApprovalRequested, Decided, Endorsed, Event, ToolReturned
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.labels import Integrity, Label, Readers
@@ -77,17 +77,35 @@ class Deciding:
             label = self.state.label if call.decision is None else call.decision.label
             known = self._known(prepared, tool, label)
             resting = replace(grounds, known=tuple(known)) if known else grounds
-            decision = self.policy.decide(prepared, tool, label, self.principal, resting)
+            decision, endorsed = self._decided(prepared, tool, label, resting)
             if prepared.id in self.screened:
                 decision = self.screened[prepared.id].tightened(decision)
             decisions.append(decision)
             if decision.verdict is not Verdict.DENY:
                 self._made[prepared.name] += 1  # the next call of this turn is one more
             self._audit(prepared, decision, args_hash)
-            after += self._consequence(call, prepared, args_hash, tool, decision)
+            after += self._consequence(call, prepared, args_hash, tool, decision, endorsed)
         if decisions:
             self.events.append(Decided(turn=self.state.turn, decisions=tuple(decisions), revision=self.state.revisions))
         self.events.extend(after)
+
+    def _decided(
+        self, call: ToolCall, tool: Tool | None, label: Label, grounds: Grounds
+    ) -> tuple[Decision, tuple[Endorsement, ...]]:
+        """Policy's answer, and whose endorsements it rests on: of people who might decide the call as it is without them.
+
+        Where several people must agree, one's word of a value is heard where it is demanded, and lets nothing go by itself.
+        """
+        decision = self.policy.decide(call, tool, label, self.principal, grounds)
+        said = [each for each in self.state.endorsed if each.value.tool == call.name and each.by != BY_POLICY]
+        if not said or decision.verdict is not Verdict.APPROVE:
+            return decision, ()
+        terms = terms_of(decision)
+        counting = tuple(each for each in said if self._counts(each, terms))
+        values = tuple(each.value for each in counting)
+        if values and len(terms.levels) == 1 and terms.levels[0].quorum == 1:
+            decision = self.policy.decide(call, tool, label, self.principal, replace(grounds, endorsed=values))
+        return replace(decision, endorse=tuple(each for each in decision.endorse if each not in values)), counting
 
     def _prepared(self, call: CallState, writes: set[str]) -> tuple[ToolCall | ToolResult, str]:
         """The call with validated arguments, and their hash; or an error: unknown, malformed, one too many, doubled."""
@@ -114,7 +132,13 @@ class Deciding:
         return prepared, args_hash
 
     def _consequence(
-        self, call: CallState, prepared: ToolCall, args_hash: str, tool: Tool | None, decision: Decision
+        self,
+        call: CallState,
+        prepared: ToolCall,
+        args_hash: str,
+        tool: Tool | None,
+        decision: Decision,
+        endorsed: tuple[Endorsement, ...],
     ) -> list[Event]:
         """What follows at once: a refusal, or a draft. Nothing for a call that may run, or that has been started."""
         if call.started is not None:
@@ -129,7 +153,7 @@ class Deciding:
         if asked is None or tool is None or call.waits_for_decision:
             return []
         level = 1 + max(call.asked, 0 if call.approval is None else call.approval.level)
-        draft = draft_of(self.run_id, self.state, prepared, tool, decision, asked, self.now, level)
+        draft = draft_of(self.run_id, self.state, prepared, tool, decision, asked, self.now, level, endorsed)
         self.beside.append(Put(record=to_record(draft), expect=0))
         return [
             ApprovalRequested(
@@ -159,7 +183,8 @@ class Deciding:
             now=self.now,
             present=self.present,
         )
-        return outstanding(terms_of(decision), call.consents, standing)
+        # Whoever agreed before a value was endorsed that must be, or upon a word that counts no more, is asked again.
+        return outstanding(terms_of(decision), () if decision.endorse else call.consents, standing)
 
     def _grounds(self) -> Grounds:
         resolved: list[str] = []
@@ -174,19 +199,17 @@ class Deciding:
             resolved=tuple(resolved),
             ids=ids,
             calls_made=self._made,
-            endorsed=tuple(each.value for each in self.state.endorsed if self._still_holds(each)),
         )
 
-    def _still_holds(self, endorsement: Endorsement) -> bool:
-        """True while whose right it rests on still has one of the roles it rested on, and both may still act."""
-        if endorsement.by == BY_POLICY:
-            return False  # the policy of now says what it knows
+    def _counts(self, endorsement: Endorsement, terms: Terms) -> bool:
+        """True while both people may act, and what is left of the right it rests on is one to decide on these terms."""
         right, by = self.present.get(endorsement.right_of), self.present.get(endorsement.by)
-        return (
-            by is not None
-            and right is not None
-            and not set(endorsement.roles).isdisjoint((*right.roles, f"user:{right.user}"))
-        )
+        if right is None or by is None:
+            return False
+        if terms.four_eyes and self.principal.user in (right.user, by.user):
+            return False
+        kept = set(endorsement.roles).intersection((*right.roles, f"user:{right.user}"))
+        return not kept.isdisjoint(name for level in terms.levels for name in (*level.by, *level.escalate_to))
 
     def _known(self, call: ToolCall, tool: Tool | None, label: Label) -> Sequence[Value]:
         """What the policy endorses of a call's values; it is recorded where an outsider had a say, once in a run."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from quarterdeck.agent.consents import Asked, context_of
 from quarterdeck.agent.evidence import evidence_of
 from quarterdeck.agent.state import RunState
-from quarterdeck.core.decisions import Decision, Draft, DraftStatus
+from quarterdeck.core.decisions import Decision, Draft, DraftStatus, Endorsement
 from quarterdeck.core.ids import content_hash, hashed_id
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Tool
@@ -35,12 +35,14 @@ def draft_of(
     asked: Asked,
     now: datetime,
     level: int = 1,
+    endorsed: tuple[Endorsement, ...] = (),
 ) -> Draft:
     """What people are asked to agree to, bound to exactly these arguments, this label and this policy.
 
     Args:
         asked: Which of the levels of policy it is for.
         level: How often people were asked about the call, this time included.
+        endorsed: What counts of that which people said of values of this tool.
     """
     if state.started is None:
         raise ValueError("a run that has not begun proposes nothing")
@@ -79,7 +81,7 @@ def draft_of(
         sink=decision.sink,
         evidence=evidence_of(state, call, tool),
         endorse=decision.endorse,
-        endorsed=tuple(each for each in state.endorsed if each.value.tool == call.name),
+        endorsed=endorsed,
         undo=tool.undo,
     )
 

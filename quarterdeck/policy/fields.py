@@ -1,8 +1,8 @@
 """What each field of a tool's result is: filled by our own system, or by whoever writes to it.
 
 A declaration names fields by their path, such as ``holder.name``; lists are looked through, and what stands below a field is
-what the field is. A key that is spelled like a path is none. A result that is no JSON has no fields, so nothing of it is better
-than the tool's results are as a whole.
+what the field is. A key that is spelled like a path is none. A result that is no JSON has no fields, so nothing of it is
+better than the tool's results are as a whole.
 """
 
 from __future__ import annotations

@@ -29,16 +29,16 @@ async def endorse(
 
     Raises:
         NotFound, Forbidden: The principal may not see, or not decide, this draft.
-        Conflict: It waits no more, or policy wants several people, whom one endorsement would pass by.
+        Conflict: It waits no more; or policy wants several people, and does not demand that this value be endorsed.
         InvalidInput: No such value stands in the argument; or policy wants a reason and there is none.
     """
     draft, record, seat = await approvals.entitled(principal, draft_id)
-    if draft.steps > 1 or draft.quorum > 1:
-        raise Conflict(f"draft {draft.id} needs several people; a value that one of them endorsed would pass the others by")
     if draft.reason_required and not reason:
         raise InvalidInput(f"reason: whoever endorses a value of draft {draft.id} must say why")
     meant = Value(tool=draft.tool, argument=argument, value=_leaf(draft, argument, value))
-    if any(each.value == meant for each in draft.endorsed):
+    if (draft.steps > 1 or draft.quorum > 1) and meant not in draft.endorse:
+        raise Conflict(f"draft {draft.id} needs several people; a value that one of them endorsed would pass the others by")
+    if any(each.value == meant and each.by == principal.user for each in draft.endorsed):
         return draft
     endorsement = Endorsement(
         value=meant,

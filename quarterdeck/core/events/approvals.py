@@ -78,8 +78,8 @@ class Endorsed:
 
     @property
     def key(self) -> str:
-        value = self.endorsement.value
-        return f"w:{self.id}:{content_hash([value.argument, value.value])[:16]}"
+        value, by = self.endorsement.value, self.endorsement.by
+        return f"w:{self.id}:{content_hash([value.argument, value.value, by, self.draft])[:16]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from tests.unit.agent.scene import ANNA, LEE, Killed, Scene, calls, says
 
 pytestmark = pytest.mark.row("G5", part="endorsement")
 
+MAYA = replace(LEE, user="maya")
 IBAN, OTHER = "DE02120300000000202051", "DE02500105170137075030"
 ASKED = "Pay the invoice of the mail."
 PAY = calls(("pay", {"iban": IBAN, "amount": 100}))
@@ -233,6 +234,22 @@ async def test_where_several_must_agree_one_cannot_pass_the_others_by() -> None:
         await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
 
 
+async def test_where_it_is_demanded_and_several_must_agree_one_endorses_and_all_approve() -> None:
+    made, bank = scene(more="endorse: [iban]\n    approvals: {levels: [{by: [approver], quorum: 2}]}")
+    draft = await waiting(made)
+
+    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
+    state = await made.go_on()
+    await made.approvals.decide(LEE, draft.id, approved=True)
+    await made.go_on()
+    before = list(bank.paid)
+    await made.approvals.decide(MAYA, draft.id, approved=True)
+    await made.go_on()
+
+    assert (list(state.drafts), before) == ([draft.id], [])
+    assert bank.paid == [(IBAN, 100)]
+
+
 async def test_the_word_of_somebody_who_may_not_act_any_more_counts_for_nothing() -> None:
     made, bank = scene()
     draft = await waiting(made)
@@ -278,6 +295,95 @@ class _StopsBeforeStarts:
                 await self.inner.append(claim, kept, **fields)
             raise Killed
         return await self.inner.append(claim, entries, **fields)
+
+
+async def test_where_it_is_demanded_nobody_approves_upon_the_word_of_somebody_who_lost_the_right() -> None:
+    made, bank = scene(more="endorse: [iban]\n    needs_approval: true")
+    draft = await waiting(made)
+    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
+    made.staff.gone.add("lee")
+    await made.approvals.decide(MAYA, draft.id, approved=True)
+
+    state = await made.go_on()
+    before = list(bank.paid)
+    (asked,) = state.drafts
+    again = await made.approvals.get(MAYA, asked)
+    await endorse(made.approvals, MAYA, asked, argument="iban", value=IBAN)
+    await made.approvals.decide(MAYA, asked, approved=True)
+    await made.go_on()
+
+    assert before == []
+    assert ([value.value for value in again.unendorsed], again.endorsed) == ([IBAN], ())
+    assert bank.paid == [(IBAN, 100)]
+
+
+async def test_where_it_is_demanded_a_value_put_in_by_an_edit_is_endorsed_too() -> None:
+    made, bank = scene(more="endorse: [iban]\n    needs_approval: true")
+    draft = await waiting(made)
+    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
+    await made.approvals.decide(LEE, draft.id, approved=True, edited_args={"iban": OTHER, "amount": 100})
+
+    state = await made.go_on()
+
+    assert bank.paid == []
+    (asked,) = state.drafts
+    assert [value.value for value in (await made.approvals.get(LEE, asked)).unendorsed] == [OTHER]
+
+
+async def test_the_same_value_may_be_endorsed_by_another_too() -> None:
+    made, bank = scene()
+    draft = await waiting(made)
+    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
+    made.staff.gone.add("lee")
+    await made.go_on()
+
+    await endorse(made.approvals, MAYA, draft.id, argument="iban", value=IBAN)
+    await made.go_on()
+
+    assert bank.paid == [(IBAN, 100)]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "approvals: {levels: [{by: [approver], quorum: 2}]}",
+        "approvals: [finance]",
+        "approvals: {by: [approver], four_eyes: true}",
+    ],
+)
+async def test_a_policy_that_has_changed_since_counts_only_the_word_of_who_could_give_it_now(more: str) -> None:
+    made, bank = scene()
+    draft = await waiting(made)
+    asker = replace(ANNA, roles=("approver",))
+    made.staff.present["anna"] = asker
+    await endorse(made.approvals, asker, draft.id, argument="iban", value=IBAN)
+    made.policy = load_policy(POLICY.format(more=more), "policy.yaml", made.registry.tools)
+    made.loop = made.new_loop()
+
+    await made.go_on()
+
+    assert bank.paid == []
+    assert (await decided(made)).rule == "ground.identity"
+
+
+async def test_a_fork_of_a_call_that_was_let_go_is_decided_anew() -> None:
+    made, bank = scene()
+    draft = await waiting(made)
+    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
+    made.loop = made.new_loop(_StopsBeforeStarts(made.store.journal))
+    with pytest.raises(Killed):
+        await made.go_on()
+    entries = await made.entries()
+    first, rest = fork_of(entries, entries[-1].seq, made.run_id)
+    assert isinstance(entries[-1].event, Decided)
+    made.run_id = "fork"
+    await made.store.journal.create(ANNA.tenant, made.run_id, first, then=rest)
+    made.loop = made.new_loop()
+
+    state = await made.go_on()
+
+    assert bank.paid == []
+    assert len(list(state.drafts)) == 1
 
 
 async def test_a_rejection_that_came_meanwhile_counts() -> None:
