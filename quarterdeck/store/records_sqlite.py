@@ -186,18 +186,18 @@ class SqliteRecords:
 
     async def audit_rows(self, tenant: str, after: int = 0, limit: int = 1000) -> list[Mapping[str, Any]]:
         """Audit rows in order: tenant, seq, at, the fields of `Audit`, prev and hash."""
-        rows = await self._database.read(lambda c: c.execute(_AUDIT_ROWS, (tenant, after, limit)).fetchall())
+        rows = await self._database.read(partial(_as_it_is, _AUDIT_ROWS, (tenant, after, limit)))
         return [_audit_row(tenant, row) for row in rows]
 
     async def audit_head(self, tenant: str) -> tuple[int, str] | None:
         """Seq and hash of the tenant's last audit row, kept apart from the rows so that a cut-off end shows."""
-        row = await self._database.read(lambda c: c.execute(_HEAD, (tenant,)).fetchone())
-        return None if row is None else (row[0], _hex(row[1]))
+        rows = await self._database.read(partial(_as_it_is, _HEAD, (tenant,)))
+        return _head(*rows[0]) if rows else None
 
     async def audit_heads(self) -> Mapping[str, tuple[int, str]]:
         """Seq and hash of the last audit row of every tenant that has some."""
-        rows = await self._database.read(lambda c: c.execute(_HEADS).fetchall())
-        return {tenant: (seq, _hex(own)) for tenant, seq, own in rows}
+        rows = await self._database.read(partial(_as_it_is, _HEADS, ()))
+        return {tenant: _head(seq, own) for tenant, seq, own in rows}
 
 
 def _numbers(values: Mapping[str, Any], connection: sqlite3.Connection) -> list[int]:
@@ -224,9 +224,30 @@ def record_of(row: tuple[Any, ...]) -> Record:
     )
 
 
+def _as_it_is(statement: str, values: Sequence[Any], connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    """Rows of the audit log, though somebody wrote text there that is none: a check has to name such a row."""
+    connection.text_factory = _decoded
+    try:
+        return connection.execute(statement, values).fetchall()
+    finally:
+        connection.text_factory = str
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return repr(text)
+
+
+def _head(seq: Any, own: Any) -> tuple[int, str]:
+    return seq if isinstance(seq, int) else 0, _hex(own)
+
+
 def _audit_row(tenant: str, row: tuple[Any, ...]) -> Mapping[str, Any]:
-    """A row as it is read. What somebody else wrote may hold a value of any kind in any column: it is told as it is."""
-    texts = dict(zip(("actor", "subject", "action", "object", "decision", "args_hash"), row[2:8], strict=True))
+    """A row as it is read. What somebody else wrote may hold a value of any kind in any column, and is told as that."""
+    told = [value if isinstance(value, str) else repr(value) for value in row[2:8]]
+    texts = dict(zip(("actor", "subject", "action", "object", "decision", "args_hash"), told, strict=True))
     return {"tenant": tenant, "seq": row[0], "at": _instant(row[1]), **texts, "prev": _hex(row[8]), "hash": _hex(row[9])}
 
 

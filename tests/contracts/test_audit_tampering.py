@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -81,6 +82,43 @@ async def test_the_first_bad_row_is_named(log: tuple[Store, Behind], statements:
     other = await checked(store.records, "beta")
     assert verdict.bad == bad
     assert (other.bad, other.rows) == (None, 1)
+
+
+NO_ROW_HAS = {
+    "sqlite": [
+        "actor = CAST(x'ff' AS TEXT)",
+        "object = CAST(object AS BLOB)",
+        "at = 'x'",
+        "at = 9223372036854775807",
+        "hash = 'x'",
+    ],
+    "postgres": ["at = 'infinity'", "at = '-infinity'", "at = '294276-01-01'", "at = '0044-03-15 BC'", "hash = ''"],
+}
+
+
+@pytest.mark.row("G7", part="tampering")
+@pytest.mark.parametrize(
+    ("log", "value"), [(kind, value) for kind, values in NO_ROW_HAS.items() for value in values], indirect=["log"]
+)
+async def test_a_row_with_a_value_that_no_row_has_is_named(log: tuple[Store, Behind], value: str) -> None:
+    store, behind = log
+
+    behind(f"UPDATE audit SET {value} WHERE tenant = 'acme' AND seq = 5")
+
+    assert (await checked(store.records, "acme")).bad == 5
+    assert json.dumps(await store.records.audit_rows("acme"), ensure_ascii=False).encode()  # it can be handed out
+
+
+@pytest.mark.row("G7", part="tampering")
+@pytest.mark.parametrize("log", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("value", ["seq = 'x'", "hash = CAST(x'ff' AS TEXT)"])
+async def test_an_end_that_no_log_has_is_a_bad_row(log: tuple[Store, Behind], value: str) -> None:
+    store, behind = log
+
+    behind(f"UPDATE audit_heads SET {value} WHERE tenant = 'acme'")
+
+    assert (await checked(store.records, "acme")).bad is not None
+    assert await store.records.audit_heads() != {}
 
 
 async def test_a_log_nobody_touched_holds(log: tuple[Store, Behind]) -> None:
