@@ -18,6 +18,7 @@ from quarterdeck.core.ids import check_id, content_hash, hashed_id
 from quarterdeck.store.base import Audit, Entry, Erasing, Journal, Put, Record, Records, RunRow
 from quarterdeck.store.codec import encode
 from quarterdeck.workflow.undoing import KIND as UNDO
+from quarterdeck.workflow.undoing import attempts
 
 __all__ = ["KIND", "Belongings", "ErasureView", "Privacy"]
 
@@ -212,8 +213,8 @@ class Privacy:
                 yield row
             before = rows[-1].run_id
         undone = [] if user is None else await self._erasing.records_of(tenant, user, ())
-        for record in undone:
-            other = await self._journal.find(tenant, record.ref) if record.kind == UNDO else None
+        for run_id in [run_id for record in undone if record.kind == UNDO for run_id in attempts(record)]:
+            other = await self._journal.find(tenant, run_id)
             if other is not None and other.user != user:
                 yield other
 

@@ -28,7 +28,7 @@ from quarterdeck.tools.base import Toolbox
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.base import Dispatcher
 
-__all__ = ["KIND", "Undoing"]
+__all__ = ["KIND", "Undoing", "attempts"]
 
 KIND = "undo"
 _NOBODY = "none"  # in place of a model's name
@@ -68,7 +68,7 @@ class Undoing:
         if standing is not None and not await self._came_to_nothing(principal.tenant, standing):
             return _same(standing, principal)
         version = 0 if standing is None else standing.version
-        run_id = hashed_id(record_id, str(version))
+        run_id = _attempt(record_id, version)
         row = Record(
             kind=KIND,
             id=record_id,
@@ -137,6 +137,16 @@ class Undoing:
             tenant=principal.tenant,
             principal=principal,
         )
+
+
+def attempts(record: Record) -> list[str]:
+    """Ids of all runs that were begun to take back what the record is about: it names the last one only."""
+    return [_attempt(record.id, version) for version in range(record.version)]
+
+
+def _attempt(record_id: str, version: int) -> str:
+    """Id of the run that is begun while the record has this version."""
+    return hashed_id(record_id, str(version))
 
 
 def _same(record: Record, principal: Principal) -> str:

@@ -201,12 +201,16 @@ class _Nothing:
 
 @pytest.mark.row("G11", part="undone for him")
 @pytest.mark.parametrize("stored", ["sqlite", "postgres"], indirect=True)
-async def test_the_run_of_another_that_undid_a_persons_call_is_handed_out_and_erased_with_his_data(
+async def test_runs_of_another_that_undid_a_persons_call_or_tried_to_are_handed_out_and_erased_with_his_data(
     stored: dict[str, Any],
 ) -> None:
     store = stored["store"]
     counter = Counter(**stored)
     draft_id = await counter.ordered()
+    counter.shop.fails = True
+    failed = await counter.undoing.undo(FINN, draft_id)
+    await counter.advance(failed)
+    counter.shop.fails = False
     run_id = await counter.undoing.undo(FINN, draft_id)
     await counter.advance(run_id)
     privacy = Privacy(store.journal, store.records, store.erasing, _Nothing(), counter.dispatcher.wake, now=counter.clock)
@@ -215,7 +219,7 @@ async def test_the_run_of_another_that_undid_a_persons_call_is_handed_out_and_er
     await privacy.erase(FAYE, "anna")
     await privacy.once()
 
-    assert {thing["run_id"] for thing in told if thing["kind"] == "run"} == {counter.run_id, run_id}
+    assert {thing["run_id"] for thing in told if thing["kind"] == "run"} == {counter.run_id, failed, run_id}
     assert await store.journal.runs("acme") == []
     assert (await checked(store.records, "acme")).bad is None
 
