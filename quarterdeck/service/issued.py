@@ -107,8 +107,10 @@ class Tokens:
         header, claims = _part(token, 0), _part(token, 1)
         # Whom to believe is looked up by what is not proved yet; the claims that count are those behind the signature.
         issuer = self._issuers.get(str(claims.get("iss")))
-        kid = header.get("kid")
-        if issuer is None or header.get("alg") not in issuer.algorithms or not (kid is None or isinstance(kid, str)):
+        kid, algorithm = header.get("kid"), header.get("alg")
+        if issuer is None or not isinstance(algorithm, str) or algorithm not in issuer.algorithms:
+            raise Unauthenticated(_WRONG)
+        if not (kid is None or isinstance(kid, str)):
             raise Unauthenticated(_WRONG)
         key = await issuer.keys.find(kid)
         if key is None:

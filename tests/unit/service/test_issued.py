@@ -119,7 +119,9 @@ async def test_name_of_a_key_is_looked_up_and_goes_nowhere(kid: Any) -> None:
 @pytest.mark.row("S9", part="tokens of issuers")
 async def test_algorithms_are_ours_to_choose() -> None:
     public = RSA.as_pem(private=False)
-    unsigned = [bare({"alg": alg, "kid": "k1"}, claims()) for alg in ("none", "None", "NONE")]
+    unsigned = [
+        bare({"alg": alg, "kid": "k1"}, claims()) for alg in ("none", "None", "NONE", None, 7, ["RS256"], {"RS256": 1})
+    ]
     confused = signed(claims(), key=OctKey.import_key(base64.b64encode(public)), alg="HS256")
     embedded = bare({"alg": "RS256", "jwk": RSA.as_dict(private=False)}, claims(), "AAAA")
 
