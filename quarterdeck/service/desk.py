@@ -27,7 +27,7 @@ from quarterdeck.service.follow import Follow
 from quarterdeck.service.history import Turn, bringing, told
 from quarterdeck.service.intake import Blocked, accepted, cleaned
 from quarterdeck.service.runs import Runs
-from quarterdeck.service.sessions import Session, Sessions
+from quarterdeck.service.sessions import Earlier, Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.story import Stories
 from quarterdeck.service.streams import Hub, Rested
@@ -264,17 +264,17 @@ class Desk:
     ) -> tuple[RunStarted, tuple[GuardrailFired, ...], list[Beside]]:
         """The first event of a run, those of guards behind it, and what is written with it."""
         beside: list[Beside] = []
-        history: tuple[Message, ...] = ()
+        earlier = Earlier(messages=())
         if question.session_id is None:
             agent = self._agent(question.agent)
             record = self.sessions.record(principal, agent.name)
             beside.append(Put(record=record, expect=0))
             session_id = record.id
-            history = told(principal, run_id, question.history or ())
+            earlier = Earlier(messages=told(principal, run_id, question.history or ()))
         else:
             session = await self.sessions.active(principal, question.session_id)
             agent = self._agent(question.agent or session.agent)
-            session_id, history = session.id, await self.sessions.history(principal, session.id)
+            session_id, earlier = session.id, await self.sessions.earlier(principal, session.id)
         text, found = await self._accepted(principal, run_id, question.text, agent)
         typed = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
         started = RunStarted(
@@ -284,7 +284,8 @@ class Desk:
             tenant=principal.tenant,
             principal=principal,
             session_id=session_id,
-            history=history,
+            history=earlier.messages,
+            rests_on=earlier.rests_on,
             trace_id=question.trace_id,
             span_id=question.span_id,
             request_id=question.request_id,
@@ -325,6 +326,7 @@ class Desk:
             or question.agent not in (None, first.agent)
             or question.session_id not in (None, first.session_id)
             or (question.history is not None and first.history != told(principal, run_id, question.history))
+            or (await self._specs.get(principal.tenant, first.config_hash)).client_tools != tuple(question.tools)
         ):
             raise KeyReused("this Idempotency-Key was used for another question; take a new one")
         return first

@@ -13,11 +13,12 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Conflict, NotFound
 from quarterdeck.core.events import FinalAnswer, Retrieved, RunStarted, ToolReturned
 from quarterdeck.core.ids import new_id
+from quarterdeck.core.labels import MANY
 from quarterdeck.core.messages import Message, Role, Text
-from quarterdeck.service.withdrawn import Withdrawals, sources_of
+from quarterdeck.service.withdrawn import Withdrawals, one_of_each, sources_of
 from quarterdeck.store.base import Entry, Journal, Put, Record, Records, RunRow
 
-__all__ = ["Session", "SessionMessage", "Sessions"]
+__all__ = ["Earlier", "Session", "SessionMessage", "Sessions"]
 
 KIND = "session"
 ACTIVE, CLOSED = "active", "closed"
@@ -51,6 +52,19 @@ class SessionMessage:
     content: str
     created_at: datetime
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """Earlier exchanges of a session, for its next question.
+
+    Attributes:
+        messages: Questions and settled answers, oldest first.
+        rests_on: A passage of each document they rest on, where a label among them holds only that it is much; else empty.
+    """
+
+    messages: tuple[Message, ...]
+    rests_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,12 +163,13 @@ class Sessions:
                 found.append(_said(run, session_id, Role.ASSISTANT, final.answer.text, run.updated_at, meta))
         return found
 
-    async def history(self, principal: Principal, session_id: str) -> tuple[Message, ...]:
-        """Earlier exchanges for the next question, oldest first: settled ones that the principal may still read.
+    async def earlier(self, principal: Principal, session_id: str) -> Earlier:
+        """Earlier exchanges for the next question: settled ones that the principal may still read.
 
         What the client of the first one told of a time before it comes in front, as trusted as it was there.
         """
         kept: list[Message] = []
+        sources: set[str] = set()
         room = self._max_chars
         for exchange in reversed(await self._read(principal, session_id, self._exchanges)):
             if exchange.final is None or not exchange.readable:
@@ -164,12 +179,14 @@ class Sessions:
             if room < 0:
                 break
             kept[:0] = (exchange.started.input, Message(role=Role.ASSISTANT, parts=(answer,)))
+            sources |= exchange.sources
             for turn in reversed(exchange.told):
                 room -= len(turn.text)
                 if room < 0:
                     break
                 kept.insert(0, turn)
-        return tuple(kept)
+        full = any(message.label.sources == MANY for message in kept)
+        return Earlier(messages=tuple(kept), rests_on=one_of_each(sources) if full else ())
 
     async def _read(self, principal: Principal, session_id: str, limit: int) -> list[_Exchange]:
         rows = await self._journal.runs(principal.tenant, user=principal.user, session_id=session_id, limit=limit)
@@ -189,7 +206,9 @@ class Sessions:
         if not isinstance(last, FinalAnswer):
             return _Exchange(run=row, started=started, final=None)
         labels = (last.label, *(message.label for message in started.history))
-        return _Exchange(run=row, started=started, final=last, sources=sources_of(labels, _retrieved(entries)))
+        return _Exchange(
+            run=row, started=started, final=last, sources=sources_of(labels, _retrieved(entries), started.rests_on)
+        )
 
     async def _record(self, principal: Principal, session_id: str) -> Record:
         record = await self._records.get(principal.tenant, KIND, session_id)

@@ -128,7 +128,9 @@ def view_of_state(run_id: str, state: RunState, status: RunStatus | None = None)
         updated_at=last,
         head=state.seq,
         client_calls=_client_calls(state),
-        sources=sources_of((state.label, *(message.label for message in state.messages)), state.passages.values()),
+        sources=sources_of(
+            (state.label, *(message.label for message in state.messages)), state.passages.values(), started.rests_on
+        ),
         request_id=started.request_id,
         trace_id=started.trace_id,
         tags=named(started.tags),
