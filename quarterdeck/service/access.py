@@ -138,6 +138,10 @@ class Credentials(Protocol):
         """The same of somebody it let in earlier; None if he may not act any more, or came otherwise."""
         ...
 
+    async def ends(self, principal: Principal) -> datetime | None:
+        """When what he came with is over, as it stands now; None if it has no end, or that is not known of him."""
+        ...
+
 
 class Access:
     """Turns a request into a principal. Also the directory that is asked again when a run is resumed.
@@ -241,6 +245,13 @@ class Access:
         for kind in self._others:
             if (found := await kind.current(principal)) is not None:
                 return found
+        return None
+
+    async def ends(self, principal: Principal) -> datetime | None:
+        """When what the principal came with is over, as it stands now; None if it has no end, or nothing is known of one."""
+        for kind in self._others:
+            if (end := await kind.ends(principal)) is not None:
+                return end
         return None
 
 

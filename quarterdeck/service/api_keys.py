@@ -26,7 +26,8 @@ MAKING = "keys.write"
 _KIND = "api_key"
 _LIVE, _REVOKED = "live", "revoked"
 _PREFIX = "qk_"
-_CREDENTIAL = "key:"  # before the id, in what is known of somebody who came with a key
+_CREDENTIAL = "key:"  # before the id and what tells texts of a key apart, in what is known of somebody who came with one
+_APART = 16  # digits of a text's hash
 _FORM = re.compile(r"qk_([a-z0-9_-]{1,64})\.([a-z0-9_-]{1,64})\.([0-9a-f]{64})\Z")
 _KNOWN_S = 5.0  # a key that was taken back elsewhere still counts this long
 _KNOWN = 10_000
@@ -140,7 +141,7 @@ class ApiKeys:
         if person is None or not scopes:
             raise Unauthenticated("the holder of the key may not act any more")
         await self._used(form[1], record)
-        return replace(person, scopes=scopes, credential=f"{_CREDENTIAL}{record.id}")
+        return replace(person, scopes=scopes, credential=f"{_CREDENTIAL}{record.id}:{_digest(form[3])[:_APART]}")
 
     def tenant_of(self, credential: str) -> str | None:
         form = _FORM.match(credential)
@@ -151,23 +152,24 @@ class ApiKeys:
         record = await self._found(form[1], form[2]) if form is not None else None
         if form is None or record is None or not self._counts(record, _digest(form[3])):
             raise Unauthenticated(_UNKNOWN)
-        new = hmac.compare_digest(record.data["digest"], _digest(form[3]))
-        ends = (_instant(record.data["expires_at"]), None if new else _instant(record.data["old_until"]))
-        return min((end for end in ends if end is not None), default=None)
+        return self._end(record, _digest(form[3]))
+
+    async def ends(self, principal: Principal) -> datetime | None:
+        came = _came(principal)
+        record = await self._found(principal.tenant, came[0]) if came is not None else None
+        return self._end(record, came[1]) if came is not None and record is not None else None
 
     async def current(self, principal: Principal) -> Principal | None:
         """The holder of a key, with no more than he came with; nobody once it was taken back.
 
         One that has come to its end lets what was begun with it go on: nobody meant to stop it.
         """
-        credential = principal.credential
-        if credential is None or not credential.startswith(_CREDENTIAL):
-            return None
-        record = await self._found(principal.tenant, credential.removeprefix(_CREDENTIAL))
+        came = _came(principal)
+        record = await self._found(principal.tenant, came[0]) if came is not None else None
         if record is None or record.status != _LIVE or record.owner != principal.user:
             return None
         person = await self._people.current(replace(principal, credential=None))
-        return replace(person, credential=credential) if person is not None else None
+        return replace(person, credential=principal.credential) if person is not None else None
 
     def _counts(self, record: Record, digest: str) -> bool:
         data, present = record.data, self._now()
@@ -175,6 +177,14 @@ class ApiKeys:
         same = hmac.compare_digest(data["digest"], digest)
         old = hmac.compare_digest(data.get("old", ""), digest) and old_until is not None and present < old_until
         return record.status == _LIVE and (until is None or present < until) and (same or old)
+
+    def _end(self, record: Record, digits: str) -> datetime | None:
+        """When the text whose hash begins so is over; now, if it has been changed for others since."""
+        ends = [_instant(record.data["expires_at"])]
+        if not record.data["digest"].startswith(digits):
+            old = record.data.get("old", "").startswith(digits)
+            ends.append(_instant(record.data["old_until"]) if old else self._now())
+        return min((end for end in ends if end is not None), default=None)
 
     async def _found(self, tenant: str, id: str) -> Record | None:
         kept = self._known.get((tenant, id))
@@ -214,6 +224,13 @@ class ApiKeys:
 
     async def _told(self, tenant: str, id: str) -> ApiKey:
         return _key(await self._record(tenant, id))
+
+
+def _came(principal: Principal) -> tuple[str, str] | None:
+    """Id of the key somebody came with, and the digits that tell which text of it; None for who came otherwise."""
+    credential = principal.credential or ""
+    key_id, _, digits = credential.removeprefix(_CREDENTIAL).partition(":")
+    return (key_id, digits) if credential.startswith(_CREDENTIAL) else None
 
 
 def _with(record: Record, data: Mapping[str, Any], *, status: str | None = None) -> Record:

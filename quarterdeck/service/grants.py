@@ -113,3 +113,6 @@ class TokenHolders:
 
     async def current(self, principal: Principal) -> Principal | None:
         return await self._grants.current(principal) if principal.credential is None else None
+
+    async def ends(self, principal: Principal) -> datetime | None:
+        return None  # the token itself said so, and is not kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import anyio
 
@@ -12,7 +13,15 @@ from quarterdeck.agent.base import Directory
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Unauthenticated, Unavailable
 
-__all__ = ["Stay", "Stays"]
+__all__ = ["Entitling", "Stay", "Stays"]
+
+
+class Entitling(Directory, Protocol):
+    """Knows what people may do now, and until when what let them in lasts."""
+
+    async def ends(self, principal: Principal) -> datetime | None:
+        """When what he came with is over, as it stands now: an end may have been set since. None if none is known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +37,7 @@ class Stays:
 
     def __init__(
         self,
-        directory: Directory,
+        directory: Entitling,
         *,
         every_s: float = 15.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -51,14 +60,19 @@ class Stays:
 
     async def confirm(self, stay: Stay) -> None:
         """Look once. Raises Unauthenticated if he may stay no longer; where that cannot be told now, he may."""
-        if stay.until is not None and stay.until <= self._now():
-            raise Unauthenticated("what let you in is over; come back with what counts now")
+        self._hold(stay.until)
         try:
             present = await self._directory.current(stay.principal)
+            end = await self._directory.ends(stay.principal)
         except Unavailable:
             return  # a database that is away for a moment ends nobody's stream; the next look tells
         if present is None:
             raise Unauthenticated("whoever opened this may not act any more")
+        self._hold(end)
+
+    def _hold(self, end: datetime | None) -> None:
+        if end is not None and end <= self._now():
+            raise Unauthenticated("what let you in is over; come back with what counts now")
 
     async def over(self, stay: Stay) -> str:
         """Wait until he may stay no longer, and say why."""

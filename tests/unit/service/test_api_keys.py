@@ -10,6 +10,7 @@ from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from quarterdeck.service.access import Access, Caller, User
 from quarterdeck.service.api_keys import ApiKeys
+from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.service.stream_tokens import StreamTokens
 from quarterdeck.store.memory import MemoryStore
 
@@ -202,3 +203,29 @@ async def test_end_of_a_key_is_told_with_that_of_a_text_that_was_changed() -> No
     assert await scene.here.until(second) == end
     with pytest.raises(Unauthenticated):
         await scene.here.until(first[:-1] + ("0" if first[-1] != "0" else "1"))
+
+
+async def test_what_was_opened_with_a_text_that_was_changed_ends_when_that_counts_no_longer_and_runs_go_on() -> None:
+    scene = Scene()
+    access = Access([INES], {}, keyless=False, others=[scene.here])
+    made, first = await scene.here.make(INES.principal, name="a", scopes=["chat"])
+    opener = await access.admit(Caller(key=first, forwarded=True, known_origin=False, loopback=False))
+    token = await StreamTokens(scene.records, access, now=lambda: scene.at).make(opener)
+    stays = Stays(access, now=lambda: scene.at)
+
+    _, second = await scene.there.rotate(INES.principal, made.id, grace_s=30)
+    scene.later(seconds=10)
+    by_token = await StreamTokens(scene.records, access, now=lambda: scene.at).redeem(token.token)
+    successor = await access.admit(Caller(key=second, forwarded=True, known_origin=False, loopback=False))
+    for stay in (Stay(principal=opener), by_token, Stay(principal=successor)):
+        await stays.confirm(stay)
+    scene.later(seconds=21)
+
+    for stay in (Stay(principal=opener), by_token):
+        with pytest.raises(Unauthenticated, match="is over"):
+            await stays.confirm(stay)
+    await stays.confirm(Stay(principal=successor))
+    await scene.here.rotate(INES.principal, made.id, grace_s=86_400)
+    with pytest.raises(Unauthenticated, match="is over"):
+        await stays.confirm(Stay(principal=opener))
+    assert await access.current(opener) is not None

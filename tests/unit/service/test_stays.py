@@ -30,6 +30,9 @@ class Scene:
     async def current(self, principal: Principal) -> Principal | None:
         return self._knows(self.passed_s)
 
+    async def ends(self, principal: Principal) -> datetime | None:
+        return None
+
     async def sleep(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
 
