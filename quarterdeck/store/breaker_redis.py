@@ -41,7 +41,15 @@ _ADMIT = (
 local fresh, open_s, probe_s, ttl_ms = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local line = redis.call('HMGET', KEYS[1], 'token', 'opened_until', 'probe_until')
 if not line[2] then return {'closed', line[1] or '', '0'} end
-local wait_s = math.max(tonumber(line[2]), tonumber(line[3] or '0')) - now
+-- What lies further ahead than it was ever set to was written before the clock was set back.
+local function within(field, at, most_s)
+  if at <= now + most_s then return at end
+  redis.call('HSET', KEYS[1], field, instant(now + most_s))
+  return now + most_s
+end
+local opened_until = within('opened_until', tonumber(line[2]), open_s)
+local probe_until = within('probe_until', tonumber(line[3] or '0'), probe_s)
+local wait_s = math.max(opened_until, probe_until) - now
 if wait_s > 0 then return {'open', '', instant(math.min(wait_s, open_s))} end
 redis.call('HSET', KEYS[1], 'token', fresh, 'probe_until', instant(now + probe_s))
 redis.call('PEXPIRE', KEYS[1], ttl_ms)

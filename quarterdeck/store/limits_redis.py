@@ -18,6 +18,7 @@ PREFIX = "qd:limit:"
 #   a window  is a list of instants, the oldest first
 # ARGV[1] is the time, empty for the server's, since replicas' clocks differ. Then four for each key: amount, window, burst
 # (empty for a window), milliseconds until the counter says nothing any more.
+# What lies in the future, since the clock was set back or another node with a clock of its own took over, counts as of now.
 # All is looked at before anything is counted: who is refused by one counter is not charged on another.
 _TAKE = """
 local now = tonumber(ARGV[1])
@@ -34,9 +35,17 @@ for at, key in ipairs(KEYS) do
   if burst then
     local line = redis.call('HMGET', key, 'level', 'at')
     local level, since = tonumber(line[1] or burst), tonumber(line[2] or now)
-    counter.level = math.min(burst, level + math.max(0, now - since) * amount / window)
+    if since > now then
+      since = now
+      redis.call('HSET', key, 'at', exact(now))
+    end
+    counter.level = math.min(burst, level + (now - since) * amount / window)
     if counter.level < 1 - 1e-9 then counter.wait = (1 - counter.level) * window / amount end
   else
+    for place = -1, -redis.call('LLEN', key), -1 do
+      if tonumber(redis.call('LINDEX', key, place)) <= now then break end
+      redis.call('LSET', key, place, exact(now))
+    end
     local oldest = redis.call('LINDEX', key, 0)
     while oldest and tonumber(oldest) <= now - window do
       redis.call('LPOP', key)
@@ -118,13 +127,12 @@ class RedisLimits:
             alone_s=alone_s,
             without="this process allows its share of rate limits",
             again="rate limits are counted together",
-            back=self._begin_anew,
         )
         self.alone = 0
         self._replicas = replicas
         self._clock = clock
         self._take = client.register_script(_TAKE)
-        self._own = MemoryLimits()
+        self._own = MemoryLimits()  # outlasts an outage: a Redis that comes and goes must not give a share each time
 
     @property
     def outages(self) -> int:
@@ -153,9 +161,6 @@ class RedisLimits:
             full_s = rate.window_s * max(1.0, rate.limit / rate.amount)
             words += [rate.amount, rate.window_s, "" if rate.burst is None else rate.burst, math.ceil(full_s * 1000) + 1000]
         return words
-
-    def _begin_anew(self) -> None:
-        self._own = MemoryLimits()
 
 
 def _key(group: str, want: Want) -> str:

@@ -179,6 +179,23 @@ async def test_a_probe_nobody_reports_on_is_given_up(state: BreakerState, clock:
     assert await circuit(state) is Circuit.OPEN
 
 
+async def test_a_clock_of_redis_that_is_set_back_keeps_nobody_out_for_longer(redis_url: str, clock: Time) -> None:
+    state = RedisBreaker(redis_url, RULE, timeout_s=5.0, clock=clock)
+    await end(state, *[BAD] * 4)
+    clock.now -= 3600
+
+    before = await circuit(state)
+    clock.now += RULE.open_s + 0.001
+    probe = await circuit(state)
+    clock.now -= 3600
+    waiting = await circuit(state)
+    clock.now += RULE.probe_s + 0.001
+    other = await circuit(state)
+    await state.close()
+
+    assert (before, probe, waiting, other) == (Circuit.OPEN, Circuit.PROBE, Circuit.OPEN, Circuit.PROBE)
+
+
 async def test_calls_from_before_it_opened_count_no_more(state: BreakerState, clock: Time) -> None:
     old = await state.admit("x")
     await end(state, *[BAD] * 4)

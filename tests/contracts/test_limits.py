@@ -168,3 +168,21 @@ async def test_counters_that_were_asked_for_longest_ago_make_room_for_others() -
 def test_a_share_of_a_rate_is_at_least_one() -> None:
     assert Rate(amount=10, window_s=1.0).share(4) == Rate(amount=2, window_s=1.0)
     assert Rate(amount=2, window_s=1.0, burst=9).share(4) == Rate(amount=1, window_s=1.0, burst=2)
+
+
+@pytest.mark.row("S10", part="redis")
+@pytest.mark.parametrize("rate", [WINDOW, BUCKET], ids=["window", "bucket"])
+async def test_a_clock_of_redis_that_is_set_back_refuses_nobody_for_longer(redis_url: str, clock: Time, rate: Rate) -> None:
+    state = RedisLimits(redis_url, timeout_s=5.0, clock=clock)
+    for _ in range(rate.limit):
+        await one(state, rate)
+        clock.now += 0.1
+    clock.now -= 3600
+
+    refused = await one(state, rate)
+    clock.now += refused.retry_after_s + 0.001  # instants are kept to the microsecond
+    taken = await one(state, rate)
+    await state.close()
+
+    assert 0 < refused.retry_after_s <= rate.window_s
+    assert allowed(taken)

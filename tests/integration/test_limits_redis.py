@@ -102,6 +102,23 @@ async def test_replicas_count_together_again_once_redis_is_back(own_redis: Redis
     assert await allowed(state, 20) <= 11
 
 
+@pytest.mark.row("S10", part="without redis")
+async def test_a_redis_that_comes_and_goes_gives_no_new_share_each_time(own_redis: RedisServer, opened: Opened) -> None:
+    state = opened(own_redis.url, replicas=3, timeout_s=0.3, alone_s=0.01)
+    counts = []
+
+    for _ in range(3):
+        own_redis.freeze()
+        counts.append(await allowed(state, 10))
+        own_redis.thaw()
+        give_up_at = time.monotonic() + 10
+        while (await one(state)).limit != RATE.limit:
+            assert time.monotonic() < give_up_at
+            await asyncio.sleep(0.02)
+
+    assert counts == [4, 0, 0]
+
+
 async def test_a_redis_that_is_frozen_keeps_nobody_waiting_for_long(own_redis: RedisServer, opened: Opened) -> None:
     state = opened(own_redis.url, replicas=2, timeout_s=0.2, alone_s=60.0)
     await one(state)
