@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 import pytest
 
+from quarterdeck.app.budgets import open_budgets
 from quarterdeck.app.models import ModelShelf
-from quarterdeck.app.runtime import open_budgets
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import BudgetExceeded, Misconfigured, ModelInvalid
 from quarterdeck.devtools.simulator.server import Simulator

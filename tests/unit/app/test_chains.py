@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from quarterdeck.app.budgets import open_budgets
 from quarterdeck.app.chains import Chains
-from quarterdeck.app.runtime import open_budgets
 from quarterdeck.core.errors import BudgetExceeded, Misconfigured, ModelRefused, ModelUnavailable
 from quarterdeck.core.usage import Usage
 from quarterdeck.devtools.fakes import FakeModel, Step
