@@ -48,8 +48,10 @@ def fork_problem(entries: Sequence[Entry], at: int) -> str | None:
     """Why a run with these events cannot be forked after the one with seq `at`; None if it can.
 
     A fork must not take over what is still open to the outside: a write that may be happening, a draft or a doubt that is
-    with a person. Those belong to the one run they were made in.
+    with a person. Those belong to the one run they were made in; and so does taking back what a draft did.
     """
+    if entries and isinstance(entries[0].event, RunStarted) and entries[0].event.undoes:
+        return "it takes back what a draft did, which is done once; undo the draft again if it came to nothing"
     head = entries[-1].seq if entries else 0
     if not 1 <= at <= head:
         return f"the run has the events 1 to {head}; {at} is not one of them"

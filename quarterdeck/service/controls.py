@@ -36,6 +36,7 @@ from quarterdeck.service.views import RunView
 from quarterdeck.service.withdrawn import Withdrawals
 from quarterdeck.store.base import Audit, Beside, Entry, Journal, Records, RunRow
 from quarterdeck.workflow.base import Dispatcher
+from quarterdeck.workflow.undoing import claimed_again
 
 __all__ = ["Controls", "Fork"]
 
@@ -153,7 +154,7 @@ class Controls:
     async def retry(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
         """Have a failed run go on from where it failed, with the limits and the configuration it began with.
 
-        Raises NotFound, and Conflict when it has not failed.
+        Raises NotFound, and Conflict when it has not failed, or another takes back by now what it was to take back.
         """
         row = await self._runs.row(principal, run_id)
         if row.status is not RunStatus.FAILED:
@@ -195,8 +196,9 @@ class Controls:
         return await self._woken(principal, new)
 
     async def _reopened(self, row: RunRow, state: RunState) -> list[Beside]:
-        """What the failure had withdrawn and people are asked about again."""
+        """What the failure had withdrawn and people are asked about again, and what the run holds."""
         return [
+            *await claimed_again(self._records, row.tenant, row.run_id, state.started),
             *await drafts.reopened(self._records, row.tenant, state.drafts),
             *await doubts.reopened(self._records, row.tenant, row.run_id, state.doubts),
         ]

@@ -77,7 +77,7 @@ class Undoing:
             ref=run_id,
         )
         beside = (Put(record=row, expect=version), _audit(principal, draft, undo, run_id))
-        started = await self._started(principal, draft, undo, reason)
+        started = replace(await self._started(principal, draft, undo, reason), undoes=record_id)
         then = [Entry(event=event) for event in _events(call, result, undo)]
         try:
             created = await self.journal.create(principal.tenant, run_id, Entry(event=started), then=then, beside=beside)
@@ -147,6 +147,19 @@ def attempts(record: Record) -> list[str]:
 def _attempt(record_id: str, version: int) -> str:
     """Id of the run that is begun while the record has this version."""
     return hashed_id(record_id, str(version))
+
+
+async def claimed_again(records: Records, tenant: str, run_id: str, started: RunStarted | None) -> list[Put]:
+    """The row of what a run takes back that is to be tried again, so that nobody begins another; none for another run.
+
+    Raises Conflict if another has taken its place.
+    """
+    if started is None or not started.undoes:
+        return []
+    record = await records.get(tenant, KIND, started.undoes)
+    if record is None or record.data["run"] != run_id:
+        raise Conflict(f"run {run_id} is not tried again: another one has been begun that takes back the same")
+    return [Put(record=record, expect=record.version)]
 
 
 def _same(record: Record, principal: Principal) -> str:

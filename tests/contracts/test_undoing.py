@@ -13,12 +13,13 @@ from quarterdeck.agent.fold import fold
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Principal
 from quarterdeck.core.decisions import DraftStatus
-from quarterdeck.core.errors import Conflict, NotFound
+from quarterdeck.core.errors import Conflict, InvalidInput, NotFound
 from quarterdeck.core.labels import Integrity
-from quarterdeck.core.runs import AgentSpec, StopReason
+from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
 from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy.load import load_policy
 from quarterdeck.service.auditing import checked
+from quarterdeck.service.controls import Controls, Fork
 from quarterdeck.service.privacy import Privacy
 from quarterdeck.tools.decorator import tool
 from quarterdeck.workflow.approvals import Approvals
@@ -95,6 +96,13 @@ class Counter(Scene):
             toolbox=self.registry,
             approvals=self.approvals,
             keep=self.keep,
+        )
+        self.controls = Controls(
+            journal=self.store.journal,
+            records=self.store.records,
+            specs=self,  # type: ignore[arg-type]  # reading one is all that is needed of them
+            dispatcher=self.dispatcher,
+            interrupt=lambda tenant, run_id: None,
         )
 
     def tell_policy(self, more: str) -> None:
@@ -271,6 +279,52 @@ async def test_an_undo_whose_end_nobody_saw_is_in_doubt_and_not_begun_again() ->
     assert state.stop_reason is StopReason.IN_DOUBT
     assert again == run_id
     assert counter.shop.cancelled == [1]
+
+
+@pytest.mark.row("G3", part="undo")
+async def test_a_failed_undo_in_whose_place_another_came_is_not_tried_again(stored: dict[str, Any]) -> None:
+    counter = Counter(**stored)
+    draft_id = await counter.ordered()
+    run_id = await counter.undoing.undo(FINN, draft_id)
+    counter.staff.gone.add("finn")
+    failed = await counter.advance(run_id)
+    counter.staff.gone.clear()
+    other = await counter.undoing.undo(FAYE, draft_id)
+
+    with pytest.raises(Conflict, match="another one has been begun"):
+        await counter.controls.retry(FINN, run_id)
+    for each in (other, run_id):
+        await counter.advance(each)
+
+    assert failed.status is RunStatus.FAILED
+    assert counter.shop.cancelled == [1]
+
+
+async def test_nobody_begins_another_undo_beside_one_that_is_tried_again() -> None:
+    counter = Counter()
+    draft_id = await counter.ordered()
+    run_id = await counter.undoing.undo(FINN, draft_id)
+    counter.staff.gone.add("finn")
+    await counter.advance(run_id)
+    counter.staff.gone.clear()
+
+    await counter.controls.retry(FINN, run_id)
+    with pytest.raises(Conflict, match="finn has undone this, or is at it"):
+        await counter.undoing.undo(FAYE, draft_id)
+    state = await counter.advance(run_id)
+
+    assert state.status is RunStatus.DONE
+    assert counter.shop.cancelled == [1]
+
+
+async def test_a_run_that_takes_something_back_is_not_forked() -> None:
+    counter = Counter()
+    run_id = await counter.undoing.undo(FINN, await counter.ordered())
+    await counter.advance(run_id)
+
+    for at in range(1, 9):
+        with pytest.raises(InvalidInput, match="done once"):
+            await counter.controls.fork(FINN, run_id, Fork(at=at))
 
 
 async def test_what_came_from_outside_makes_an_undo_no_more_trusted_than_what_it_undoes() -> None:

@@ -38,6 +38,7 @@ class RunStarted:
         deadline: When the caller stops waiting for the run to end, None for never.
         span_id: Of the request that began it, 16 hexadecimal digits: the parent of the spans of its workers.
         forked_from, forked_at: The run whose events up to that seq are the beginning of this one.
+        undoes: Row of what it takes back, of which one run at a time may do so; empty for every other run.
         work: What is done in it: an agent answers, or documents are brought into the index. It says who can advance it.
     """
 
@@ -60,6 +61,7 @@ class RunStarted:
     span_id: str | None = None
     forked_from: str | None = None
     forked_at: int = 0
+    undoes: str = ""
     work: Literal["agent", "ingest"] = "agent"
     v: int = 1
 
