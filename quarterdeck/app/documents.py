@@ -132,7 +132,7 @@ def _only_tenant(configuration: Configuration) -> str:
 def _tenants(configuration: Configuration) -> list[str]:
     """Those that have people or documents."""
     folders = configuration.settings.knowledge.collections
-    return sorted({*(user.tenant for user in configuration.users), *(folder.tenant for folder in folders)})
+    return sorted({*configuration.tenants, *(folder.tenant for folder in folders)})
 
 
 async def copied(

@@ -44,15 +44,12 @@ async def opened_governance(configuration: Configuration, store: Store) -> Async
     Raises as `app.audit.opened_witness` does.
     """
     async with opened_witness(configuration, store.records) as witness:
-        tenants = {user.tenant for user in configuration.users} or {"default"}
+        tenants = configuration.tenants or {"default"}
         told = {
             "settings": configuration.settings.model_dump(mode="json"),  # secrets are masked
             "agents": {name: content_hash(asdict(spec)) for name, spec in configuration.agents.items()},
             "policy": configuration.policy,
-            "users": [
-                {"id": user.id, "tenant": user.tenant, "roles": user.roles, "groups": user.groups, "scopes": user.scopes}
-                for user in configuration.users
-            ],
+            "users": [asdict(user) for user in configuration.users],  # a key stands there as its hash
         }
 
         async def tell_policy(text: str) -> None:

@@ -70,10 +70,7 @@ def attach(app: FastAPI, keys: ApiKeys) -> None:
 
 def _only_tenant(configuration: Configuration) -> str | None:
     """The tenant of a server that has just one."""
-    issuers = configuration.settings.identity.issuers.values()
-    tenants = {user.tenant for user in configuration.users}
-    tenants |= {tenant for issuer in issuers for tenant in (issuer.tenant, *issuer.tenants) if tenant is not None}
-    return next(iter(tenants)) if len(tenants) == 1 else None
+    return next(iter(configuration.tenants)) if len(configuration.tenants) == 1 else None
 
 
 def _apart(configuration: Configuration, issuers: Collection[str]) -> None:

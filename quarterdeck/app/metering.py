@@ -33,4 +33,4 @@ class MeasuredStore:
 
 def standing_of(configuration: Configuration, store: Store, metrics: Metrics) -> Standing:
     """How things stand for all tenants there are."""
-    return Standing(metrics, store.journal, store.records, {user.tenant for user in configuration.users})
+    return Standing(metrics, store.journal, store.records, configuration.tenants)

@@ -133,7 +133,7 @@ async def _verify(where: str, data: Path | None, tenant: str | None, files: list
         found = [each for file in files for each in read_checkpoints(file)]
         tenants = set(await records.audit_heads()) | {each.tenant for each in found}
         if configuration is not None:
-            tenants |= {user.tenant for user in configuration.users}
+            tenants |= configuration.tenants
             if not files:
                 found = await checkpoints_of(configuration, tenants)
         _check_signatures(found, keys, configuration)

@@ -80,6 +80,13 @@ class Configuration:
         return (self.folder / self.settings.store.data.expanduser()).resolve()
 
     @property
+    def tenants(self) -> frozenset[str]:
+        """Those people can belong to, by ``users.yaml`` or by what an issuer says."""
+        issuers = self.settings.identity.issuers.values()
+        named = (tenant for issuer in issuers for tenant in (issuer.tenant, *issuer.tenants) if tenant is not None)
+        return frozenset((*(user.tenant for user in self.users), *named))
+
+    @property
     def default_agent(self) -> str:
         return self.settings.default_agent or next(iter(self.agents))
 
