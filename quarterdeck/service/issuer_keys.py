@@ -12,7 +12,7 @@ import anyio
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
-from quarterdeck.core.errors import Forbidden, Unavailable
+from quarterdeck.core.errors import Forbidden, TooLarge, Unavailable
 from quarterdeck.net import GuardedClient
 
 __all__ = ["FetchedKeys", "IssuerKeys", "SharedSecret"]
@@ -100,7 +100,7 @@ class FetchedKeys:
                 raise ValueError("it named no key that can be used")  # a mistake of a moment must not keep everybody out
             self._keys = keys
             self._fetched = self._clock()
-        except (Unavailable, Forbidden, ValueError, JoseError) as error:
+        except (Unavailable, Forbidden, TooLarge, ValueError, RecursionError, JoseError) as error:
             log.warning("keys of an issuer cannot be fetched", extra={"issuer": self._issuer, "error": str(error)})
 
     async def _described(self) -> str:
@@ -129,6 +129,6 @@ def _named(found: list[Any]) -> list[tuple[str, Key]]:
         if kind is not None and each.get("use", "sig") == "sig":
             try:
                 keys.append((str(each.get("kid", "")), kind.import_key(each)))
-            except (JoseError, ValueError, TypeError):  # one broken key must not keep out who has another
+            except (JoseError, ValueError, TypeError, KeyError):  # one broken key must not keep out who has another
                 log.warning("a key of an issuer cannot be read", extra={"kid": str(each.get("kid", ""))[:64]})
     return keys

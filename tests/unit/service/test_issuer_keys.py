@@ -12,7 +12,7 @@ import anyio
 import pytest
 from joserfc.jwk import RSAKey
 
-from quarterdeck.core.errors import Unavailable
+from quarterdeck.core.errors import TooLarge, Unavailable
 from quarterdeck.service.issuer_keys import FetchedKeys
 
 ONE, TWO = (RSAKey.generate_key(2048, {"kid": kid}).as_dict(private=False) for kid in ("one", "two"))
@@ -43,7 +43,10 @@ class Web:
             raise Unavailable("no answer")
         if self.gate is not None:
             await self.gate.wait()
-        yield Answered(json.dumps(self.pages[url]).encode())
+        page = self.pages[url]
+        if isinstance(page, Exception):
+            raise page
+        yield Answered(page if isinstance(page, bytes) else json.dumps(page).encode())
 
     async def client(self) -> Any:
         return self
@@ -110,7 +113,8 @@ async def test_address_of_the_keys_is_found_in_the_issuers_own_description() -> 
 
 
 async def test_broken_key_does_not_keep_the_others_out() -> None:
-    login = web({"kty": "RSA", "kid": "broken", "n": "?"}, {"kty": "oct", "kid": "secret", "k": "c2VjcmV0"}, ONE)
+    unknown = {"kty": "EC", "crv": "P-999", "kid": "of a curve nobody knows", "x": "AA", "y": "AA"}
+    login = web({"kty": "RSA", "kid": "broken", "n": "?"}, unknown, {"kty": "oct", "kid": "secret", "k": "c2VjcmV0"}, ONE)
 
     keys = login.keys()
 
@@ -147,6 +151,11 @@ async def test_issuer_that_is_slow_holds_up_nobody_whose_key_is_known() -> None:
         {"keys": [{**ONE, "use": "enc"}]},
         [],
         {"error": "maintenance"},
+        {"keys": [{"kty": "EC", "crv": "P-999", "kid": "one", "x": "AA", "y": "AA"}]},
+        b"[" * 200_000,
+        b'{"keys":' + b'[{"a":' * 20_000,
+        b"\xff",
+        TooLarge("the answer is longer than the 262144 bytes allowed"),
     ],
 )
 @pytest.mark.row("S9", part="keys of issuers")
