@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.transports.http.errors import Refused
 
-__all__ = ["ControlRoute", "Json", "StrictRoute", "dump", "parsed", "parsed_once"]
+__all__ = ["ControlRoute", "Json", "StrictRoute", "dump", "parsed", "parsed_once", "refuse_unknown"]
 
 MAX_DEPTH = 64
 MAX_ITEMS = 10_000  # commas in a body: bounds members and elements, and with them the work of naming what is wrong
@@ -71,14 +71,19 @@ class StrictRoute(APIRoute):
 
     def check_address(self, request: Request) -> None:
         """Raises InvalidInput for an address with a parameter that is not known: it would be left out unseen."""
-        if names := self.unknown(request):
-            raise InvalidInput(f"query.{names[0][:64]}: unknown parameter; /openapi.json says what there is")
+        refuse_unknown(self.unknown(request))
 
 
 class ControlRoute(StrictRoute):
     """A route that acts on something; its body may not say one thing twice."""
 
     request_class = _ControlRequest
+
+
+def refuse_unknown(parameters: Sequence[str]) -> None:
+    """Raises InvalidInput that names the first of `parameters`, which nobody has a use for; does nothing without any."""
+    if parameters:
+        raise InvalidInput(f"query.{parameters[0][:64]}: unknown parameter; /openapi.json says what there is")
 
 
 def _parameters(dependant: Dependant) -> frozenset[str]:

@@ -72,9 +72,9 @@ async def serving(
         server.stop()
 
 
-def opening(port: int, key: str | None = None) -> connect:
+def opening(port: int, key: str | None = None, path: str = "/api/v1/stream") -> connect:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return connect(f"ws://127.0.0.1:{port}/api/v1/stream", additional_headers=headers, proxy=None, ping_interval=None)
+    return connect(f"ws://127.0.0.1:{port}{path}", additional_headers=headers, proxy=None, ping_interval=None)
 
 
 async def say(client: ClientConnection, type: str, **fields: Any) -> None:
@@ -248,6 +248,18 @@ async def test_connections_that_are_over_leave_no_task_behind(served: Served) ->
                 await anyio.sleep(0.01)
         served.worker.gate.set()
     assert during >= before + 3 * len(clients)
+
+
+@pytest.mark.row("S6", part="who may come in")
+async def test_address_with_a_parameter_nobody_knows_is_refused(served: Served) -> None:
+    async with serving(served) as (port, _):
+        with pytest.raises(InvalidStatus) as refused:
+            async with opening(port, path="/api/v1/stream?tokn=x"):
+                pass
+
+    told = json.loads(refused.value.response.body or b"")["error"]
+    assert (refused.value.response.status_code, told["code"]) == (422, "invalid_input")
+    assert "query.tokn" in told["message"]
 
 
 async def test_stopping_server_lets_nobody_in(served: Served) -> None:
