@@ -209,6 +209,20 @@ async def test_repeat_with_one_key_is_one_run_and_another_history_is_another_que
     assert (other.status, other.code) == (422, "key_reused")
 
 
+@pytest.mark.row("S8", part="openai tools")
+async def test_another_tool_of_the_client_is_another_question(served: Served) -> None:
+    vouching(served)
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+    another = {"type": "function", "function": {"name": "look_at", "parameters": {"type": "object", "properties": {}}}}
+
+    first = await ask(served, tools=[tool], idempotency_key="k1")
+    again = await ask(served, tools=[tool], idempotency_key="k1")
+    others = [await ask(served, tools=tools, idempotency_key="k1") for tools in ([another], [tool, another], [])]
+
+    assert (first.status, again.json["id"]) == (200, first.json["id"])
+    assert [(other.status, other.code) for other in others] == [(422, "key_reused")] * 3
+
+
 @pytest.mark.row("S8", part="openai errors")
 async def test_fields_that_change_nothing_are_ignored_and_named(served: Served) -> None:
     reply = await ask(served, temperature=0.1, seed=7, **{"x\r\ny": 1})
