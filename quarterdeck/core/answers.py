@@ -21,6 +21,7 @@ class Passage:
         id: Passage id, unique in the tenant; what a citation names.
         doc_id: The document it was cut from.
         start, end: Character span in the document's text; the passage's text is that span, to the letter.
+        edition: The text of the document it stands in, by its number; 0 where that is not known.
         score: Relevance by the engine that found it; larger is better, comparable within one result only.
         uri: Where a person can open it.
     """
@@ -33,6 +34,7 @@ class Passage:
     heading_path: tuple[str, ...] = ()
     start: int = 0
     end: int = 0
+    edition: int = 0
     score: float = 0.0
     uri: str = ""
 

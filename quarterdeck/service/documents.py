@@ -140,7 +140,7 @@ class Documents:
         return found
 
     async def headings(self, principal: Principal, document: Document, start: int, end: int) -> tuple[str, ...]:
-        """The headings above a place of a document's present edition; none if none of its passages holds the place."""
+        """The headings above a place; none in a former edition, and where no passage of the document holds the place."""
         where = {key: document.meta[key] for key in ("collection", "path") if key in document.meta}
         lookup = Lookup(
             text=document.text[start:end][:_ASKED],
@@ -247,7 +247,8 @@ def _check_own(document: Document) -> None:
 
 
 def _holds(passage: Passage, document: Document, start: int, end: int) -> bool:
-    return passage.doc_id == document.id and passage.start <= start and end <= passage.end
+    same = (passage.doc_id, passage.edition) == (document.id, document.edition)
+    return same and passage.start <= start and end <= passage.end
 
 
 def _sorted(groups: Collection[str] | None) -> tuple[str, ...] | None:

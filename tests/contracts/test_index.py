@@ -320,6 +320,7 @@ async def test_another_text_is_another_edition_and_the_former_can_be_opened(inde
     assert await index.document("acme", "one", EVERYONE, edition=2) == present
     assert [(e.number, e.title, e.characters) for e in editions] == [(2, "second", 11), (1, "first", 10)]
     assert editions[0].stored_at == present.stored_at
+    assert [passage.edition for passage in await index.keyword(lookup("text"), 5)] == [2]
     assert editions[1].sha256 == sha256(b"first text").hexdigest()
     assert await found(index, "first") == []
 

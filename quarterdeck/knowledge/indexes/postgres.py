@@ -236,7 +236,7 @@ def _asked(lookup: Lookup) -> dict[str, Any] | None:
 
 
 def _passage(tenant: str, row: TupleRow, score: float) -> Passage:
-    doc, n, text, heading, start, stop, title, uri, trusted, groups = row
+    doc, n, text, heading, start, stop, edition, title, uri, trusted, groups = row
     return Passage(
         id=f"{doc}-{n}",
         doc_id=doc,
@@ -246,6 +246,7 @@ def _passage(tenant: str, row: TupleRow, score: float) -> Passage:
         heading_path=tuple(json.loads(heading)),
         start=start,
         end=stop,
+        edition=edition,
         score=score,
         uri=uri,
     )

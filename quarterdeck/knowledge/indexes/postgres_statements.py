@@ -21,7 +21,7 @@ def _where(of: str) -> str:
   SELECT d.id FROM quarterdeck_knowledge.document AS d WHERE d.{_TENANT} AND {_MATCHING}))"""
 
 
-_PASSAGE_COLUMNS = "p.doc, p.n, p.text, p.heading, p.start, p.stop, e.title, d.uri, d.trusted, d.groups"
+_PASSAGE_COLUMNS = "p.doc, p.n, p.text, p.heading, p.start, p.stop, e.n, e.title, d.uri, d.trusted, d.groups"
 _OF_PASSAGE = f"""JOIN quarterdeck_knowledge.document AS d ON d.{_TENANT} AND d.id = p.doc
 JOIN quarterdeck_knowledge.edition AS e ON e.{_TENANT} AND e.doc = p.doc AND e.n = d.edition"""
 

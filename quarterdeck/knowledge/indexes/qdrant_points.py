@@ -201,6 +201,7 @@ def passage_of(record: Record, payload: Mapping[str, Any], score: float) -> Pass
         heading_path=tuple(payload["heading"]),
         start=payload["start"],
         end=payload["end"],
+        edition=record.edition,
         score=score,
         uri=record.uri,
     )

@@ -57,7 +57,7 @@ COMMON_FROM = 5_000  # passages
 # takes seconds at 10,000 passages. The inner query has a LIMIT, so it is not flattened and only k rows are joined.
 _KEYWORD = """
 SELECT hit.score, passage.doc, passage.n, passage.text, passage.heading, passage.start, passage.end,
-       edition.title, document.uri, document.trusted, document.groups
+       edition.n, edition.title, document.uri, document.trusted, document.groups
 FROM (SELECT rowid AS id, bm25(fts, 2.0, 1.0) AS score FROM fts
       WHERE fts MATCH :match
         AND EXISTS(SELECT 1 FROM acl WHERE acl.tenant = :tenant AND acl.passage = fts.rowid
@@ -80,7 +80,7 @@ _COUNT_TERM = "SELECT count(*) FROM (SELECT 1 FROM fts WHERE fts MATCH :match LI
 
 _READABLE_PASSAGE = """
 SELECT passage.id, passage.doc, passage.n, passage.text, passage.heading, passage.start, passage.end,
-       edition.title, document.uri, document.trusted, document.groups
+       edition.n, edition.title, document.uri, document.trusted, document.groups
 FROM passage JOIN document ON document.tenant = :tenant AND document.id = passage.doc
 JOIN edition ON edition.tenant = :tenant AND edition.doc = document.id AND edition.n = document.edition
 WHERE EXISTS(SELECT 1 FROM acl WHERE acl.tenant = :tenant AND acl.passage = passage.id
@@ -379,7 +379,7 @@ def _json(value: Any) -> str:
 
 
 def _passage(tenant: str, row: tuple[Any, ...], score: float) -> Passage:
-    doc, n, text, heading, start, end, title, uri, trusted, groups = row
+    doc, n, text, heading, start, end, edition, title, uri, trusted, groups = row
     return Passage(
         id=f"{doc}-{n}",
         doc_id=doc,
@@ -389,6 +389,7 @@ def _passage(tenant: str, row: tuple[Any, ...], score: float) -> Passage:
         heading_path=tuple(json.loads(heading)),
         start=start,
         end=end,
+        edition=edition,
         score=score,
         uri=uri,
     )

@@ -37,10 +37,10 @@ _CHAT = {
             "title": "Set up the VPN",
             "content": _TEXT,
             "score": 0.91,
-            "uri": "/api/v1/documents/vpn-setup?at=210-239",
+            "uri": "/api/v1/documents/vpn-setup?at=210-239&edition=1",
             "document": "vpn-setup",
             "span": [210, 239],
-            "place": "/api/v1/documents/vpn-setup?at=210-239",
+            "place": "/api/v1/documents/vpn-setup?at=210-239&edition=1",
         }
     ],
     "run_id": _RUN,

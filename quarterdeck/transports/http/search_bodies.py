@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from quarterdeck.core.answers import Passage
 from quarterdeck.knowledge.explain import Explanation, Stage
 from quarterdeck.service.search import MAX_PASSAGES, MAX_QUERY
+from quarterdeck.transports.http.shapes import place_of
 
 __all__ = ["SearchAnswer", "SearchRequest", "explanation_body", "passage_rows"]
 
@@ -101,7 +102,7 @@ class SearchAnswer(BaseModel):
                             "content": "Full-time employees have 30 days of annual leave.",
                             "start": 0,
                             "end": 49,
-                            "uri": "/api/v1/documents/leave?at=0-49",
+                            "uri": "/api/v1/documents/leave?at=0-49&edition=2",
                         }
                     ],
                     "explanation": None,
@@ -130,7 +131,7 @@ def passage_rows(passages: tuple[Passage, ...]) -> list[dict[str, Any]]:
             "content": passage.text,
             "start": passage.start,
             "end": passage.end,
-            "uri": passage.uri or f"/api/v1/documents/{passage.doc_id}?at={passage.start}-{passage.end}",
+            "uri": passage.uri or place_of(passage),
         }
         for rank, passage in enumerate(passages, 1)
     ]

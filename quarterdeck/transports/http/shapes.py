@@ -38,6 +38,7 @@ __all__ = [
     "UsageBody",
     "agent_answer",
     "chat_answer",
+    "place_of",
     "run_body",
 ]
 
@@ -309,8 +310,14 @@ def _cited(run: RunView) -> list[Passage]:
     return [by_id[source] for source in _answer(run).sources if source in by_id]
 
 
-def _whereabouts(passage: Passage) -> dict[str, Any]:
+def place_of(passage: Passage) -> str:
+    """Where a passage is opened at its place, in the edition it was found in: the span means nothing in another text."""
     place = f"/api/v1/documents/{passage.doc_id}?at={passage.start}-{passage.end}"
+    return f"{place}&edition={passage.edition}" if passage.edition else place
+
+
+def _whereabouts(passage: Passage) -> dict[str, Any]:
+    place = place_of(passage)
     return {
         "uri": passage.uri or place,
         "document": passage.doc_id,

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.events import DocumentIngested
 from quarterdeck.core.runs import RunStatus
@@ -101,8 +102,11 @@ class Intake:
 
     async def found(self, text: str, *groups: str, tenant: str = "acme") -> list[str]:
         """Ids of the documents with passages that have the words."""
-        lookup = Lookup(text=text, tenant=tenant, groups=frozenset(groups))
-        return sorted({passage.doc_id for passage in await self.index.keyword(lookup, 20)})
+        return sorted({passage.doc_id for passage in await self.passages(text, *groups, tenant=tenant)})
+
+    async def passages(self, text: str, *groups: str, tenant: str = "acme") -> list[Passage]:
+        """Passages that have the words, best first."""
+        return list(await self.index.keyword(Lookup(text=text, tenant=tenant, groups=frozenset(groups)), 20))
 
 
 @asynccontextmanager

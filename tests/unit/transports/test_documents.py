@@ -13,6 +13,7 @@ import pytest
 from quarterdeck.core.context import Principal
 from quarterdeck.service.access import Access, User
 from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.shapes import place_of
 from tests.unit.service.intake import ANN, BOB, GIL, OLGA, Intake, folder_sources, intake_at
 
 from .conftest import Reply, Served
@@ -325,6 +326,29 @@ async def test_a_document_is_opened_at_a_place_with_its_headings_and_surrounding
         "after": " Then it ends.\n",
         "heading_path": ["Sessions", "Length"],
     }
+
+
+@pytest.mark.row("K6", part="place")
+async def test_a_citation_opens_the_text_it_was_taken_from_or_nothing(desk: Desk) -> None:
+    async def opened(place: str) -> tuple[int, str | None, list[str] | None]:
+        reply = await desk.send(RITA, "GET", place)
+        held = reply.json.get("passage", {})
+        return reply.status, held.get("text"), held.get("heading_path")
+
+    text = "# VPN\n\n## Length\n\nA session lasts twelve hours.\n"
+    doc = await desk.upload(ANN, "vpn.md", text, ["it"])
+    [cited] = await desk.intake.passages("twelve", "it")
+
+    at_first = await opened(place_of(cited))
+    await desk.upload(ANN, "vpn.md", "# VPN\n\n## Nothing\n\nNobody knows how long sessions last.\n")
+    with_a_newer_one = await opened(place_of(cited))
+    await desk.send(ANN, "DELETE", f"/api/v1/documents/{doc}")
+    await desk.upload(ANN, "vpn.md", "# VPN\n\n## Length\n\nA session lasts two hours at most.\n", ["it"])
+    after_its_end = await opened(place_of(cited))
+
+    assert at_first == (200, "A session lasts twelve hours.", ["Length"])
+    assert with_a_newer_one == (200, "A session lasts twelve hours.", [])
+    assert after_its_end == (404, None, None)
 
 
 @pytest.mark.row("K6", part="page")

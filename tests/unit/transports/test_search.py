@@ -75,7 +75,7 @@ async def test_a_question_gives_ranked_passages_with_their_places(desk: Desk) ->
     assert (reply.json["mode"], reply.json["notes"]) == ("hybrid", [])
     [passage] = reply.json["passages"]
     assert (passage["id"], passage["rank"], passage["document"]) == ("leave-1", 1, "leave")
-    assert passage["uri"] == f"/api/v1/documents/leave?at=0-{len(passage['content'])}"
+    assert passage["uri"] == f"/api/v1/documents/leave?at=0-{len(passage['content'])}&edition=1"
     assert "explanation" not in reply.json
 
 

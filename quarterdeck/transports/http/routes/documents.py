@@ -132,7 +132,7 @@ async def document(
     desk: Documents = request.app.state.documents
     found = await desk.open(caller, doc_id, edition=edition)
     place = None if at is None else place_in(found, at)
-    headings = await desk.headings(caller, found, *place) if place and edition is None else ()
+    headings = await desk.headings(caller, found, *place) if place else ()
     if prefers_page(request.headers.get("accept", "")):
         return document_page(found, place, headings)
     body: dict[str, Any] = {**row_of(found), "text": found.text}
