@@ -64,6 +64,14 @@ def missing(name: str, what: str) -> Measure:
     return Measure(name=name, value=None, unit="", note=f"not measured: {what}")
 
 
+async def or_missing(name: str, work: Coroutine[Any, Any, Sequence[Measure]]) -> Sequence[Measure]:
+    """The figures of one part of a measure; where it fails the figure `name` is missing, and the other parts go on."""
+    try:
+        return await work
+    except Exception as error:
+        return [missing(name, f"{type(error).__name__}: {error}"[:500])]
+
+
 async def cpu_ms(work: Work) -> float:
     """CPU milliseconds of this process, all threads, while `work` is done."""
     before = time.process_time()

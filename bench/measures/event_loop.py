@@ -53,7 +53,8 @@ async def _asking(session: aiohttp.ClientSession, url: str) -> int:
     async with asyncio.TaskGroup() as tasks:
         for number in range(count):
             await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
-            tasks.create_task(ask({"message": QUESTIONS[number % len(QUESTIONS)]}))
+            # No two are the same: what was found once is given again without a search.
+            tasks.create_task(ask({"message": f"{QUESTIONS[number % len(QUESTIONS)]} ({number})"}))
     return count
 
 

@@ -7,6 +7,7 @@ so that all of them are open at the same time and no other work is going on when
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ async def _slow_readers(stage: Stage, load: Load) -> list[Measure]:
     each_kb = (stage.process.memory_info().rss - before_b) / load.readers / 1024
     await asyncio.sleep(STALL_S + 5)
     still = _open_at(stage)
+    told = json.loads((await stage.get("/api/v1/runs?limit=200", "noisy"))[1])["runs"]
+    undone = sum(run["status"] != "done" for run in told)
     for _, writer in readers:
         writer.transport.abort()
     note = f"{load.readers} of them, {load.live} of answers that were being made; {standing} open when the others were timed"
@@ -71,6 +74,7 @@ async def _slow_readers(stage: Stage, load: Load) -> list[Measure]:
         absolute("memory of a stream nobody reads", each_kb, "KiB", budget=256, note=note),
         relative("p99 of others", p99(beside), "s", reference=usual_s, budget=1.2, note="reference: before them"),
         absolute("streams that were not cut", still, "streams", budget=0, note=f"{STALL_S + 5:g} s later"),
+        absolute("runs of such readers that did not go on", undone, "runs", budget=0, note=f"of {len(told)}"),
     ]
 
 

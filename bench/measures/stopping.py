@@ -41,7 +41,7 @@ async def measure() -> list[Measure]:
             budget=ENDED_S,
             note=f"{len(asked.answered)} requests answered, some while it stopped",
         ),
-        absolute("exit code", code, "", budget=0),
+        absolute("exit code other than 0", int(code != 0), "", budget=0, note=f"it is {code}"),
         absolute("requests cut or failed", asked.failed, "requests", budget=0, note="which the server had taken"),
         absolute("runs lost", len(lost), "runs", budget=0, note="of those that were answered, after the next start"),
     ]
@@ -54,33 +54,33 @@ class _Asked:
         self._stage = stage
         self.answered: list[str] = []
         self.failed = 0
-        self.stopping = False
+        self.stopped_at = float("inf")
 
     async def again(self) -> None:
         headers = {"Authorization": f"Bearer {KEYS['quiet']}"}
         while True:
+            sent_at = time.monotonic()
             try:
                 async with self._stage.session.post(f"{self._stage.url}/chat", json=QUESTION, headers=headers) as answer:
                     told = json.loads(await answer.read())
             except aiohttp.ClientConnectorError:
                 return  # the port is closed: it was not taken
             except aiohttp.ClientError:
-                self.failed += not self.stopping  # sent over a kept connection that was being closed
+                self.failed += sent_at < self.stopped_at  # later ones were sent over a connection that was being closed
                 return
             if answer.status == 200:
                 self.answered.append(told["run_id"])
-            elif self.stopping:
-                return
-            else:
+            elif sent_at < self.stopped_at:
                 self.failed += 1
+            else:
+                return
 
 
 async def _stopped(stage: Stage, asked: _Asked) -> tuple[float, float, int]:
     """Seconds until readiness says so and until the end, and the exit code."""
     reader, writer = await posted(stage, "/ready", {}, "quiet")  # a connection that is open before
     await asyncio.wait_for(reader.read(65_536), 10)
-    asked.stopping = True
-    began = time.monotonic()
+    began = asked.stopped_at = time.monotonic()
     stage.process.send_signal(signal.SIGTERM)
     said_s = float("inf")
     while said_s == float("inf") and time.monotonic() < began + 5:

@@ -6,14 +6,18 @@ import importlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+import psutil
 import pytest
 
+from bench import processes
 from bench.lines import command, shown
 from bench.lines.catalogue import LINES
 from bench.lines.line import Figures, Found, Line, Shown, Verdict, failures, judge, known_misses
-from bench.measure import Measure, absolute, missing
+from bench.measure import Measure, absolute, missing, or_missing
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "reference" / "reliability.md").read_text(encoding="utf-8")
@@ -70,6 +74,30 @@ def test_a_line_without_figures_is_shown_by_its_tests_and_kept_if_they_tell_any(
     assert never_ran.verdict == "unknown"
 
 
+def test_what_takes_too_long_is_ended_with_all_it_started() -> None:
+    waits = "import time; time.sleep(60)"
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}, sys.argv[1]])"
+    mark = uuid4().hex
+
+    code, _, _ = processes.ended(["-c", starts, mark], 1.0)
+
+    assert code is None
+    assert [one.pid for one in psutil.process_iter(["cmdline"]) if mark in (one.info["cmdline"] or [])] == []
+
+
+async def test_a_part_of_a_measure_that_fails_is_missing_and_the_others_go_on() -> None:
+    async def breaks() -> list[Measure]:
+        raise RuntimeError("no answer")
+
+    async def works() -> list[Measure]:
+        return [absolute("10 p99", 1.0, "s", budget=2.0)]
+
+    taken = [*await or_missing("9 overload", breaks()), *await or_missing("10 noisy", works())]
+
+    lines = [replace(LINE, figures=(Figures(measure="held", named=named),), tests=()) for named in ("9 ", "10 ")]
+    assert [judge(line, {"held": taken}, {}).verdict for line in lines] == ["unknown", "kept"]
+
+
 def found(number: int, verdict: Verdict) -> Found:
     return Found(line=Line(number=number, behaviour="b", target="t"), verdict=verdict, measured=())
 
@@ -115,7 +143,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         for number, name in ((1, "good"), (2, "bad"), (3, "broken"))
     )
 
-    def measured(name: str, size: str) -> Sequence[Measure]:
+    def measured(name: str, size: str, *, within_s: float) -> Sequence[Measure]:
         asked.append((name, size))
         if name == "broken":
             raise RuntimeError("no server")
