@@ -88,15 +88,26 @@ def _settled(text: str, cut: int) -> int:
     key = text.rfind(_KEY_BEGINS)
     if key >= 0 and _KEY_ENDS.search(text, key) is None:
         cut = min(cut, key)
-    cut = _word_end(text, cut)
-    for _ in range(_GROUPS):
-        word = text[:cut].rstrip()
-        begins = _word_end(word, len(word) - 1)
-        last = word[begins:]
+    cut = far = _word_end(text, cut)
+    for groups in range(2 * _GROUPS):
+        begins, last = _word_before(text, cut)
         if not last or not (_NUMERIC.search(last) or _EXPECTS.search(last)):
             return cut
         cut = begins
-    return cut
+        if groups < _GROUPS:
+            far = cut
+    # A table of numbers: far from its beginning and its end there is no account, but perhaps what expects a credential.
+    begins, last = _word_before(text, far)
+    while _EXPECTS.search(last):
+        begins, last = _word_before(text, far := begins)
+    return far
+
+
+def _word_before(text: str, cut: int) -> tuple[int, str]:
+    """Where the last word before `cut` begins, and the word; empty if there is none."""
+    word = text[:cut].rstrip()
+    begins = _word_end(word, len(word) - 1)
+    return begins, word[begins:]
 
 
 def _word_end(text: str, cut: int) -> int:

