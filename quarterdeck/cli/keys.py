@@ -36,7 +36,10 @@ def create(
 @app.command("list")
 def list_keys(url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
     """List the keys of the tenant, newest first, without themselves."""
-    rows = Client(url=url, key=key).get("/api/v1/keys")["keys"]
+    client = Client(url=url, key=key)
+    rows: list[dict[str, Any]] = []
+    while page := client.get("/api/v1/keys", before=rows[-1]["id"] if rows else None)["keys"]:
+        rows += page
     if json:
         as_json(rows)
         return

@@ -32,7 +32,6 @@ _FORM = re.compile(r"qk_([a-z0-9_-]{1,64})\.([a-z0-9_-]{1,64})\.([0-9a-f]{64})\Z
 _KNOWN_S = 5.0  # a key that was taken back elsewhere still counts this long
 _KNOWN = 10_000
 _USED_EVERY = timedelta(hours=1)
-_PAGE = 200
 _UNKNOWN = "the key is not known here, is over, or was taken back"
 
 
@@ -106,9 +105,9 @@ class ApiKeys:
         await self._write(caller, record, 0, "made")
         return await self._told(caller.tenant, made), f"{_PREFIX}{caller.tenant}.{made}.{secret}"
 
-    async def list(self, caller: Principal) -> list[ApiKey]:
-        """All keys of the tenant, newest first, as far as a page goes."""
-        return [_key(record) for record in await self._records.find(caller.tenant, _KIND, limit=_PAGE)]
+    async def list(self, caller: Principal, *, before: str | None = None, limit: int = 200) -> list[ApiKey]:
+        """Keys of the tenant, newest first; `before` is the id of one to go on from."""
+        return [_key(record) for record in await self._records.find(caller.tenant, _KIND, before=before, limit=limit)]
 
     async def rotate(self, caller: Principal, id: str, *, grace_s: float) -> tuple[ApiKey, str]:
         """Another text for a key of the caller's own; the one before counts for `grace_s` more. Raises NotFound."""

@@ -121,6 +121,16 @@ def test_key_with_more_rights_than_its_maker_is_refused(desk: Server) -> None:
     assert refused.stdout == ""
 
 
+@pytest.mark.row("S9", part="command line")
+def test_the_oldest_key_is_listed_however_many_there_are(desk: Server) -> None:
+    body = {"name": "one of many", "scopes": ["chat"]}
+    made = [desk.send("POST", "/api/v1/keys", body, user="root").json["id"] for _ in range(201)]
+
+    listed = [row["id"] for row in told(desk, "list")]
+
+    assert listed[:201] == made[::-1]
+
+
 @pytest.mark.row("S9", part="open streams")
 def test_streams_of_a_key_end_and_its_runs_stop_once_it_is_taken_back(desk: Server) -> None:
     made = told(desk, "create", "watching", "--scope", "chat", "--scope", "tickets.write")

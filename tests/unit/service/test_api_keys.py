@@ -229,3 +229,13 @@ async def test_what_was_opened_with_a_text_that_was_changed_ends_when_that_count
     with pytest.raises(Unauthenticated, match="is over"):
         await stays.confirm(Stay(principal=opener))
     assert await access.current(opener) is not None
+
+
+async def test_keys_are_listed_page_by_page_to_the_oldest() -> None:
+    scene = Scene()
+    made = [(await scene.here.make(INES.principal, name=f"n{n}", scopes=["chat"]))[0].id for n in range(5)]
+
+    first = await scene.here.list(INES.principal, limit=3)
+    rest = await scene.here.list(INES.principal, before=first[-1].id, limit=3)
+
+    assert [key.id for key in (*first, *rest)] == made[::-1]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from quarterdeck.core.context import Principal
 from quarterdeck.service.api_keys import MAKING, ApiKeys
 from quarterdeck.transports.http.callers import Needs
 from quarterdeck.transports.http.key_bodies import KeyBody, KeyList, KeyMade, KeyRequest, KeyRotation, key_body
-from quarterdeck.transports.http.shapes import PROBLEMS, IdPath
+from quarterdeck.transports.http.shapes import PROBLEMS, Id, IdPath
 from quarterdeck.transports.http.wire import ControlRoute, Json
 
 __all__ = ["router"]
@@ -30,10 +30,15 @@ async def create(request: Request, caller: Holder, body: KeyRequest) -> Response
 
 
 @router.get("/api/v1/keys", responses={200: {"model": KeyList}})
-async def listed(request: Request, caller: Holder) -> Response:
+async def listed(
+    request: Request,
+    caller: Holder,
+    before: Annotated[Id | None, Query(description="A key id to go on from.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 200,
+) -> Response:
     """The keys of the tenant, newest first, without themselves."""
     keys: ApiKeys = request.app.state.api_keys
-    return Json({"keys": [key_body(key) for key in await keys.list(caller)]})
+    return Json({"keys": [key_body(key) for key in await keys.list(caller, before=before, limit=limit)]})
 
 
 @router.post("/api/v1/keys/{key_id}/rotate", responses={200: {"model": KeyMade}})
