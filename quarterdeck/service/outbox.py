@@ -7,8 +7,10 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
 import anyio
+from anyio.abc import TaskGroup
 
 from quarterdeck.core.errors import Conflict, NotFound, SchemaMismatch, StoreUnavailable
 from quarterdeck.service.deliveries import (
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _PAUSE_S = 1.0
 _LIMIT = 100  # deliveries of one look
+_TARGETS = 4  # how many must be slow before others wait for one of them
 _CLEAR_EVERY = timedelta(hours=1)
 _LONGEST_REST = timedelta(minutes=1)  # of a target: new deliveries find out soon that it is back
 
@@ -61,8 +64,9 @@ class Outbox:
     """Hands deliveries to their sinks. Any number of processes may serve one store.
 
     A process that wants a delivery first puts off when it is due, at the version it read; of two only one succeeds, and a
-    process that dies leaves it due again after its lease. A target that failed rests for all its deliveries, so that one
-    which takes long to fail does not keep others waiting.
+    process that dies leaves it due again after its lease. A target that takes long to fail keeps no others waiting: it has
+    but a part of what may be under way at once, others are looked for meanwhile, and once it failed it rests for all its
+    deliveries.
 
     Args:
         sinks: By the name their targets give.
@@ -87,6 +91,10 @@ class Outbox:
         self._sinks = sinks
         self._patience = patience or Patience()
         self._slots = anyio.CapacityLimiter(concurrency)
+        self._per_target = max(1, concurrency // _TARGETS)
+        self._turns: WeakValueDictionary[tuple[str, str, str], anyio.CapacityLimiter] = WeakValueDictionary()
+        self._attended: set[tuple[str, str]] = set()  # tenant and id of what is under way, or waits here for its turn
+        self._more = False  # the last look did not see all that is due
         self._now = now
         self._share = share
         self._counted = counted
@@ -100,44 +108,50 @@ class Outbox:
     async def serve(self) -> None:
         """Deliver until cancelled. A store that does not answer is asked again."""
         cleared = self._now() - _CLEAR_EVERY
-        while True:
-            self._hurry = anyio.Event()
-            try:
-                if self._now() - cleared >= _CLEAR_EVERY:
-                    cleared = self._now()
-                    settled = (DeliveryStatus.DELIVERED, DeliveryStatus.DEAD)
-                    await self._records.forget(KIND, settled, cleared - self._patience.keep)
-                if await self.once() == _LIMIT:
-                    continue
-            except StoreUnavailable as error:
-                log.warning("deliveries wait for the store", exc_info=error)
-            with anyio.move_on_after(_PAUSE_S):
-                await self._hurry.wait()
+        async with anyio.create_task_group() as tasks:
+            while True:
+                self._hurry = anyio.Event()
+                try:
+                    if self._now() - cleared >= _CLEAR_EVERY:
+                        cleared = self._now()
+                        settled = (DeliveryStatus.DELIVERED, DeliveryStatus.DEAD)
+                        await self._records.forget(KIND, settled, cleared - self._patience.keep)
+                    await self._begin(tasks)
+                except StoreUnavailable as error:
+                    log.warning("deliveries wait for the store", exc_info=error)
+                with anyio.move_on_after(_PAUSE_S):
+                    await self._hurry.wait()
 
-    async def once(self) -> int:
-        """Try what is due now, a bounded number of deliveries; returns how many were due. Raises StoreUnavailable."""
+    async def once(self) -> None:
+        """Try what is due now, a bounded number of deliveries. Raises StoreUnavailable."""
+        async with anyio.create_task_group() as tasks:
+            await self._begin(tasks)
+
+    async def _begin(self, tasks: TaskGroup) -> None:
+        """Attend in `tasks` to what is due and not attended to yet. Raises StoreUnavailable."""
         due = await self._records.due(KIND, _LIMIT)
         now = self._now()
         self._resting = {target: until for target, until in self._resting.items() if until > now}
-        lost: list[StoreUnavailable] = []
-        async with anyio.create_task_group() as tasks:
-            for tenant, delivery_id in due:
-                tasks.start_soon(self._attend, tenant, delivery_id, lost)
-        if lost:
-            raise lost[0]
-        return len(due)
+        self._more = len(due) == _LIMIT
+        for tenant, delivery_id in due:
+            if (tenant, delivery_id) not in self._attended:
+                self._attended.add((tenant, delivery_id))
+                tasks.start_soon(self._attend, tenant, delivery_id)
 
-    async def _attend(self, tenant: str, delivery_id: str, lost: list[StoreUnavailable]) -> None:
-        async with self._slots:
-            try:
-                await self._deliver(tenant, delivery_id)
-            except Conflict:
-                pass  # another process has it
-            except StoreUnavailable as error:
-                lost.append(error)
-            except Exception:
-                # It is due again after its lease: what is wrong with one must not keep the others.
-                log.exception("a delivery could not be attended to", extra={"tenant": tenant, "delivery": delivery_id})
+    async def _attend(self, tenant: str, delivery_id: str) -> None:
+        try:
+            await self._deliver(tenant, delivery_id)
+        except Conflict:
+            pass  # another process has it
+        except StoreUnavailable as error:
+            log.warning("a delivery waits for the store", exc_info=error)
+        except Exception:
+            # It is due again after its lease: what is wrong with one must not keep the others.
+            log.exception("a delivery could not be attended to", extra={"tenant": tenant, "delivery": delivery_id})
+        finally:
+            self._attended.discard((tenant, delivery_id))
+            if self._more:
+                self.hurry()
 
     async def _deliver(self, tenant: str, delivery_id: str) -> None:
         record = await self._records.get(tenant, KIND, delivery_id)
@@ -149,14 +163,21 @@ class Outbox:
             later = replace(record, wake_at=now + timedelta(seconds=self._patience.longest_s))
             await self._records.write(tenant, [Put(record=later, expect=record.version)])
             return
+        turn = self._turns.setdefault(_whither(delivery), anyio.CapacityLimiter(self._per_target))
+        async with turn, self._slots:
+            await self._send(delivery, record.version)
+
+    async def _send(self, delivery: Delivery, version: int) -> None:
+        """Send what was read at this version, unless its target rests. Raises Conflict if another process has it."""
+        now = self._now()
         resting = self._resting.get(_whither(delivery))
         if resting is not None:
             spread = timedelta(seconds=self._patience.first_s * self._share())
-            await self._put(replace(delivery, due_at=resting + spread), record.version)
+            await self._put(replace(delivery, due_at=resting + spread), version)
             return
         # Counted before it is tried: a delivery that ends its process has had its attempt.
         taken = replace(delivery, attempts=delivery.attempts + 1, due_at=now + timedelta(seconds=self._patience.lease_s))
-        await self._put(taken, record.version)
+        await self._put(taken, version)
         sink = self._sinks.get(taken.target.sink)
         if sink is None:
             sent = Sent(verdict=Verdict.FAILED, detail=f"this deployment has no way out called {taken.target.sink!r}")
@@ -165,7 +186,7 @@ class Outbox:
         settled = self._settled(taken, sent)
         outcome = Verdict.FAILED if settled.status is DeliveryStatus.WAITING else settled.status
         self._counted(taken.target.sink, outcome)
-        await self._put(settled, record.version + 1)
+        await self._put(settled, version + 1)
 
     def _settled(self, delivery: Delivery, sent: Sent) -> Delivery:
         """The delivery after an attempt."""

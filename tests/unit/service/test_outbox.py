@@ -23,10 +23,13 @@ class Way:
         self.seen: list[Delivery] = []
         self.gate = anyio.Event()
         self.gate.set()
+        self.hanging: set[str] = set()  # addresses that say nothing
 
     async def send(self, delivery: Delivery) -> Sent:
         self.seen.append(delivery)
         await self.gate.wait()
+        if delivery.target.address in self.hanging:
+            await anyio.sleep_forever()
         return self.answers.pop(0) if self.answers else ARRIVED
 
 
@@ -259,6 +262,41 @@ async def test_served_outbox_hears_at_once_that_there_is_something() -> None:
         tasks.cancel_scope.cancel()
 
     assert len(desk.way.seen) == 1
+
+
+@pytest.mark.row("S15", part="slow receivers")
+@pytest.mark.parametrize("waiting", [1, 40])
+async def test_receiver_that_says_nothing_keeps_no_others_waiting(waiting: int) -> None:
+    desk = Desk(Way())
+    desk.way.hanging.add("crm")
+    for number in range(waiting):
+        await desk.tell(f"evt_{number}", address="crm")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.outbox.serve)
+        await anyio.wait_all_tasks_blocked()
+        await desk.tell("evt_other", address="erp")
+
+        desk.outbox.hurry()
+        with anyio.move_on_after(0.9):
+            while "erp" not in {delivery.target.address for delivery in desk.way.seen}:
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+
+    assert desk.way.seen[-1].notice.id == "evt_other"
+
+
+async def test_more_than_one_look_holds_is_delivered_without_a_pause() -> None:
+    desk = Desk(Way())
+    for number in range(250):
+        await desk.tell(f"evt_{number}", address=f"crm{number % 7}")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.outbox.serve)
+        with anyio.fail_after(0.9):
+            while len(desk.way.seen) < 250:
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+
+    assert len({delivery.id for delivery in desk.way.seen}) == 250
 
 
 async def test_deliveries_that_arrived_are_forgotten_after_their_time() -> None:
