@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 
 from bench.host import host
-from bench.measure import Measure, absolute
+from bench.measure import Measure, absolute, or_missing
 from bench.reference.scripted import Scripted
 from bench.reference.slow_server import slow_server
 from bench.stage import KEYS, Stage, staged
@@ -28,7 +29,11 @@ LONG = {"message": "Where is the printer? wait=60"}
 
 async def measure() -> list[Measure]:
     async with slow_server() as provider, staged(provider, server={"grpc_port": 0}) as stage:
-        return [*await _of_requests(stage), *await _over_grpc(stage), *await _of_tools()]
+        return [
+            *await or_missing("deadline of a request", _of_requests(stage)),
+            *await or_missing("deadline over gRPC", _over_grpc(stage)),
+            *await or_missing("deadline of a tool", _of_tools()),
+        ]
 
 
 async def _of_requests(stage: Stage) -> list[Measure]:
@@ -36,17 +41,17 @@ async def _of_requests(stage: Stage) -> list[Measure]:
         asked = [tasks.create_task(_asked(stage)) for _ in range(TIMES)]
     off_s = max(abs(took_s - REQUEST_S) for took_s, _ in (one.result() for one in asked))
     answered = [at for _, at in (one.result() for one in asked)]
-    before = await stage.seen()
-    closed_s = max(0.0, max(before["closed"]) - min(answered))
-    await asyncio.sleep(1.0)
-    more = (await stage.seen())["asked"] - TIMES
+    await asyncio.sleep(1.0)  # what comes after the answer is to be seen, too
+    seen = await stage.seen()
+    closed_s = max(0.0, max(seen["closed"], default=math.inf) - min(answered))
+    more = seen["asked"] - TIMES
     return [
         absolute(
             "deadline of a request: 504 is off by", off_s * 1e3, "ms", budget=250, note=f"of {REQUEST_S:g} s, {TIMES} times"
         ),
         absolute("deadline of a request: model closed after it", closed_s * 1e3, "ms", budget=250),
         absolute("deadline of a request: model calls after it", more, "calls", budget=0),
-        absolute("deadline of a request: not closed", TIMES - len(before["closed"]), "connections", budget=0),
+        absolute("deadline of a request: not closed", TIMES - len(seen["closed"]), "connections", budget=0),
     ]
 
 

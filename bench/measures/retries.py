@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from bench.measure import Measure, absolute
+from bench.measure import Measure, absolute, or_missing
 from quarterdeck.app.runtime import Runtime, opened
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import ModelUnavailable
@@ -43,7 +43,13 @@ SLOW_CALLS = 40
 
 
 async def measure() -> list[Measure]:
-    return [*await _down(), *await _told_when(), *await _jitter(), *await _slow(), *await _stood_in_for()]
+    return [
+        *await or_missing("retries", _down()),
+        *await or_missing("Retry-After", _told_when()),
+        *await or_missing("jitter", _jitter()),
+        *await or_missing("hedging", _slow()),
+        *await or_missing("breaker", _stood_in_for()),
+    ]
 
 
 async def _down() -> list[Measure]:
