@@ -18,7 +18,7 @@ from quarterdeck.app.runtime import Runtime
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.schema import ServerSettings
 from quarterdeck.telemetry.tags import TagRules
-from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.app import Backing, HttpLimits, http_app
 from quarterdeck.transports.http.guards import LOOPBACK_NAMES, is_loopback
 from quarterdeck.transports.http.server import GracefulServer
 from quarterdeck.transports.websocket.door import Door, mount
@@ -42,20 +42,22 @@ def door_of(runtime: Runtime) -> Door:
 def web_app(configuration: Configuration, runtime: Runtime, door: Door) -> FastAPI:
     """All routes of a server, over what is open."""
     app = http_app(
-        desk=runtime.desk,
-        approvals_desk=runtime.approvals,
-        effects=runtime.effects,
-        documents_desk=runtime.documents,
-        access=runtime.access,
-        checks=runtime.checks,
-        search_desk=runtime.search,
-        catalogue=runtime.catalogue,
-        spending=runtime.spending,
-        embeddings=runtime.embeddings,
-        standing=runtime.standing,
-        repeats=runtime.repeats,
-        rates=runtime.rates,
-        stays=runtime.stays,
+        Backing(
+            desk=runtime.desk,
+            approvals=runtime.approvals,
+            effects=runtime.effects,
+            documents=runtime.documents,
+            access=runtime.access,
+            checks=runtime.checks,
+            search=runtime.search,
+            catalogue=runtime.catalogue,
+            spending=runtime.spending,
+            embeddings=runtime.embeddings,
+            standing=runtime.standing,
+            repeats=runtime.repeats,
+            rates=runtime.rates,
+            stays=runtime.stays,
+        ),
         version=version("quarterdeck"),
         limits=_limits(configuration.settings.server),
         tags=TagRules(configuration.settings.tags.rules()),

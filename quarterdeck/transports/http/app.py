@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -49,7 +49,7 @@ from quarterdeck.transports.proxies import Proxies
 from quarterdeck.workflow.approvals import Approvals
 from quarterdeck.workflow.effects import Effects
 
-__all__ = ["HttpLimits", "http_app"]
+__all__ = ["Backing", "HttpLimits", "http_app"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,38 +74,42 @@ class HttpLimits:
     heartbeat_s: float = 15.0
 
 
-def http_app(
-    *,
-    desk: Desk,
-    approvals_desk: Approvals,
-    effects: Effects,
-    access: Access,
-    documents_desk: Documents,
-    checks: Mapping[str, Check],
-    version: str,
-    limits: HttpLimits | None = None,
-    search_desk: Search | None = None,
-    catalogue: Catalogue | None = None,
-    spending: Spending | None = None,
-    embeddings: Embeddings | None = None,
-    standing: Standing | None = None,
-    repeats: Repeats | None = None,
-    rates: RateLimits | None = None,
-    stays: Stays | None = None,
-    tags: TagRules | None = None,
-) -> FastAPI:
-    """An ASGI application over a desk; opening and closing what it serves is its maker's affair.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backing:
+    """What the routes rest on; each stands in `app.state` under its name. Opening and closing it is its maker's affair.
+
+    Attributes:
+        search: Searches without a model; None for a server without `POST /api/v1/search`.
+        catalogue: Tells agents and tools; None for a server without `GET /api/v1/agents` and `/tools`.
+        spending: Tells costs; None for a server without `GET /api/v1/costs`.
+        embeddings: Makes vectors; None for a server without an embedder.
+        standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
+        repeats: Knows what was answered under a key; None for a server where only questions and the like know their keys.
+        rates: How often callers may ask; as often as they like by default.
+        stays: Ends streams of who may read no longer; None for looks as often as usual.
+    """
+
+    desk: Desk
+    approvals: Approvals
+    effects: Effects
+    documents: Documents
+    access: Access
+    checks: Mapping[str, Check]
+    search: Search | None = None
+    catalogue: Catalogue | None = None
+    spending: Spending | None = None
+    embeddings: Embeddings | None = None
+    standing: Standing | None = None
+    repeats: Repeats | None = None
+    rates: RateLimits = field(default_factory=lambda: RateLimits((), MemoryLimits()))
+    stays: Stays | None = None
+
+
+def http_app(backing: Backing, *, version: str, limits: HttpLimits | None = None, tags: TagRules | None = None) -> FastAPI:
+    """An ASGI application over a desk.
 
     Args:
-        search_desk: Searches without a model; None for a server without `POST /api/v1/search`.
-        catalogue: Tells agents and tools; None for a server without `GET /api/v1/agents` and `/tools`.
-        embeddings: Makes vectors; None for a server without an embedder.
-        spending: Tells costs; None for a server without `GET /api/v1/costs`.
         tags: Traffic tags that requests may bring along; None for none.
-        repeats: Knows what was answered under a key; None for a server where only questions and the like know their keys.
-        standing: Where requests are counted and `GET /metrics` reads; None for a server that measures nothing.
-        rates: How often callers may ask; None for as often as they like.
-        stays: Ends streams of who may read no longer; None for looks as often as usual.
     """
     limits = limits or HttpLimits()
     app = FastAPI(
@@ -113,61 +117,58 @@ def http_app(
         version=version,
         openapi_url=None,  # served by a route of ours, which declares who may see it
         redirect_slashes=False,  # a redirect names scheme and host as this process sees them, which behind a proxy is wrong
-        middleware=[
-            *([Middleware(Measured, metrics=standing.metrics)] if standing else ()),
-            Middleware(Envelope, tags=tags or TagRules()),
-            Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins, proxies=Proxies(limits.proxies)),
-            *_cors(limits.origins),
-            Middleware(RatesTold),
-            Middleware(Heads),
-            Middleware(
-                BoundedBody,
-                max_bytes=limits.max_body_bytes,
-                timeout_s=limits.body_timeout_s,
-                uploads={
-                    documents.UPLOADS: BodyLimits(max_bytes=limits.max_upload_bytes, timeout_s=limits.upload_timeout_s)
-                },
-            ),
-        ],
+        middleware=_guards(backing.standing, limits, tags or TagRules()),
         exception_handlers={
             QuarterdeckError: on_quarterdeck_error,
             HTTPException: on_http_exception,
             RequestValidationError: on_invalid,
         },
     )
-    app.state.desk = desk
-    app.state.approvals = approvals_desk
-    app.state.effects = effects
-    app.state.documents = documents_desk
-    app.state.search = search_desk
-    app.state.catalogue = catalogue
-    app.state.spending = spending
-    app.state.embeddings = embeddings
-    app.state.access = access
-    app.state.rates = rates or RateLimits((), MemoryLimits())
-    app.state.stays = stays or Stays(access)
-    app.state.checks = checks
-    app.state.standing = standing
-    app.state.repeats = repeats
+    for part in fields(backing):
+        setattr(app.state, part.name, getattr(backing, part.name))
+    app.state.stays = backing.stays or Stays(backing.access)
     app.state.answer_timeout_s = limits.answer_timeout_s
     app.state.heartbeat_s = limits.heartbeat_s
-    for router in (
+    for router in _routers(backing):
+        app.include_router(router)
+    return app
+
+
+def _guards(standing: Standing | None, limits: HttpLimits, tags: TagRules) -> list[Middleware]:
+    """What a request passes before it reaches a route, the outermost first."""
+    uploads = BodyLimits(max_bytes=limits.max_upload_bytes, timeout_s=limits.upload_timeout_s)
+    return [
+        *([Middleware(Measured, metrics=standing.metrics)] if standing else ()),
+        Middleware(Envelope, tags=tags),
+        Middleware(KnownNames, hosts=limits.hosts, origins=limits.origins, proxies=Proxies(limits.proxies)),
+        *_cors(limits.origins),
+        Middleware(RatesTold),
+        Middleware(Heads),
+        Middleware(
+            BoundedBody,
+            max_bytes=limits.max_body_bytes,
+            timeout_s=limits.body_timeout_s,
+            uploads={documents.UPLOADS: uploads},
+        ),
+    ]
+
+
+def _routers(backing: Backing) -> list[APIRouter]:
+    return [
         chat.router,
         batch.router,
         runs.router,
         stories.router,
         approvals.router,
         sessions.router,
-        *([catalogued.router] if catalogue else ()),
-        *([costs.router] if spending else ()),
+        *([catalogued.router] if backing.catalogue else ()),
+        *([costs.router] if backing.spending else ()),
         documents.router,
         health.router,
         openai.router,
-        *([search.router] if search_desk else ()),
-        *([metrics.router] if standing else ()),
-    ):
-        app.include_router(router)
-    return app
+        *([search.router] if backing.search else ()),
+        *([metrics.router] if backing.standing else ()),
+    ]
 
 
 def _cors(origins: Collection[str]) -> list[Middleware]:

@@ -54,7 +54,7 @@ from quarterdeck.telemetry.metrics import Metrics
 from quarterdeck.telemetry.tags import TagRule, TagRules
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
-from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.app import Backing, HttpLimits, http_app
 from quarterdeck.transports.http.routes import keys, webhooks
 from quarterdeck.transports.http.routes.audit import router as audit_router
 from quarterdeck.transports.http.routes.privacy import router as privacy_router
@@ -297,29 +297,31 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
     )
     access = Access(USERS, {}, keyless=True)
     app = http_app(
-        desk=desk,
-        approvals_desk=Approvals(
-            journal=store.journal,
-            records=store.records,
-            dispatcher=worker,  # type: ignore[arg-type]
-            toolbox=Registry(),
+        Backing(
+            desk=desk,
+            approvals=Approvals(
+                journal=store.journal,
+                records=store.records,
+                dispatcher=worker,  # type: ignore[arg-type]
+                toolbox=Registry(),
+            ),
+            effects=Effects(journal=store.journal, records=store.records, dispatcher=worker),  # type: ignore[arg-type]
+            access=access,
+            documents=Documents(
+                index=OneDocument(),  # type: ignore[arg-type]
+                journal=store.journal,
+                records=store.records,
+                dispatcher=worker,  # type: ignore[arg-type]
+                sources=OrderSources(),
+            ),
+            search=Search(Searcher(OneDocument())),  # type: ignore[arg-type]
+            catalogue=Catalogue(store.records, desk.agents, desk.default_agent, Registry([ticket]).catalogue()),
+            spending=Spending(Budgets(store.records, Prices({}))),
+            checks={"journal": check},
+            repeats=Repeats(store.records),
+            standing=Standing(Metrics(), store.journal, store.records, ("acme", "globex")),
         ),
-        effects=Effects(journal=store.journal, records=store.records, dispatcher=worker),  # type: ignore[arg-type]
-        access=access,
-        documents_desk=Documents(
-            index=OneDocument(),  # type: ignore[arg-type]
-            journal=store.journal,
-            records=store.records,
-            dispatcher=worker,  # type: ignore[arg-type]
-            sources=OrderSources(),
-        ),
-        search_desk=Search(Searcher(OneDocument())),  # type: ignore[arg-type]
-        catalogue=Catalogue(store.records, desk.agents, desk.default_agent, Registry([ticket]).catalogue()),
-        spending=Spending(Budgets(store.records, Prices({}))),
-        checks={"journal": check},
         version="0",
-        repeats=Repeats(store.records),
-        standing=Standing(Metrics(), store.journal, store.records, ("acme", "globex")),
         tags=TagRules([TagRule(name="experiment", header="x-tag-experiment")]),
         limits=HttpLimits(hosts=("127.0.0.1", "localhost"), answer_timeout_s=5.0),
     )

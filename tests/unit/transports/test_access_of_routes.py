@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.app import Backing, HttpLimits, http_app
 from quarterdeck.transports.http.callers import Needs, open_to_all
 
 from .conftest import KEYS, Served
@@ -71,13 +71,15 @@ async def test_operator_may_stop_a_colleagues_run(served: Served) -> None:
 
 async def test_foreign_page_of_an_allowed_origin_is_told_that_it_may_call(served: Served) -> None:
     app = http_app(
-        desk=served.app.state.desk,
-        approvals_desk=served.app.state.approvals,
-        effects=served.app.state.effects,
-        access=served.app.state.access,
-        documents_desk=served.app.state.documents,
-        catalogue=served.app.state.catalogue,
-        checks={},
+        Backing(
+            desk=served.app.state.desk,
+            approvals=served.app.state.approvals,
+            effects=served.app.state.effects,
+            access=served.app.state.access,
+            documents=served.app.state.documents,
+            catalogue=served.app.state.catalogue,
+            checks={},
+        ),
         version="0",
         limits=HttpLimits(hosts=("127.0.0.1",), origins=("https://desk.example",)),
     )

@@ -12,7 +12,7 @@ import pytest
 
 from quarterdeck.core.context import Principal
 from quarterdeck.service.access import Access, User
-from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.app import Backing, HttpLimits, http_app
 from quarterdeck.transports.http.shapes import place_of
 from tests.unit.service.intake import ANN, BOB, GIL, OLGA, Intake, folder_sources, intake_at
 
@@ -56,12 +56,14 @@ async def desk(served: Served, tmp_path: Path) -> AsyncIterator[Desk]:
         intake.people.known |= {person.user: person for person in people}
         state = served.app.state
         app = http_app(
-            desk=state.desk,
-            approvals_desk=state.approvals,
-            effects=state.effects,
-            access=Access(map(_user, people), {}, keyless=False),
-            documents_desk=intake.documents,
-            checks={},
+            Backing(
+                desk=state.desk,
+                approvals=state.approvals,
+                effects=state.effects,
+                access=Access(map(_user, people), {}, keyless=False),
+                documents=intake.documents,
+                checks={},
+            ),
             version="0",
             limits=HttpLimits(hosts=("127.0.0.1",), max_body_bytes=20_000, max_upload_bytes=200_000),
         )

@@ -14,7 +14,7 @@ from quarterdeck.service.limits import LimitRule, RateLimits
 from quarterdeck.service.standing import Standing
 from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.telemetry.metrics import Metrics
-from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.app import Backing, HttpLimits, http_app
 
 from .conftest import KEYS, USERS, Served
 
@@ -28,15 +28,17 @@ def measured(served: Served) -> Served:
         id="scraper", tenant="acme", scopes=("metrics.read",), key=f"sha256:{hashlib.sha256(SCRAPER.encode()).hexdigest()}"
     )
     app = http_app(
-        desk=served.app.state.desk,
-        approvals_desk=served.app.state.approvals,
-        effects=served.app.state.effects,
-        access=Access((*USERS, scraper), {}, keyless=True),
-        documents_desk=served.app.state.documents,
-        checks={},
+        Backing(
+            desk=served.app.state.desk,
+            approvals=served.app.state.approvals,
+            effects=served.app.state.effects,
+            access=Access((*USERS, scraper), {}, keyless=True),
+            documents=served.app.state.documents,
+            checks={},
+            standing=Standing(Metrics(), served.store.journal, served.store.records, ("acme", "globex")),
+        ),
         version="0",
         limits=HttpLimits(hosts=("127.0.0.1", "localhost")),
-        standing=Standing(Metrics(), served.store.journal, served.store.records, ("acme", "globex")),
     )
     return Served(app=app, store=served.store, worker=served.worker)
 
@@ -97,12 +99,14 @@ async def test_who_is_sent_away_is_counted_by_the_reason(measured: Served) -> No
 @pytest.mark.row("O2", part="access")
 async def test_metrics_are_read_by_who_has_the_scope_and_nobody_else(measured: Served, served: Served) -> None:
     blind = http_app(
-        desk=served.app.state.desk,
-        approvals_desk=served.app.state.approvals,
-        effects=served.app.state.effects,
-        access=served.app.state.access,
-        documents_desk=served.app.state.documents,
-        checks={},
+        Backing(
+            desk=served.app.state.desk,
+            approvals=served.app.state.approvals,
+            effects=served.app.state.effects,
+            access=served.app.state.access,
+            documents=served.app.state.documents,
+            checks={},
+        ),
         version="0",
     )
 

@@ -15,7 +15,7 @@ from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
 from quarterdeck.knowledge.search import Searcher
 from quarterdeck.service.access import Access, User
 from quarterdeck.service.search import Search
-from quarterdeck.transports.http.app import HttpLimits, http_app
+from quarterdeck.transports.http.app import Backing, HttpLimits, http_app
 from tests.unit.knowledge.meaning import Meaning, vector
 
 from .conftest import Reply, Served
@@ -53,13 +53,15 @@ async def desk(served: Served, tmp_path: Path) -> AsyncIterator[Desk]:
         await index.upsert(document, [Chunk(text=text, start=0, end=len(text))], [vector(text)])
     state = served.app.state
     app = http_app(
-        desk=state.desk,
-        approvals_desk=state.approvals,
-        effects=state.effects,
-        access=Access((_user(*person) for person in (*PEOPLE, *OTHERS)), {}, keyless=False),
-        documents_desk=state.documents,
-        search_desk=Search(Searcher(index, embedder=Meaning())),
-        checks={},
+        Backing(
+            desk=state.desk,
+            approvals=state.approvals,
+            effects=state.effects,
+            access=Access((_user(*person) for person in (*PEOPLE, *OTHERS)), {}, keyless=False),
+            documents=state.documents,
+            search=Search(Searcher(index, embedder=Meaning())),
+            checks={},
+        ),
         version="0",
         limits=HttpLimits(hosts=("127.0.0.1",)),
     )
