@@ -150,10 +150,12 @@ class Slot:
                     return "the limits of a number are finite, and it has at most 9 digits behind the point"
             case "date":
                 try:
-                    first, last = map(date.fromisoformat, self._days)
+                    written = tuple(date.fromisoformat(day).isoformat() for day in self._days)
                 except ValueError:
+                    written = ()
+                if written != self._days:  # weeks and days without dashes are dates too, but compare otherwise
                     return "earliest and latest are written YYYY-MM-DD"
-                if last < first:
+                if written[1] < written[0]:
                     return "the latest day is before the earliest"
             case "choice":
                 if not 1 <= len(set(self.one_of)) == len(self.one_of) <= 1000:

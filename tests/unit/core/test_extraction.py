@@ -119,6 +119,8 @@ def test_values_are_endorsed_while_there_is_capacity_and_no_text_was_found() -> 
         {"kind": "number", "minimum": 0, "maximum": math.inf},
         {"kind": "number", "minimum": 0, "maximum": 1, "digits": 30},
         {"kind": "date", "earliest": "yesterday"},
+        {"kind": "date", "latest": "20260630"},
+        {"kind": "date", "earliest": "2026-W01-1"},
         {"kind": "date", "earliest": "2026-01-02", "latest": "2026-01-01"},
         {"kind": "choice"},
         {"kind": "choice", "one_of": ("a", "a")},
