@@ -47,7 +47,7 @@ def key_file(configuration: Configuration) -> Path:
 
 
 async def checkpoints_of(configuration: Configuration, tenants: Collection[str]) -> list[Checkpoint]:
-    """What the configured second place holds of these tenants: all, or where only the last can be asked for, that.
+    """What the configured second place holds: all of a file; where only a tenant's last can be asked for, that of these.
 
     Raises Misconfigured, StoreUnavailable, and InvalidInput for a line that is no checkpoint.
     """
@@ -57,7 +57,7 @@ async def checkpoints_of(configuration: Configuration, tenants: Collection[str])
     place = await _place(configuration, url.get_secret_value())
     try:
         if isinstance(place, FileCheckpoints):
-            return [each for each in await to_thread.run_sync(place.read) if each.tenant in tenants]
+            return await to_thread.run_sync(place.read)
         found = [await place.latest(tenant) for tenant in tenants]
         return [each for each in found if each is not None]
     finally:

@@ -131,11 +131,12 @@ async def _verify(where: str, data: Path | None, tenant: str | None, files: list
     url, base, configuration = _place(where, data)
     async with opened_log(url, base) as records:
         found = [each for file in files for each in read_checkpoints(file)]
-        tenants = set(await records.audit_heads()) | {each.tenant for each in found}
+        tenants = set(await records.audit_heads())
         if configuration is not None:
             tenants |= configuration.tenants
             if not files:
                 found = await checkpoints_of(configuration, tenants)
+        tenants |= {each.tenant for each in found}  # of somebody gone there may be nothing else
         _check_signatures(found, keys, configuration)
         chosen = sorted(tenants) if tenant is None else [tenant]
         return [await checked(records, each, [known for known in found if known.tenant == each]) for each in chosen]

@@ -105,6 +105,24 @@ def test_a_flipped_character_and_a_cut_tail_make_the_command_fail(server: Server
     assert json.loads(flipped.stdout)[0]["bad"] == 1
 
 
+def test_a_whole_log_that_is_gone_is_missed_though_nobody_of_its_tenant_is_left(server: Server) -> None:
+    server.stop()
+    users = yaml.safe_load((server.folder / "users.yaml").read_text())
+    users["users"] = [user for user in users["users"] if user["tenant"] != "globex"]
+    (server.folder / "users.yaml").write_text(yaml.safe_dump(users))
+    connection = sqlite3.connect(server.data / "quarterdeck.db")
+    rows = connection.execute("DELETE FROM audit WHERE tenant = 'globex'").rowcount
+    connection.execute("DELETE FROM audit_heads WHERE tenant = 'globex'")
+    connection.commit()
+    connection.close()
+
+    checked = command(server, "verify", str(server.folder), "--data", str(server.data))
+
+    assert rows > 0
+    assert checked.returncode == 1
+    assert "globex: row 1 is changed, missing or out of order" in checked.stdout
+
+
 def test_a_tail_cut_off_with_its_head_is_missed_by_checkpoints_in_a_bucket(
     tmp_path: Path, folder: Path, s3_server: S3Server, s3_bucket: str
 ) -> None:
