@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-__all__ = ["Dates", "dates", "names_other_dates"]
+__all__ = ["MONTHS", "Dates", "dates", "names_other_dates"]
 
 Dates = frozenset[str]
 """Of names: ``month 1`` to ``month 12``, ``day 1`` (Monday) to ``day 7``."""
 
-_MONTHS = "january february march april may june july august september october november december".split()
+MONTHS = "january february march april may june july august september october november december".split()
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 _SHORT_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _NUMERALS = "一 二 三 四 五 六 七 八 九 十 十一 十二".split()
@@ -20,7 +20,7 @@ _CJK = {numeral: number for number, numeral in enumerate(_NUMERALS, 1)} | {"日"
 # "march" and "may" are months only with their capitals, "May" only where no verb stands; a short name beside a number.
 _BEFORE_MAY = "in of by to or and from until till since before after during every each late early mid".split()
 _BESIDE = "|".join(rf"(?<=\b(?i:{word})[\s-])" for word in _BEFORE_MAY)
-_MONTH = rf"(?P<month>\b(?:{'|'.join(name.title() for name in _MONTHS if name != 'may')})\b)"
+_MONTH = rf"(?P<month>\b(?:{'|'.join(name.title() for name in MONTHS if name != 'may')})\b)"
 _MAY = rf"(?P<may>(?:{_BESIDE}|(?<=\d\s)|(?<=\d(?:st|nd|rd|th)\s))May\b|\bMay(?=\s\d|\s(?:and|or|to|until)\s[A-Z]))"
 _SHORTENED = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
 _SHORT = rf"(?P<short>\b(?:{_SHORTENED})\b(?=\.?\s\d)|(?<=\d\s)(?:{_SHORTENED})\b)"
@@ -83,7 +83,7 @@ def _read(found: re.Match[str]) -> tuple[str, int]:
     if found["cjk_day"]:
         return "day", _CJK[found["cjk_day"]]
     if found["month"]:
-        return "month", _MONTHS.index(found["month"].lower()) + 1
+        return "month", MONTHS.index(found["month"].lower()) + 1
     if found["may"]:
         return "month", 5
     if found["short"]:

@@ -24,14 +24,33 @@ LEAST = (
     "no sooner than 30 days",
     "至少30天", "最少 30 天", "不少于30天", "不得少于三十天", "超过30天", "30天以上", "多于30天", "下限为30天", "不低于30天",
 )  # fmt: skip
-NEITHER = ("30 days", "exactly 30 days", "for 30 days a year", "Over the year, 30 days", "30天", "overall 30 days")
+BEFORE = (
+    "before 30 May",
+    "before May 30",
+    "prior to 30 May",
+    "by 30 May",
+    "until 30 June",
+    "by the 30th",
+    "30日之前",
+    "30号以前",
+)
+AFTER = ("after 30 days", "after May 30", "after the 30th", "30天之后", "30日以后")
+NEITHER = (
+    "30 days",
+    "exactly 30 days",
+    "for 30 days a year",
+    "Over the year, 30 days",
+    "30天",
+    "overall 30 days",
+    "by 30 %",
+    "after the trip 30 days",
+)
+READ = ((MOST, Bound.MOST), (LEAST, Bound.LEAST), (BEFORE, Bound.BEFORE), (AFTER, Bound.AFTER), (NEITHER, None))
 MARKED = pytest.mark.row("K6", part="bounds")
 
 
 @MARKED
-@pytest.mark.parametrize(
-    ("text", "bound"), [*((t, Bound.MOST) for t in MOST), *((t, Bound.LEAST) for t in LEAST), *((t, None) for t in NEITHER)]
-)
+@pytest.mark.parametrize(("text", "bound"), [(t, bound) for texts, bound in READ for t in texts])
 def test_a_number_is_read_with_what_it_bounds(text: str, bound: Bound | None) -> None:
     ((quantity, read),) = bounded(text)
 
@@ -59,6 +78,15 @@ def test_a_number_is_read_with_what_it_bounds(text: str, bound: Bound | None) ->
         ("年审在五月进行。", "年审在三月进行。"),
         ("每周星期二开会。", "每周星期四开会。"),
         ("The audit is in May.", "年审在3月进行。"),
+        ("Leave is taken after 31 March.", "Leave must be taken before 31 March."),
+        ("Leave is taken after 31 March.", "Leave must be taken by 31 March."),
+        ("Leave is taken before March 31.", "Leave must be taken after 31 March."),
+        ("The device is erased before 24 hours.", "The device is erased after 24 hours."),
+        ("Visits end after 18:00.", "Visits end by 18:00."),
+        ("Come after 9 am.", "Come until 9 am."),
+        ("Visits end later than 18:00.", "Visits end before 18:00."),
+        ("年假必须在 3 月 31 日之后休完。", "年假必须在 3 月 31 日之前休完。"),
+        ("来访应在 18:00 以后结束。", "来访应在 18:00 之前结束。"),
     ],
 )
 def test_what_bounds_or_dates_otherwise_is_not_supported(sentence: str, passage: str) -> None:
@@ -85,6 +113,11 @@ def test_what_bounds_or_dates_otherwise_is_not_supported(sentence: str, passage:
         ("The form is due on 31 March 2026.", "The form is due on 2026-03-31."),
         ("食堂周三开放。", "食堂周一至周五开放。"),
         ("每周三次例会。", "周四开会，每周三次例会。"),
+        ("Files are kept for up to 30 days.", "Files are deleted after 30 days."),
+        ("After the approval 3 days are left.", "Before the approval 3 days are left."),
+        ("The rate is at least 20 % lower.", "The rate is reduced by 20 %."),
+        ("Take it before 31 March.", "It must be taken by 31 March."),
+        ("数据最多保留30天。", "数据在30天之后删除。"),
     ],
 )
 def test_what_bounds_and_dates_alike_is_supported(sentence: str, passage: str) -> None:
