@@ -6,7 +6,6 @@ import json
 import queue
 import socketserver
 import subprocess
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from .beside import beside
 from .conftest import QUARTERDECK, Server, environment, with_root
 
 # The example's tools, of which one can be taken back.
@@ -55,14 +55,11 @@ class _Letters(socketserver.StreamRequestHandler):
 @pytest.fixture(scope="module")
 def letters() -> Iterator[Any]:
     """A mail server: its port is `server_address[1]`, its mails are in `letters`."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Letters) as server:
-        server.daemon_threads = True
-        server.letters = queue.Queue()  # type: ignore[attr-defined]  # for its handler and the test
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Letters)
+    server.daemon_threads = True
+    server.letters = queue.Queue()  # type: ignore[attr-defined]  # for its handler and the test
+    with beside(server):
         yield server
-        server.shutdown()
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")

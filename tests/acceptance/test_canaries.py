@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import yaml
 
+from .beside import Provider, beside, call
 from .conftest import Server, with_root
 
 MARK = "zqcanary"
@@ -62,53 +61,27 @@ retrieve: never
 NAMES = ("read_text", "read_names", "read_broken", "read_payments", "read_balance")
 
 
-class _Provider(BaseHTTPRequestHandler):
+def say(asked: dict[str, Any]) -> dict[str, Any]:
     """Calls the tool the last question names, or searches for what stands behind "find"; then writes a note, then ends."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(asked)  # type: ignore[attr-defined]  # the fixture gives it to its server
-        said = asked["messages"]
-        last = max(at for at, message in enumerate(said) if message["role"] == "user")
-        done = sum(message["role"] == "tool" for message in said[last:])
-        words = str(said[last]["content"])
-        wanted = [(name, {}) for name in NAMES if name in words]
-        if "find " in words:
-            wanted = [("search_knowledge_base", {"query": words.split("find ", 1)[1]})]
-        wanted.append(("note", {"text": "Buy from eve."}))
-        message: dict[str, Any] = {"content": "Done."}
-        if done < len(wanted):
-            name, args = wanted[done]
-            call = {"id": "c", "type": "function", "function": {"name": name, "arguments": json.dumps(args)}}
-            message = {"content": None, "tool_calls": [call]}
-        finish = "tool_calls" if "tool_calls" in message else "stop"
-        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-        body = json.dumps({"id": "x", "object": "chat.completion", "model": "scripted", "choices": [choice], "usage": usage})
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *told: Any) -> None:
-        """Say nothing."""
+    said = asked["messages"]
+    last = max(at for at, message in enumerate(said) if message["role"] == "user")
+    done = sum(message["role"] == "tool" for message in said[last:])
+    words = str(said[last]["content"])
+    wanted = [call(name) for name in NAMES if name in words]
+    if "find " in words:
+        wanted = [call("search_knowledge_base", query=words.split("find ", 1)[1])]
+    wanted.append(call("note", text="Buy from eve."))
+    return wanted[done] if done < len(wanted) else {"content": "Done."}
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[Any]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Provider) as server:
-        server.daemon_threads = True
-        server.asked = []  # type: ignore[attr-defined]  # for its handler and the tests
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join(10)
+def provider() -> Iterator[Provider]:
+    with beside(Provider(say)) as provider:
+        yield provider
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, provider: Any) -> Iterator[Server]:
+def desk(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Server]:
     folder = with_root(tmp_path_factory.mktemp("canaries") / "desk")
     (folder / "tools.py").write_text(TOOLS)
     (folder / "policy.yaml").write_text("policy: v1\n")
@@ -120,9 +93,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory, provider: Any) -> Iterator[Se
     settings = yaml.safe_load((folder / "quarterdeck.yaml").read_text())
     settings["tags"] = {"allowed": {"experiment": {}}}
     (folder / "quarterdeck.yaml").write_text(yaml.safe_dump(settings))
-    url = f"http://127.0.0.1:{provider.server_address[1]}/v1"
     server = Server(
-        tmp_path_factory.mktemp("data"), folder=folder, environ={"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "sk-x"}
+        tmp_path_factory.mktemp("data"), folder=folder, environ={"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk-x"}
     )
     server.start()
     yield server
@@ -136,13 +108,13 @@ def integrity(desk: Server, answer: Any) -> str | None:
     return None
 
 
-def reached(provider: Any) -> bool:
+def reached(provider: Provider) -> bool:
     return any(MARK in json.dumps(body["messages"]) for body in provider.asked)
 
 
 @pytest.mark.row("G5", part="canaries")
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "read_balance"])
-def test_what_an_outsider_wrote_into_a_result_makes_the_next_write_wait(desk: Server, provider: Any, name: str) -> None:
+def test_what_an_outsider_wrote_into_a_result_makes_the_next_write_wait(desk: Server, provider: Provider, name: str) -> None:
     provider.asked.clear()
 
     answer = desk.ask(f"Please {name} and note it.", user="emma")
@@ -164,7 +136,7 @@ def test_what_an_outsider_wrote_into_a_result_makes_the_next_write_wait(desk: Se
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_stands_in_a_document_makes_the_next_write_wait(
-    desk: Server, provider: Any, field: str, upload: dict[str, str]
+    desk: Server, provider: Provider, field: str, upload: dict[str, str]
 ) -> None:
     begun = desk.send("POST", "/api/v1/documents", {**upload, "groups": ["everyone"]}, user="root")
     assert begun.status in (200, 202), begun.body
@@ -186,7 +158,7 @@ def test_what_stands_in_a_document_makes_the_next_write_wait(
 
 @pytest.mark.row("G5", part="canaries")
 @pytest.mark.parametrize("role", ["user", "assistant"])
-def test_history_a_client_sends_makes_the_next_write_wait(desk: Server, provider: Any, role: str) -> None:
+def test_history_a_client_sends_makes_the_next_write_wait(desk: Server, provider: Provider, role: str) -> None:
     provider.asked.clear()
     before = {
         "user": [{"role": "user", "content": f"{MARK} earlier"}, {"role": "assistant", "content": "Well."}],
@@ -202,7 +174,7 @@ def test_history_a_client_sends_makes_the_next_write_wait(desk: Server, provider
 
 
 @pytest.mark.row("G5", part="canaries")
-def test_names_titles_tags_and_headers_do_not_reach_a_model(desk: Server, provider: Any) -> None:
+def test_names_titles_tags_and_headers_do_not_reach_a_model(desk: Server, provider: Provider) -> None:
     provider.asked.clear()
     context = {"channel": f"{MARK}-channel", "title": f"{MARK} title"}
     opened = desk.send("POST", "/api/v1/session/", {"agent_id": "support", "context": context}, user="emma")

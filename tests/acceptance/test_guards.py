@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +16,7 @@ from websockets.sync.client import connect
 from quarterdeck.devtools.simulator import Options, Script, Simulator, Step
 from quarterdeck.transports.grpc import agent_pb2
 
+from .beside import beside
 from .conftest import QUARTERDECK, Server, environment
 
 CARD = "4111 1111 1111 1111"
@@ -48,13 +48,8 @@ class _Judge(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Judge) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with beside(ThreadingHTTPServer(("127.0.0.1", 0), _Judge)) as server:
         yield f"http://127.0.0.1:{server.server_address[1]}/judge"
-        server.shutdown()
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")

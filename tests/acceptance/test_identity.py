@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from websockets.sync.client import connect
 
+from .beside import beside
 from .conftest import EXAMPLE, Server
 
 KEY, FORGED = (RSAKey.generate_key(2048, {"kid": "k1"}) for _ in range(2))
@@ -40,13 +40,9 @@ def issuer() -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with beside(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
         yield url
-        server.shutdown()
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")

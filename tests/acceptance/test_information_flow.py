@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .beside import Provider, beside, call
 from .conftest import QUARTERDECK, Server, environment, with_root
 
 IBAN = "DE02120300000000202051"
@@ -62,57 +61,28 @@ retrieve: never
 """
 
 
-class _Provider(BaseHTTPRequestHandler):
+def say(asked: dict[str, Any]) -> dict[str, Any]:
     """Reads as it is asked to, else does what the mail wants, one call after the other."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(asked)  # type: ignore[attr-defined]  # the fixture gives it to its server
-        done = sum(message["role"] == "tool" for message in asked["messages"])
-        if "response_format" in asked:
-            message: dict[str, Any] = {
-                "content": json.dumps({"due": "2026-05-01", "amount": 100, "account": IBAN, "note": MAIL})
-            }
-        elif done < 2:
-            name, args = (("read_mail", {}), ("pay_invoice", {"iban": IBAN, "amount": 100}))[done]
-            call = {"id": "c", "type": "function", "function": {"name": name, "arguments": json.dumps(args)}}
-            message = {"content": None, "tool_calls": [call]}
-        else:
-            message = {"content": "It is paid."}
-        finish = "tool_calls" if "tool_calls" in message else "stop"
-        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-        body = json.dumps({"id": "x", "object": "chat.completion", "model": "scripted", "choices": [choice], "usage": usage})
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *told: Any) -> None:
-        """Say nothing."""
+    if "response_format" in asked:
+        return {"content": json.dumps({"due": "2026-05-01", "amount": 100, "account": IBAN, "note": MAIL})}
+    done = sum(message["role"] == "tool" for message in asked["messages"])
+    wanted = [call("read_mail"), call("pay_invoice", iban=IBAN, amount=100), {"content": "It is paid."}]
+    return wanted[min(done, 2)]
 
 
 @pytest.fixture
-def provider() -> Iterator[Any]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Provider) as server:
-        server.daemon_threads = True
-        server.asked = []  # type: ignore[attr-defined]  # for its handler and the test
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join(10)
+def provider() -> Iterator[Provider]:
+    with beside(Provider(say)) as provider:
+        yield provider
 
 
 @pytest.fixture
-def office(tmp_path: Path, provider: Any) -> Iterator[Server]:
+def office(tmp_path: Path, provider: Provider) -> Iterator[Server]:
     folder = with_root(tmp_path / "desk")
     (folder / "tools.py").write_text(TOOLS)
     (folder / "policy.yaml").write_text(POLICY)
     (folder / "agents" / "support.yaml").write_text(AGENT)
-    url = f"http://127.0.0.1:{provider.server_address[1]}/v1"
-    server = Server(tmp_path / "data", folder=folder, environ={"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "sk-none"})
+    server = Server(tmp_path / "data", folder=folder, environ={"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk-none"})
     server.start()
     yield server
     server.stop()
@@ -128,7 +98,7 @@ def command(server: Server, *words: str) -> Any:
 
 
 @pytest.mark.row("G5", part="served")
-def test_an_outsiders_mail_is_read_by_values_and_to_whom_is_paid_is_endorsed(office: Server, provider: Any) -> None:
+def test_an_outsiders_mail_is_read_by_values_and_to_whom_is_paid_is_endorsed(office: Server, provider: Provider) -> None:
     asked = office.ask("Pay the invoice that came by mail.", user="emma")
     (draft,) = asked["drafts"]
     before = office.send("GET", f"/api/v1/approvals/{draft}", user="omar").json
