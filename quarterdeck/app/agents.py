@@ -81,7 +81,7 @@ def assembled(
     own = (with_secrets(tool, secrets) for tool in build_tools(folder, configuration.data))
     quick = settings.limits.deterministic
     lane = DeterministicLane(places=quick.places, deadline_s=quick.deadline_s)
-    tools = lane.over((search_tool(knowledge.search), *own), quick.tools)
+    tools = lane.over((search_tool(knowledge.search, query=knowledge.query), *own), quick.tools)
     registry = Registry(tools)
     registry.check_undo()
     _of_each_agent(configuration, lambda agent: registry.only(agent.tools))

@@ -49,7 +49,10 @@ INDEXES: Mapping[str, str] = {
     "qdrant": _QDRANT,
     "qdrants": _QDRANT,
 }
-EMBEDDERS: Mapping[str, str] = {"minilm": "quarterdeck.knowledge.embedders.minilm:MiniLMEmbedder"}
+EMBEDDERS: Mapping[str, str] = {
+    "e5": "quarterdeck.knowledge.embedders.e5:E5Embedder",
+    "minilm": "quarterdeck.knowledge.embedders.minilm:MiniLMEmbedder",
+}
 _REDIS_CACHE = "quarterdeck.store.cache_redis:RedisCache"
 CACHES: Mapping[str, str] = {"redis": _REDIS_CACHE, "rediss": _REDIS_CACHE, "unix": _REDIS_CACHE}
 # What documents can be copied from into another index.

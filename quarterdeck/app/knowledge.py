@@ -20,13 +20,16 @@ from quarterdeck.core.ids import content_hash
 from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.knowledge.analyze import stem
 from quarterdeck.knowledge.base import KEYWORDS, KnowledgeIndex, Space
+from quarterdeck.knowledge.calibration import Calibration
 from quarterdeck.knowledge.embedders.cached import CachedEmbedder
+from quarterdeck.knowledge.embedders.prefixed import PrefixedEmbedder
 from quarterdeck.knowledge.forgetting import Forgetting
 from quarterdeck.knowledge.ingest import Ingester
 from quarterdeck.knowledge.measured import MeasuredSearch
 from quarterdeck.knowledge.recalled import Finds, Recalled
 from quarterdeck.knowledge.rerank import HttpReranker, LexicalReranker, ModelReranker, Reranker
 from quarterdeck.knowledge.search import Searcher, Tuning
+from quarterdeck.knowledge.tool import BY_WORDS, WHOLE
 from quarterdeck.models.embeddings import Embedder
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.knowledge import KnowledgeSettings
@@ -43,12 +46,13 @@ class Knowledge:
     """A folder's knowledge, open.
 
     Attributes:
-        embedder: None where passages are found by their words alone.
+        embedder: As it reads passages; None where they are found by their words alone.
         searcher: Says how it found what it found.
         search: The same, remembered: what agents search with.
         answers: Where answers are kept.
         shelves: All that is kept, with how often it was asked for.
         ingester: Brings documents of a tenant in.
+        query: Tells a model what to put to the search.
     """
 
     index: KnowledgeIndex
@@ -58,6 +62,7 @@ class Knowledge:
     answers: Shelf
     shelves: Sequence[Shelf]
     ingester: Callable[[str], Ingester]
+    query: str
 
 
 @contextlib.asynccontextmanager
@@ -81,8 +86,9 @@ async def opened_knowledge(
         vectors = Shelf(cache, "embeddings", ttl_s=kept.embeddings_s)
         findings = Shelf(cache, "retrieval", ttl_s=kept.retrieval_s)
         answers = Shelf(cache, "answers", ttl_s=kept.answers_s)
-        bare = await _embedder(configuration, models)
-        embedder = None if bare is None else CachedEmbedder(bare, vectors)
+        bare, fit = await _embedder(configuration, models)
+        cached = None if bare is None else CachedEmbedder(bare, vectors)
+        embedder, asking = _told(cached, fit.passage), _told(cached, fit.question)
         index: KnowledgeIndex = Forgetting(await _index(configuration, embedder), (vectors, findings, answers))
         stack.push_async_callback(index.close)
         tuning = Tuning(
@@ -93,8 +99,10 @@ async def opened_knowledge(
         )
         reranker = await _reranker(settings, models)
         words = [*configuration.synonyms, *(EVERYDAY if settings.everyday_synonyms else ())]
-        searcher = Searcher(index, embedder=embedder, reranker=reranker, tuning=tuning, synonyms=Synonyms(words, stem))
-        how = [asdict(tuning), embedder.id if embedder else "", reranker.name if reranker else "", words]
+        searcher = Searcher(
+            index, embedder=asking, reranker=reranker, tuning=tuning, synonyms=Synonyms(words, stem), meaning=fit.meaning
+        )
+        how = [asdict(tuning), asdict(fit), embedder.id if embedder else "", reranker.name if reranker else "", words]
         search: Finds = Recalled(searcher, index, findings, configuration=content_hash(how))
         shelves = (vectors, findings, answers)
         if metrics is not None:
@@ -116,12 +124,14 @@ async def opened_knowledge(
                 overlap=settings.chunk_overlap,
                 unit=settings.chunk_unit,
             ),
+            query=WHOLE if fit.whole_questions else BY_WORDS,
         )
 
 
 async def open_index(configuration: Configuration, models: ModelShelf) -> KnowledgeIndex:
     """The knowledge index of a folder alone; to be closed by the caller. Raises as `opened_knowledge` does."""
-    return await _index(configuration, await _embedder(configuration, models))
+    embedder, _ = await _embedder(configuration, models)
+    return await _index(configuration, embedder)
 
 
 async def _index(configuration: Configuration, embedder: Embedder | None) -> KnowledgeIndex:
@@ -143,17 +153,23 @@ async def _index(configuration: Configuration, embedder: Embedder | None) -> Kno
     return index
 
 
-async def _embedder(configuration: Configuration, models: ModelShelf) -> Embedder | None:
+async def _embedder(configuration: Configuration, models: ModelShelf) -> tuple[Embedder | None, Calibration]:
+    """The embedder that is configured, and what goes with its model."""
     given = configuration.settings.knowledge.embedder
     if not given.model:
-        return None
+        return None, Calibration()
     if given.model in EMBEDDERS:
         kind = resolve(EMBEDDERS, given.model, "embedder")
         weights = None if given.folder is None else configuration.folder / given.folder
-        local: Embedder = await kind.open(configuration.data / "minilm", weights=weights)
-        return local
+        local = await kind.open(configuration.data / given.model, weights=weights)
+        return local, local.calibration
     assert given.dim is not None  # checked where the settings are read
-    return models.embedder(given.model, dim=given.dim, shorten=given.shorten, languages=frozenset(given.languages) or None)
+    languages = frozenset(given.languages) or None
+    return models.embedder(given.model, dim=given.dim, shorten=given.shorten, languages=languages), Calibration()
+
+
+def _told(embedder: Embedder | None, prefix: str) -> Embedder | None:
+    return PrefixedEmbedder(embedder, prefix) if embedder is not None and prefix else embedder
 
 
 async def _reranker(settings: KnowledgeSettings, models: ModelShelf) -> Reranker | None:

@@ -1,12 +1,13 @@
 """Which candidates are about the question at all. What is not is left out, however good the rest is or is not.
 
-There are three kinds of evidence, and one of them is enough. The share of the question's topic that a passage speaks of,
+There are three kinds of evidence, and one of them may be enough. The share of the question's topic that a passage speaks of,
 rare terms counting more and words of one sentence more than words apart, finds the answer to a short question. What the
 terms it speaks of weigh together, those in its headings more, finds the answer to a long one, of which most is a story.
 Meaning, how far its cosine stands out from those of unrelated texts, finds the passage that says the same in other words.
 Where meaning does not stand out at all, words that are shared are more likely a coincidence ("is there a company
-kindergarten?" and a company account), and count half: a passage that holds the whole question, such as an error code,
-stays. All rest on the candidates the reader may see and on the question, and on nothing else.
+kindergarten?" and a company account), and count less: a passage that holds the whole question, such as an error code,
+stays. How much less, and whether words and meaning are added up, is a matter of the vectors' model. All rest on the
+candidates the reader may see and on the question, and on nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quarterdeck.core.answers import Passage
+from quarterdeck.knowledge.calibration import Meaning
 from quarterdeck.knowledge.topic import Topic
 from quarterdeck.knowledge.unrelated import Unrelated
 
@@ -29,11 +31,6 @@ _LITTLE = ANSWERS * BESIDE  # less is no evidence, together or apart
 HEADING = 1.5  # what a hit in a heading weighs more
 _LONELY = 0.8  # what is left of a share that rests on a single term, which may have another meaning
 _FULL_BITS = 14.0  # hits that weigh so much are full evidence: natural logarithms of how rare each is, added up
-# In standard deviations above the mean of unrelated texts. Calibrated with MiniLM on the English desk and questions that say
-# the same in other words: of those 11 in 21 are answered and 2 without vectors; of 36 that nothing answers 3 are given
-# something and 5 without; of 80 about other things than the 1,400 abstracts of Cranfield 4, and 23 without.
-_FULL = 11.9  # meaning is full evidence
-_CHANCE = 1.96  # less is what unrelated texts have by chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,25 +38,21 @@ class Evidence:
     """What speaks for a passage, 0 to 1 each."""
 
     words: float
-    meaning: float = 0.0
-    chance: bool = False  # meaning was looked at and does not stand out
-
-    @property
-    def whole(self) -> float:
-        """The stronger of the two."""
-        return max(self.words / 2 if self.chance else self.words, self.meaning)
+    whole: float
 
     @classmethod
-    def of(cls, passage: Passage, topic: Topic, cosine: float | None, unrelated: Unrelated | None) -> Evidence:
+    def of(
+        cls, passage: Passage, topic: Topic, cosine: float | None, unrelated: Unrelated | None, meaning: Meaning
+    ) -> Evidence:
         """
         Args:
             cosine: Of question and passage, None where that is not known.
+            unrelated: What it is measured against; None where meaning was not asked, so that words are all there is.
         """
         words = _by_words(passage, topic)
-        if cosine is None or unrelated is None:
-            return cls(words=words)
-        apart = unrelated.apart(cosine)
-        return cls(words=words, meaning=min(max(apart / _FULL, 0.0), 1.0), chance=apart < _CHANCE)
+        if unrelated is None:
+            return cls(words=words, whole=words)
+        return cls(words=words, whole=meaning.whole(words, None if cosine is None else unrelated.apart(cosine)))
 
 
 def _by_words(passage: Passage, topic: Topic) -> float:

@@ -21,6 +21,7 @@ from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Finding, KnowledgeIndex, Lookup
+from quarterdeck.knowledge.calibration import STRONGER, Meaning
 from quarterdeck.knowledge.distinct import distinct, varied
 from quarterdeck.knowledge.explain import Dropped, Explanation, Term, stage
 from quarterdeck.knowledge.fuse import fuse
@@ -100,15 +101,18 @@ class Searcher:
         reranker: Reranker | None = None,
         tuning: Tuning | None = None,
         synonyms: Synonyms = NO_SYNONYMS,
+        meaning: Meaning = STRONGER,
     ) -> None:
         """
         Args:
-            embedder: The one the index's vectors are of; without it words decide alone.
+            embedder: The one the index's vectors are of, as it reads questions; without it words decide alone.
             synonyms: Words that are looked for beside those of the question.
+            meaning: What the embedder's nearness is worth.
         """
         self._tuning = tuning or Tuning()
         self._synonyms = synonyms
         self._reranker = reranker
+        self._meaning = meaning
         self._sides = Sides(index, embedder, timeout_s=self._tuning.vector_timeout_s)
 
     async def search(
@@ -144,7 +148,7 @@ class Searcher:
         lookup = Lookup(text=query, tenant=ctx.principal.tenant, groups=lookup_groups(ctx.principal), where=where)
         found, topic = await self._ask(lookup, k, ctx)
         trail = _Trail(query=query, found=found, fused=self._fused(found, topic), topic=topic)
-        trail.cut()
+        trail.cut(self._meaning)
         trail.verdict = await self._verdict(query, trail.kept, ctx, found)
         trail.settle(k, self._tuning)
         if found.notes:
@@ -208,11 +212,11 @@ class _Trail:
     given: tuple[Passage, ...] = ()
     dropped: list[Dropped] = field(default_factory=list)
 
-    def cut(self) -> None:
+    def cut(self, meaning: Meaning) -> None:
         """Keep nothing if the best has too little evidence, else what has about as much as that one."""
         cosines = {passage.id: passage.score for passage in self.found.vector}
         self.evidence = {
-            passage.id: Evidence.of(passage, self.topic, cosines.get(passage.id), self.found.unrelated)
+            passage.id: Evidence.of(passage, self.topic, cosines.get(passage.id), self.found.unrelated, meaning)
             for passage in self.fused
         }
         best = max((evidence.whole for evidence in self.evidence.values()), default=0.0)

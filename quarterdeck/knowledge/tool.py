@@ -10,7 +10,7 @@ from quarterdeck.core.context import Context
 from quarterdeck.core.errors import InvalidArguments
 from quarterdeck.core.tools import Effect, Tool, ToolContext
 
-__all__ = ["SEARCH_TOOL", "search_tool"]
+__all__ = ["BY_WORDS", "SEARCH_TOOL", "WHOLE", "search_tool"]
 
 MAX_QUERY = 2_000  # characters
 SEARCH_TOOL = "search_knowledge_base"
@@ -18,6 +18,8 @@ DESCRIPTION = (
     "Search the knowledge base for passages that answer a question. Returns a list of {id, title, content}, best first; an "
     "empty list means that nothing relevant is known. Cite what you use by writing [id] after the sentence."
 )
+BY_WORDS = "What to look for, in the words of the question."
+WHOLE = "What to look for: the whole question as it was asked."
 
 
 class Searches(Protocol):
@@ -26,8 +28,14 @@ class Searches(Protocol):
     async def search(self, query: str, ctx: Context, k: int = 6) -> tuple[Sequence[Passage], str]: ...
 
 
-def search_tool(searcher: Searches, *, name: str = SEARCH_TOOL, description: str = DESCRIPTION) -> Tool:
-    """A tool that searches with `searcher` and returns a tuple of passages, which makes them citable."""
+def search_tool(
+    searcher: Searches, *, name: str = SEARCH_TOOL, description: str = DESCRIPTION, query: str = BY_WORDS
+) -> Tool:
+    """A tool that searches with `searcher` and returns a tuple of passages, which makes them citable.
+
+    Args:
+        query: Tells a model what to ask: `WHOLE` where meaning has a say, which a sentence has and its words have not.
+    """
 
     async def run(args: dict[str, Any], ctx: ToolContext) -> tuple[Passage, ...]:
         asked = Context(
@@ -49,7 +57,7 @@ def search_tool(searcher: Searches, *, name: str = SEARCH_TOOL, description: str
             "properties": {
                 "query": {
                     "type": "string",
-                    "description": "What to look for, in the words of the question.",
+                    "description": query,
                     "minLength": 1,
                     "maxLength": MAX_QUERY,
                 }

@@ -26,8 +26,9 @@ class EmbedderSettings(Section):
 
     model: str = Field(
         "",
-        pattern=r"^(|minilm|[^\s:]+:[^\s]+)$",
-        description="provider:name of an OpenAI-compatible endpoint, or minilm on this machine; empty: words alone.",
+        pattern=r"^(|e5|minilm|[^\s:]+:[^\s]+)$",
+        description="provider:name of an OpenAI-compatible endpoint, or a model on this machine: minilm for English, e5 for "
+        "many languages. Empty: words alone.",
     )
     dim: int | None = Field(None, ge=1, le=16_000, description="Numbers of a vector; needed for provider:name.")
     shorten: bool = Field(False, description="Ask for `dim` numbers of a model that can give more.")
@@ -35,7 +36,7 @@ class EmbedderSettings(Section):
         (), description="ISO 639 codes of the languages a model at an endpoint knows; empty for all. Others go by words."
     )
     folder: Path | None = Field(
-        None, description="Folder with the files of all-MiniLM-L6-v2, for minilm; None: the installed package of them."
+        None, description="Folder with the files of the model, for minilm and e5; None: the installed package of them."
     )
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from quarterdeck.core.errors import (
     ModelRefused,
     ModelUnavailable,
 )
+from quarterdeck.knowledge.embedders.e5 import E5Embedder
 from quarterdeck.knowledge.embedders.minilm import MiniLMEmbedder
 from quarterdeck.models.embeddings import Embedder, OpenAIEmbedder
 from quarterdeck.models.meter import Metered
@@ -32,6 +33,7 @@ from quarterdeck.service.budgets import BudgetLimit, Budgets
 from quarterdeck.store.memory import MemoryStore
 from tests.provider import Provider, context, fails, responds, stalls
 from tests.unit.knowledge.embedders.tiny import write_model
+from tests.unit.knowledge.embedders.tiny_e5 import write_e5
 
 DIM = 3
 MakeEmbedder = Callable[..., OpenAIEmbedder]
@@ -71,13 +73,16 @@ async def make(provider: Provider) -> AsyncIterator[MakeEmbedder]:
         yield make
 
 
-@pytest.fixture(params=["base64", "float", "minilm"])
+@pytest.fixture(params=["base64", "e5", "float", "minilm"])
 async def embedder(make: MakeEmbedder, request: pytest.FixtureRequest, tmp_path: Path) -> Embedder:
+    if request.param == "e5":
+        return await E5Embedder.open(tmp_path / "data", weights=tmp_path, release=write_e5(tmp_path))
     if request.param == "minilm":
         return await MiniLMEmbedder.open(tmp_path / "data", weights=tmp_path, release=write_model(tmp_path))
     return make(encoding=request.param)
 
 
+@pytest.mark.row("K3", part="e5")
 @pytest.mark.row("K3", part="endpoint")
 @pytest.mark.row("K3", part="minilm")
 async def test_every_text_gets_its_vector_in_order(embedder: Embedder) -> None:

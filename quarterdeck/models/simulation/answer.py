@@ -16,7 +16,7 @@ from quarterdeck.models.simulation.language import concepts
 from quarterdeck.models.simulation.profiles import Effect, Profile
 from quarterdeck.models.simulation.rephrase import rephrased
 from quarterdeck.models.simulation.results import Outcome, Source, Status, sources_in
-from quarterdeck.models.simulation.subject import query_of
+from quarterdeck.models.simulation.subject import own_words, query_of
 
 __all__ = ["Said", "compose", "render"]
 
@@ -115,7 +115,7 @@ def _looked_for(question: str, outcomes: Sequence[tuple[Step, Outcome]]) -> bool
     """True unless the question was put to another tool than a search, whose result answers it."""
     asked = [str(value) for step, _ in outcomes for value in step.call.args.values()]
     return all(outcome.status in (Status.PASSAGES, Status.EMPTY) for _, outcome in outcomes) or any(
-        query_of(question) in one for one in asked
+        query_of(question) in one or own_words(question) in one for one in asked
     )
 
 

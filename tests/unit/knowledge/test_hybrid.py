@@ -17,6 +17,7 @@ from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import DeadlineExceeded, ModelUnavailable, StoreUnavailable
 from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.knowledge.base import Chunk, Document, Lookup, Space, Vector
+from quarterdeck.knowledge.calibration import Added
 from quarterdeck.knowledge.explain import Explanation
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
 from quarterdeck.knowledge.rerank import LexicalReranker, Reranked
@@ -381,3 +382,16 @@ async def test_what_is_closed_to_a_reader_leaves_no_trace_in_any_search(tmp_path
     assert after == before
     assert not [text for text in after if f"{MARK}-" in text or "of-board" in text]
     assert not {doc for doc in reranker.seen if doc.startswith("of-")}
+
+
+@pytest.mark.row("K9", part="added")
+async def test_what_words_and_meaning_say_is_added_up_where_the_model_wants_it(handbook: SqliteIndex) -> None:
+    ctx = Context(principal=ANN, run_id="r1", deadline=time.monotonic() + 60)
+    stronger = Searcher(handbook, embedder=Meaning())
+    added = Searcher(handbook, embedder=Meaning(), meaning=Added(deviation=0.0, share=0.5))
+
+    found = await stronger.find("annual leave of an employee", ctx)
+    less = await added.find("annual leave of an employee", ctx)
+
+    assert [passage.doc_id for passage in found.passages] == [passage.doc_id for passage in less.passages] == ["leave"]
+    assert found.passages[0].score > less.passages[0].score == pytest.approx(0.5, abs=0.05)

@@ -508,3 +508,19 @@ async def test_a_question_that_leans_on_what_the_message_told_searches_for_that(
     [(name, args)] = calls_of(completion)
     assert name == "search_handbook"
     assert {"printer", "badge", "unknown"} <= set(args["query"].split())
+
+
+@pytest.mark.parametrize(
+    ("says", "query"),
+    [
+        ("What to look for: the whole question as it was asked.", "How many days of parental leave do I get?"),
+        ("要查找的内容：完整的问题。", "How many days of parental leave do I get?"),
+        ("What to look for, in the words of the question.", "days parental leave"),
+    ],
+)
+async def test_a_search_is_asked_as_its_parameter_wants_to_be(says: str, query: str) -> None:
+    search = tool("search_handbook", "Search the handbook.", "query", query={"type": "string", "description": says})
+
+    answer = await ask(user("Hello! How many days of parental leave do I get?"), tools=[search])
+
+    assert calls_of(answer) == [("search_handbook", {"query": query})]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,32 +42,35 @@ def write_model(folder: Path) -> Release:
 
 def forward(folder: Path, text: str, release: Release) -> Floats:
     """The vector of one text, computed step by step and without padding: what the graph has to agree with."""
-    weights = load_file(folder / "model.safetensors")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(release.max_tokens)
-    ids = tokenizer.encode(text).ids
+    return encoded(load_file(folder / "model.safetensors"), tokenizer.encode(text).ids, release.heads, release.epsilon)
+
+
+def encoded(weights: Mapping[str, Floats], ids: Sequence[int], heads: int, epsilon: float) -> Floats:
+    """The vector of these tokens."""
 
     def dense(x: Floats, name: str) -> Floats:
         return np.asarray(x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"])
 
     def normalised(x: Floats, name: str) -> Floats:
-        spread = np.sqrt(x.var(-1, keepdims=True) + release.epsilon)
+        spread = np.sqrt(x.var(-1, keepdims=True) + epsilon)
         return np.asarray((x - x.mean(-1, keepdims=True)) / spread * weights[f"{name}.weight"] + weights[f"{name}.bias"])
 
     x = weights["embeddings.word_embeddings.weight"][ids]
     x = x + weights["embeddings.position_embeddings.weight"][: len(ids)]
     x = normalised(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
-    width = release.dim // release.heads
+    width = x.shape[-1] // heads
     for layer in range(sum(name.endswith("intermediate.dense.bias") for name in weights)):
         at = f"encoder.layer.{layer}"
         query, key, value = (dense(x, f"{at}.attention.self.{part}") for part in ("query", "key", "value"))
-        heads = []
-        for head in range(release.heads):
+        mixed = []
+        for head in range(heads):
             part = slice(head * width, (head + 1) * width)
             scores = np.exp(query[:, part] @ key[:, part].T / math.sqrt(width))
-            heads.append(scores / scores.sum(-1, keepdims=True) @ value[:, part])
-        attended = dense(np.concatenate(heads, -1), f"{at}.attention.output.dense")
+            mixed.append(scores / scores.sum(-1, keepdims=True) @ value[:, part])
+        attended = dense(np.concatenate(mixed, -1), f"{at}.attention.output.dense")
         x = normalised(x + attended, f"{at}.attention.output.LayerNorm")
         wide = dense(x, f"{at}.intermediate.dense")
         wide = wide * (1 + np.vectorize(math.erf)(wide / math.sqrt(2))) / 2

@@ -16,20 +16,26 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from quarterdeck.knowledge.embedders.blocks import BLOCK, Blocks, Floats
+
 __all__ = ["convert"]
 
 OPSET, IR = 20, 10  # the first opset with Gelu; what every onnxruntime that knows it can read
 HIDES = -1e4  # added to the attention paid to padding
 
-Array: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.int64]"
-Weights: TypeAlias = "Mapping[str, npt.NDArray[np.float32]]"
+RUNTIME = "com.microsoft"  # names what onnxruntime knows beyond the standard: a product with weights of 4 bits
+BY_WHOLE_NUMBERS = 4  # how exact that product is: what is multiplied is rounded to 8 bits, block by block
+
+Array: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int64] | npt.NDArray[np.uint8]"
+Weights: TypeAlias = "Mapping[str, Floats] | Mapping[str, Floats | Blocks]"
 
 
 def convert(weights: Weights, *, heads: int, epsilon: float) -> bytes:
     """The graph over these weights, serialised.
 
     Args:
-        weights: As the published model names them, ``embeddings.*`` and ``encoder.layer.N.*``; others are left out.
+        weights: As the published model names them, ``embeddings.*`` and ``encoder.layer.N.*``; others are left out. Those of
+            4 bits stay as they are: a token's row is unpacked when it is asked for.
         heads: Attention heads of each layer.
         epsilon: Of every layer normalisation.
 
@@ -45,9 +51,10 @@ def convert(weights: Weights, *, heads: int, epsilon: float) -> bytes:
     integers = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["b", "s"]) for name in ("ids", "mask")]
     vectors = helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["b", bert.size])
     graph = helper.make_graph(bert.nodes, "encoder", integers, [vectors], initializer=bert.constants)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="quarterdeck"
-    )
+    imports = [helper.make_opsetid("", OPSET)]
+    if any(node.domain for node in bert.nodes):
+        imports.append(helper.make_opsetid(RUNTIME, 1))
+    model = helper.make_model(graph, opset_imports=imports, ir_version=IR, producer_name="quarterdeck")
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
@@ -70,10 +77,11 @@ class _Bert:
 
     def embedded(self) -> str:
         """Tokens as what they are and where they stand. All are of the first kind: there is no second sentence."""
-        words = self._node("Gather", self._constant(self._weights["embeddings.word_embeddings.weight"]), "ids")
+        table = self._weights["embeddings.word_embeddings.weight"]
+        words = self._unpacked(table) if isinstance(table, Blocks) else self._node("Gather", self._constant(table), "ids")
         places = self._constant(
-            self._weights["embeddings.position_embeddings.weight"]
-            + self._weights["embeddings.token_type_embeddings.weight"][0]
+            self._floats("embeddings.position_embeddings.weight")
+            + self._floats("embeddings.token_type_embeddings.weight")[0]
         )
         tokens = self._node("Shape", "ids", start=1, end=2)
         used = self._node("Slice", places, self._integers(0), tokens, self._integers(0))
@@ -109,12 +117,32 @@ class _Bert:
         mixed = self._node("Transpose", self._node("MatMul", shares, value), perm=[0, 2, 1, 3])
         return self._node("Reshape", mixed, self._integers(0, 0, self.size))
 
+    def _unpacked(self, table: Blocks) -> str:
+        """The rows of the tokens. Sixteen bytes of a block hold its first half below, its second above."""
+        codes = self._node("Gather", self._constant(table.codes), "ids")
+        lower = self._node("BitwiseAnd", codes, self._constant(np.array(0x0F, dtype=np.uint8)))
+        upper = self._node("BitShift", codes, self._constant(np.array(4, dtype=np.uint8)), direction="RIGHT")
+        numbers = self._node("Cast", self._node("Concat", lower, upper, axis=-1), to=onnx.TensorProto.FLOAT)
+        scales = self._node("Gather", self._constant(table.scales), "ids")
+        scales = self._node("Unsqueeze", self._node("Cast", scales, to=onnx.TensorProto.FLOAT), self._integers(3))
+        rows = self._node("Mul", self._node("Sub", numbers, self._number(8.0)), scales)
+        return self._node("Reshape", rows, self._integers(0, 0, self.size))
+
     def _dense(self, name: str, hidden: str) -> str:
-        weight = self._constant(np.ascontiguousarray(self._weights[f"{name}.weight"].T))
-        return self._node("Add", self._node("MatMul", hidden, weight), self._constant(self._weights[f"{name}.bias"]))
+        bias = self._constant(self._floats(f"{name}.bias"))
+        return self._node("Add", self._product(self._weights[f"{name}.weight"], hidden), bias)
+
+    def _product(self, weight: Floats | Blocks, hidden: str) -> str:
+        if not isinstance(weight, Blocks):
+            return self._node("MatMul", hidden, self._constant(np.ascontiguousarray(weight.T)))
+        wanted, given = weight.shape
+        packed = self._constant(weight.paired())
+        scales = self._constant(weight.scales.astype(np.float32))
+        form = {"K": given, "N": wanted, "bits": 4, "block_size": BLOCK, "accuracy_level": BY_WHOLE_NUMBERS}
+        return self._node("MatMulNBits", hidden, packed, scales, domain=RUNTIME, **form)
 
     def _normalised(self, hidden: str, name: str) -> str:
-        scale, bias = (self._constant(self._weights[f"{name}.{part}"]) for part in ("weight", "bias"))
+        scale, bias = (self._constant(self._floats(f"{name}.{part}")) for part in ("weight", "bias"))
         return self._node("LayerNormalization", hidden, scale, bias, axis=-1, epsilon=self._epsilon)
 
     def _number(self, value: float) -> str:
@@ -123,14 +151,18 @@ class _Bert:
     def _integers(self, *values: int) -> str:
         return self._constant(np.array(values, dtype=np.int64))
 
+    def _floats(self, name: str) -> Floats:
+        weights = self._weights[name]
+        return weights.dense() if isinstance(weights, Blocks) else weights
+
     def _constant(self, value: Array) -> str:
         name = f"c{next(self._numbers)}"
-        self.constants.append(numpy_helper.from_array(value, name))
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
         return name
 
-    def _node(self, kind: str, *inputs: str, **attributes: float | list[int]) -> str:
+    def _node(self, kind: str, *inputs: str, domain: str = "", **attributes: float | str | list[int]) -> str:
         name = f"n{next(self._numbers)}"
-        node = helper.make_node(kind, list(inputs), [name])
+        node = helper.make_node(kind, list(inputs), [name], domain=domain)
         node.attribute.extend(helper.make_attribute(*attribute) for attribute in attributes.items())
         self.nodes.append(node)
         return name
