@@ -6,6 +6,7 @@ other groups and forgetting them is done at once. Each is audited.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -193,12 +194,16 @@ class Documents:
         self._sources.source(principal, order)  # refused now, not when a worker takes it up
         key = asked.idempotency_key
         run_id = new_id() if key is None else hashed_id(principal.tenant, principal.user, "ingest", key)
+        wanted = encode(order)
+        # Looked for first: what is refused must not be kept, as nothing would refer to it, and no erasure find it.
+        if key is not None and await self._repeated(principal.tenant, run_id, wanted):
+            return run_id
         label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
         started = RunStarted(
             input=Message(role=Role.USER, parts=(Text(text=said, label=label),)),
             agent="ingest",
             work="ingest",
-            config_hash=await self._journal.put_blob(principal.tenant, encode(order)),
+            config_hash=await self._journal.put_blob(principal.tenant, wanted),
             tenant=principal.tenant,
             principal=principal,
             trace_id=asked.trace_id,
@@ -210,7 +215,7 @@ class Documents:
         if await self._created(principal.tenant, run_id, Entry(event=started), audit, doc_id):
             await self._dispatcher.wake(principal.tenant, run_id)
         else:
-            await self._check_repeated(principal, run_id, started)
+            await self._repeated(principal.tenant, run_id, wanted)
         return run_id
 
     async def _created(self, tenant: str, run_id: str, started: Entry, audit: Audit, doc_id: str | None) -> bool:
@@ -222,11 +227,13 @@ class Documents:
                 return await self._journal.create(tenant, run_id, started, beside=[audit, entering])
         raise StoreUnavailable(f"document {doc_id} is being sent by too many at once: send it again")
 
-    async def _check_repeated(self, principal: Principal, run_id: str, started: RunStarted) -> None:
-        async for entry in self._journal.read(principal.tenant, run_id):
-            if not isinstance(entry.event, RunStarted) or entry.event.config_hash != started.config_hash:
+    async def _repeated(self, tenant: str, run_id: str, wanted: bytes) -> bool:
+        """Whether there is this run, with this order. Raises KeyReused if it has another one."""
+        async for entry in self._journal.read(tenant, run_id):
+            if not isinstance(entry.event, RunStarted) or entry.event.config_hash != hashlib.sha256(wanted).hexdigest():
                 raise KeyReused("this Idempotency-Key was used for other documents; take a new one")
-            return
+            return True
+        return False
 
     async def _audit(self, principal: Principal, what: str, doc_id: str) -> None:
         """Who changes what, written before it is done: nothing is done that nobody is known to have wanted."""

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import NotFound
 from quarterdeck.service.access import Access, User
+from quarterdeck.service.orders import Order, Upload, encode
 from quarterdeck.transports.http.app import Backing, HttpLimits, http_app
 from quarterdeck.transports.http.shapes import place_of
 from tests.unit.service.intake import ANN, BOB, GIL, OLGA, Intake, folder_sources, intake_at
@@ -296,6 +298,11 @@ async def test_one_idempotency_key_is_one_run(desk: Desk) -> None:
     assert (other.status, other.code) == (422, "key_reused")
     assert of_bob.json["run_id"] != first.json["run_id"]
     assert len(desk.intake.woken) == 2
+    refused = encode(Order(what=Upload(name="a.md", data=b"beta\n")))
+    with pytest.raises(NotFound):  # what was refused is not kept
+        await desk.intake.store.journal.get_blob(ANN.tenant, hashlib.sha256(refused).hexdigest())
+    kept = encode(Order(what=Upload(name="a.md", data=b"alpha\n")))
+    assert await desk.intake.store.journal.get_blob(ANN.tenant, hashlib.sha256(kept).hexdigest()) == kept
 
 
 async def test_documents_are_listed_a_page_at_a_time(desk: Desk) -> None:
