@@ -6,6 +6,7 @@ import contextlib
 import json as jsonlib
 import logging
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,8 @@ __all__ = ["Data", "config", "loaded", "migrate", "serve", "served_alone", "work
 Folder = Annotated[Path, typer.Argument(help="A configuration folder: quarterdeck.yaml, agents/, users.yaml, ...")]
 Data = Annotated[Path | None, typer.Option(help="Data folder, in place of store.data.")]
 
+_MOST_FILES = 65_536
+
 
 def serve(
     folder: Folder,
@@ -46,6 +49,7 @@ def serve(
 
     configuration = loaded(folder, data=data, host=host, port=port)
     _log(configuration)
+    _take_open_files()
     announce = _announce_json if json else _announce
     anyio.run(partial(serve_app, configuration, on_ready=announce), backend_options={"use_uvloop": True})
     _leave_threads()
@@ -67,8 +71,21 @@ def worker(folder: Folder, data: Data = None, json: AsJson = False) -> None:
         else:
             console().print(f"[bold]{configuration.settings.name}[/]: a worker is ready (process {os.getpid()})")
 
+    _take_open_files()
     anyio.run(partial(work, configuration, on_ready=announce), backend_options={"use_uvloop": True})
     _leave_threads()
+
+
+def _take_open_files() -> None:
+    """Have as many files open as this process may at all.
+
+    Every connection is one, and usually only 1,024 are allowed at first, which idle connections alone would use up.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(ValueError, OSError):  # a system that does not allow what it says serves with what there is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _log(configuration: Configuration) -> None:

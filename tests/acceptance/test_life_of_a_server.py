@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import resource
 import signal
 import socket
 import sqlite3
@@ -177,6 +179,25 @@ def test_connection_that_sends_its_head_or_body_slowly_is_closed_in_time(tmp_pat
     assert answers[0].startswith(b"HTTP/1.1 408 ")
     assert answers[1].startswith(b"HTTP/1.1 408 ")
     assert b"request_timeout" in answers[1]
+    assert alive == 200
+
+
+def test_idle_connections_beyond_the_usual_limit_of_open_files_keep_nobody_out(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        with contextlib.ExitStack() as idle:
+            for _ in range(200):
+                idle.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            alive = server.send("GET", "/health").status
+    finally:
+        server.stop()
+
     assert alive == 200
 
 
