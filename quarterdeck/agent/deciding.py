@@ -20,6 +20,7 @@ from quarterdeck.core.messages import ResultStatus, ToolCall, ToolResult
 from quarterdeck.core.tools import Tool
 from quarterdeck.policy.base import Decider, Grounds
 from quarterdeck.policy.grounding import leaves
+from quarterdeck.policy.guards.base import Ruling
 from quarterdeck.policy.intent import Words
 from quarterdeck.store.base import Audit, Beside, Put
 from quarterdeck.tools.base import Toolbox
@@ -77,9 +78,12 @@ class Deciding:
             label = self.state.label if call.decision is None else call.decision.label
             known = self._known(prepared, tool, label)
             resting = replace(grounds, known=tuple(known)) if known else grounds
+            screened = self.screened.get(prepared.id)
+            if screened is not None and screened.ruling is Ruling.ASK:
+                resting = replace(resting, asking=screened.rules)
             decision, endorsed = self._decided(prepared, tool, label, resting)
-            if prepared.id in self.screened:
-                decision = self.screened[prepared.id].tightened(decision)
+            if screened is not None:
+                decision = screened.tightened(decision)
             decisions.append(decision)
             if decision.verdict is not Verdict.DENY:
                 self._made[prepared.name] += 1  # the next call of this turn is one more

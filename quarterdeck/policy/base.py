@@ -114,6 +114,7 @@ class Grounds:
         known: The same of those the policy endorses; whoever may choose one of them has not thereby been asked for the call.
         calls_made: How often each tool was called in this run.
         read: The same words where they have been read already; None to read them for this call.
+        asking: Guards that found something in the arguments and want a person to look.
         intent: Tools the user asked for with what is left of each count, where somebody who knows said so; None: the words
             say it.
     """
@@ -125,6 +126,7 @@ class Grounds:
     known: tuple[Value, ...] = ()
     calls_made: Mapping[str, int] = field(default_factory=dict)
     read: Words | None = None
+    asking: tuple[str, ...] = ()
     intent: Mapping[str, int] | None = None
 
 

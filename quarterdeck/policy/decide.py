@@ -12,7 +12,8 @@ The order of checks, with the ids of their rules:
    ``ground.content``, ``ground.address``, ``ground.nothing``. Approve, or deny if the policy says so.
 8. ``context.grounded``. Allow.
 
-Rules of the policy file may make the outcome stricter, under their own ids. An ``error`` inside denies.
+Rules of the policy file may make the outcome stricter, under their own ids, and so may guards of arguments (``guard:ID``). An
+``error`` inside denies.
 """
 
 from __future__ import annotations
@@ -160,6 +161,9 @@ class Policy:
                 asked.append(rule.approvers)
                 if _STRICTNESS[rule.verdict] > _STRICTNESS[finding.verdict]:
                     finding = _Finding(rule.verdict, rule.id, (f"rule {rule.id} of the policy asks for it",))
+        if grounds.asking and finding.verdict is Verdict.ALLOW:
+            why = (f"the guard {name} found something in the arguments" for name in grounds.asking)
+            finding = _Finding(Verdict.APPROVE, f"guard:{grounds.asking[0]}", (*finding.reasons, *why))
         decision = self._decision(call, label, finding, entry)
         if finding.verdict is not Verdict.APPROVE:
             return decision

@@ -12,15 +12,17 @@ from quarterdeck.app.guards import guards_of
 from quarterdeck.core.answers import Answer, Passage
 from quarterdeck.core.context import Context
 from quarterdeck.core.decisions import Decision, Verdict
+from quarterdeck.core.errors import NotFound
 from quarterdeck.core.events import Delta, GuardrailFired, ModelReply, Retrieved
 from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, ResultStatus, Role, Text, ToolCall, ToolResult
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.usage import Usage
+from quarterdeck.policy import load_policy
 from quarterdeck.policy.guards.base import Ruling
 from quarterdeck.service.intake import Blocked, accepted
 from quarterdeck.settings.guards import GuardSettings
-from tests.unit.agent.scene import ANNA
+from tests.unit.agent.scene import ANNA, LEE, Scene, calls
 
 CARD = "4111 1111 1111 1111"
 THEIRS = Label(readers=PUBLIC)
@@ -143,6 +145,28 @@ async def test_a_rule_of_arguments_makes_a_decision_stricter(ruling: str, verdic
 
     assert screened["t1c0"].tightened(decision).verdict is verdict
     assert [(event.layer, event.rule) for event in fired] == [("tool", "secret-project")]
+
+
+async def test_a_guard_of_arguments_asks_the_people_whom_policy_names_for_the_tool() -> None:
+    def pay(amount: int) -> str:
+        """Pay."""
+        return "paid"
+
+    entry = "{effect: write, risk: 1, approvals: {by: [finance], four_eyes: true, reason: required}}"
+    made = Scene(calls(("pay", {"amount": 700})), tools=[pay])
+    made.policy = load_policy(f"policy: v1\ntools:\n  pay: {entry}\n", "policy.yaml", made.registry.tools)
+    made.loop = made.new_loop()
+    rule = {"id": "much", "tools": ["pay"], "argument": "amount", "pattern": "[0-9]{3}", "ruling": "ask"}
+    made.loop.guards = guards_of(GuardSettings.model_validate({"arguments": [rule]}), [], ["helper"])
+
+    state = await made.ask("Pay 700.")
+
+    (asked,) = state.drafts
+    draft = await made.approvals.get(ANNA, asked)
+    assert (draft.rule, draft.approvers, draft.four_eyes, draft.reason_required) == ("guard:much", ("finance",), True, True)
+    assert draft.reasons == ("the guard much found something in the arguments",)
+    with pytest.raises(NotFound):
+        await made.approvals.decide(LEE, asked, approved=True)
 
 
 async def test_a_rule_of_arguments_looks_only_at_what_it_names() -> None:
