@@ -12,8 +12,8 @@ The order of checks, with the ids of their rules:
    ``ground.content``, ``ground.address``, ``ground.nothing``. Approve, or deny if the policy says so.
 8. ``context.grounded``. Allow.
 
-Rules of the policy file may make the outcome stricter, under their own ids, and so may guards of arguments (``guard:ID``). An
-``error`` inside denies.
+Rules of the policy file may make the outcome stricter, under their own ids, and so may guards of arguments (``guard:ID``).
+An ``error`` inside denies.
 """
 
 from __future__ import annotations
