@@ -83,6 +83,15 @@ class IdentitySettings(Section):
         43_200.0, description="Seconds after a token was last seen for which the user's runs go on with what it said."
     )
 
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        """A token names whom it is from and nothing else: of two who are called alike one would never be believed."""
+        names = [file.issuer for file in self.issuers.values()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"issuers: {', '.join(twice)} stands there twice; tenant_claim and roles tell its people apart")
+        return self
+
 
 def _sound(url: str) -> bool:
     parts = urlsplit(url)

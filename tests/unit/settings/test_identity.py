@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from quarterdeck.settings.identity import IssuerFile
+from quarterdeck.settings.identity import IdentitySettings, IssuerFile
 
 GOOD: dict[str, Any] = {"issuer": "https://login.example", "audience": "desk", "tenant": "acme"}
 
@@ -32,3 +32,12 @@ def test_issuer_with_address_audience_and_tenant_is_enough() -> None:
 def test_mistake_about_an_issuer_is_told(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         IssuerFile(**{**GOOD, **wrong})
+
+
+@pytest.mark.row("S9", part="tokens of issuers")
+def test_one_issuer_stands_there_once() -> None:
+    other = IssuerFile(**{**GOOD, "issuer": "https://other.example"})
+
+    assert len(IdentitySettings(issuers={"corp": IssuerFile(**GOOD), "other": other}).issuers) == 2
+    with pytest.raises(ValidationError, match="stands there twice"):
+        IdentitySettings(issuers={"corp": IssuerFile(**GOOD), "again": IssuerFile(**{**GOOD, "audience": "another"})})
