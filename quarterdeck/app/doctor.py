@@ -242,7 +242,9 @@ async def _people(configuration: Configuration) -> AsyncIterator[Finding]:
 
 async def _port(configuration: Configuration) -> AsyncIterator[Finding]:
     server = configuration.settings.server
-    for port in (server.port, *([server.grpc_port] if server.grpc_port is not None else [])):
+    for name, port in (("server.port", server.port), ("server.grpc_port", server.grpc_port)):
+        if port is None:
+            continue
         family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -250,7 +252,7 @@ async def _port(configuration: Configuration) -> AsyncIterator[Finding]:
                 listener.bind((server.host.strip("[]"), port))
             except OSError as error:
                 said = f"{server.host}:{port} cannot be listened on: {error.strerror}"
-                advice = "is a server running already? Else choose another server.port"
+                advice = f"is a server running already? Else choose another {name}"
                 yield Finding(check="port", severity=Severity.WARN, said=said, advice=advice)
                 continue
         yield _ok("port", f"{server.host}:{port} is free")

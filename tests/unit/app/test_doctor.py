@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,11 @@ async def test_a_draft_nobody_could_agree_to_is_worth_a_look(tmp_path: Path) -> 
     assert found["tools and policy"].severity is Severity.WARN
     assert "level 1 wants cfo, and nobody" in found["tools and policy"].said
     assert "scope approvals" in found["tools and policy"].advice
+
+
+@pytest.mark.parametrize("name", ["port", "grpc_port"])
+async def test_a_port_that_is_taken_is_named_as_it_is_configured(tmp_path: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        found = await look(tmp_path, LOCAL, server={"port": 0, name: taken.getsockname()[1]})
+
+    assert (found["port"].severity, found["port"].advice.split()[-1]) == (Severity.WARN, f"server.{name}")
