@@ -142,7 +142,7 @@ def _judged(state: RunState, cited: Cited, problems: Sequence[str], claimed: flo
         cited,
         state.passages,
         state.words[-1] if state.words else "",
-        told=[result.text for result in state.results if result.text not in _NOTHING and not result.passages],
+        told=[result.text for result in state.results if not result.passages and result.text not in _NOTHING],
         claimed=claimed,
         search_failed=state.search_failed,
         unchecked=state.checked is not None and bool(state.checked.problem),
