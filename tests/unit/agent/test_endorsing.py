@@ -262,22 +262,6 @@ async def test_the_word_of_somebody_who_may_not_act_any_more_counts_for_nothing(
     assert list(state.drafts) == [draft.id]
 
 
-async def test_a_right_lost_after_the_draft_was_withdrawn_asks_anew() -> None:
-    made, bank = scene()
-    draft = await waiting(made)
-    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
-    made.loop = made.new_loop(_StopsBeforeStarts(made.store.journal))
-    with pytest.raises(Killed):
-        await made.go_on()
-    made.staff.gone.add("lee")
-    made.loop = made.new_loop()
-
-    state = await made.go_on()
-
-    assert bank.paid == []
-    assert len(list(state.drafts)) == 1
-
-
 class _StopsBeforeStarts:
     """The process dies when the start of a write would become durable."""
 
@@ -295,6 +279,28 @@ class _StopsBeforeStarts:
                 await self.inner.append(claim, kept, **fields)
             raise Killed
         return await self.inner.append(claim, entries, **fields)
+
+
+async def stopped_before_it_starts() -> tuple[Scene, Bank]:
+    """What was asked for is endorsed, and so let go; the process dies as it begins."""
+    made, bank = scene()
+    draft = await waiting(made)
+    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
+    made.loop = made.new_loop(_StopsBeforeStarts(made.store.journal))
+    with pytest.raises(Killed):
+        await made.go_on()
+    return made, bank
+
+
+async def test_a_right_lost_after_the_draft_was_withdrawn_asks_anew() -> None:
+    made, bank = await stopped_before_it_starts()
+    made.staff.gone.add("lee")
+    made.loop = made.new_loop()
+
+    state = await made.go_on()
+
+    assert bank.paid == []
+    assert len(list(state.drafts)) == 1
 
 
 async def test_where_it_is_demanded_nobody_approves_upon_the_word_of_somebody_who_lost_the_right() -> None:
@@ -367,12 +373,7 @@ async def test_a_policy_that_has_changed_since_counts_only_the_word_of_who_could
 
 
 async def test_a_fork_of_a_call_that_was_let_go_is_decided_anew() -> None:
-    made, bank = scene()
-    draft = await waiting(made)
-    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
-    made.loop = made.new_loop(_StopsBeforeStarts(made.store.journal))
-    with pytest.raises(Killed):
-        await made.go_on()
+    made, bank = await stopped_before_it_starts()
     entries = await made.entries()
     first, rest = fork_of(entries, entries[-1].seq, made.run_id)
     assert isinstance(entries[-1].event, Decided)
@@ -412,12 +413,7 @@ async def test_the_same_again_changes_nothing_and_a_decided_draft_takes_none() -
 
 
 async def test_another_worker_after_a_crash_reads_the_same() -> None:
-    made, bank = scene()
-    draft = await waiting(made)
-    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
-    made.loop = made.new_loop(_StopsBeforeStarts(made.store.journal))
-    with pytest.raises(Killed):
-        await made.go_on()
+    made, bank = await stopped_before_it_starts()
     made.loop = made.new_loop()
 
     state = await made.go_on()
