@@ -11,6 +11,8 @@ from typing import Any
 
 import anyio
 
+from quarterdeck.agent.fold import fold
+from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import DeadlineExceeded, Forbidden, InvalidInput, KeyReused
 from quarterdeck.core.events import GuardrailFired, RunStarted
@@ -23,7 +25,7 @@ from quarterdeck.policy.guards.layers import Guards, GuardsOf
 from quarterdeck.service.admission import Admission
 from quarterdeck.service.controls import Controls
 from quarterdeck.service.export import Exports
-from quarterdeck.service.follow import Follow
+from quarterdeck.service.follow import Follow, Permitted, Signals
 from quarterdeck.service.history import Turn, bringing, told
 from quarterdeck.service.intake import Blocked, accepted, cleaned
 from quarterdeck.service.runs import Runs
@@ -31,7 +33,7 @@ from quarterdeck.service.sessions import Earlier, Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.story import Stories
 from quarterdeck.service.streams import Hub, Rested
-from quarterdeck.service.views import RunView, view_of
+from quarterdeck.service.views import RunView, view_of_state
 from quarterdeck.service.withdrawn import Withdrawals
 from quarterdeck.store.base import Audit, Beside, Entry, Journal, Put, Records, RunRow
 from quarterdeck.workflow.base import Dispatcher
@@ -74,7 +76,7 @@ class Followed:
 
     run_id: str
     session_id: str | None
-    signals: Follow
+    signals: Signals
 
 
 class Desk:
@@ -141,7 +143,7 @@ class Desk:
             Forbidden: It was asked before, and its run holds what the principal may not read any more; or its history has
                 what only callers of a certain scope may say.
         """
-        entries: list[Entry] = []
+        state = RunState()
         if question.deadline is not None:
             wait_s = min(wait_s, (question.deadline - datetime.now(UTC)).total_seconds())
         async with self.asking(principal, question, deltas=False) as asked:
@@ -149,11 +151,11 @@ class Desk:
             with anyio.move_on_after(wait_s):
                 while (signal := await asked.signals.receive()) is not None:
                     if isinstance(signal, Entry):
-                        entries.append(signal)
-                    elif isinstance(signal, Rested) and view_of(asked.run_id, entries).rests:
+                        state = fold((signal,), state)
+                    elif isinstance(signal, Rested) and view_of_state(asked.run_id, state).rests:
                         break
         # Of a question that was asked before, nothing may have been read within the time.
-        run = view_of(asked.run_id, entries) if entries else await self.view(principal, asked.run_id)
+        run = view_of_state(asked.run_id, state) if state.started else await self.view(principal, asked.run_id)
         if late(run, question.deadline):
             raise DeadlineExceeded(f"run {run.run_id} did not end in time; it has what there is of an answer")
         return run
@@ -203,7 +205,7 @@ class Desk:
 
     @contextlib.asynccontextmanager
     async def following(self, principal: Principal, run_id: str, after: int = 0) -> AsyncIterator[Followed]:
-        """Follow a run from the event after seq `after`, until it ends.
+        """Follow a run from the event after seq `after`, until it ends or the principal may read it no longer.
 
         Raises:
             NotFound: No such run, or it is somebody else's.
@@ -217,7 +219,8 @@ class Desk:
                 raise InvalidInput(f"run {run_id} has {row.head} events so far; {after} is not one of them")
             over = row.status.ended and after == row.head
             follow = Follow(self._journal, principal.tenant, run_id, reader, seen=after, over=over)
-            yield Followed(run_id=run_id, session_id=row.session_id, signals=follow)
+            permitted = Permitted(follow, lambda: self._readable(principal, run_id))
+            yield Followed(run_id=run_id, session_id=row.session_id, signals=permitted)
 
     async def view(self, principal: Principal, run_id: str) -> RunView:
         """How a run stands; see `Runs.view`."""

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import cast
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Protocol, cast
 
+import anyio
+
+from quarterdeck.core.errors import Unavailable
 from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, RunCancelled, RunFailed
 from quarterdeck.service.streams import Moved, Reader, Rested, Signal
 from quarterdeck.store.base import Entry, Journal
 
-__all__ = ["Follow"]
+__all__ = ["Follow", "Permitted", "Signals"]
 
 _PAGE = 100
+
+
+class Signals(Protocol):
+    """What happens in a run, one after the other."""
+
+    @property
+    def complete(self) -> bool:
+        """True when the run has ended and everything was handed out."""
+        ...
+
+    async def receive(self) -> Signal | None:
+        """The next signal; None when there will be none for this reader. Cancelling it loses nothing."""
+        ...
 
 
 class Follow:
@@ -108,3 +124,44 @@ class Follow:
     def _superseded(self, delta: Delta) -> bool:
         """True for a piece of a reply that was handed out whole: between processes a journal can be quicker than pieces."""
         return delta.kind != "progress" and 0 < delta.turn <= self._replied
+
+
+class Permitted:
+    """Signals of a run for somebody who may lose the right to read it on the way: from then on there are none.
+
+    Args:
+        confirm: Raises Forbidden if he may not read it, as rights are now.
+        every_s: Seconds for which that holds, while the run goes on.
+    """
+
+    def __init__(
+        self,
+        signals: Signals,
+        confirm: Callable[[], Awaitable[object]],
+        *,
+        every_s: float = 5.0,
+        now: Callable[[], float] = anyio.current_time,
+    ) -> None:
+        self._signals = signals
+        self._confirm = confirm
+        self._every_s = every_s
+        self._now = now
+        self._looked = now()
+        self._held: Signal | None = None
+
+    @property
+    def complete(self) -> bool:
+        """True when the run has ended and everything was handed out."""
+        return self._held is None and self._signals.complete
+
+    async def receive(self) -> Signal | None:
+        """The next signal. Raises Forbidden once the right to read is gone."""
+        if self._held is None:
+            self._held = await self._signals.receive()
+        if self._held is not None and self._now() - self._looked >= self._every_s:
+            # A database that is away for a moment ends nobody's stream; the next look tells.
+            with suppress(Unavailable):
+                await self._confirm()
+            self._looked = self._now()
+        signal, self._held = self._held, None
+        return signal

@@ -10,6 +10,7 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from quarterdeck.core.errors import Forbidden
 from quarterdeck.core.events import Delta, StateFolded
 from quarterdeck.service.desk import Followed
 from quarterdeck.service.streams import Rested, Signal
@@ -100,7 +101,7 @@ class EventStream(Response):
             ended = True
             tasks.cancel_scope.cancel()
         if self._reason is not None:
-            await send({"type": "http.response.body", "body": f": {self._reason}\n\n".encode(), "more_body": False})
+            await send({"type": "http.response.body", "body": _comment(self._reason), "more_body": False})
         if not ended and self._left is not None:
             await self._left()
 
@@ -111,8 +112,12 @@ class EventStream(Response):
     async def _pieces(self) -> AsyncIterator[bytes]:
         while True:
             signal: Signal | None = None
-            with anyio.move_on_after(self._heartbeat_s) as silence:
-                signal = await self._followed.signals.receive()
+            try:
+                with anyio.move_on_after(self._heartbeat_s) as silence:
+                    signal = await self._followed.signals.receive()
+            except Forbidden as refused:
+                yield _comment(str(refused))
+                return
             if silence.cancelled_caught:
                 yield _HEARTBEAT
                 continue
@@ -124,6 +129,10 @@ class EventStream(Response):
                 break
         if self._done and (self._followed.signals.complete or self._rests()):
             yield self._done
+
+
+def _comment(why: str) -> bytes:
+    return f": {why}\n\n".encode()
 
 
 async def until_gone(receive: Receive, scope: anyio.CancelScope) -> None:

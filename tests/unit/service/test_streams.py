@@ -8,12 +8,13 @@ import pytest
 
 from quarterdeck.core.answers import Answer
 from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Forbidden
 from quarterdeck.core.events import CancelRequested, Delta, FinalAnswer, ModelReply, RunStarted
 from quarterdeck.core.labels import PUBLIC, Label
 from quarterdeck.core.messages import Message, Role
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.core.usage import Usage
-from quarterdeck.service.follow import Follow
+from quarterdeck.service.follow import Follow, Permitted
 from quarterdeck.service.streams import Hub, Moved, Rested, Signal
 from quarterdeck.store.base import Entry
 from quarterdeck.store.memory import MemoryStore
@@ -95,6 +96,39 @@ async def test_events_that_were_announced_and_read_come_once() -> None:
         signals = await _all(Follow(store.journal, "acme", RUN, reader))
 
     assert _seqs(signals) == [1, 2]
+
+
+@pytest.mark.row("K7", part="open streams")
+async def test_a_stream_ends_before_the_first_event_its_reader_may_not_read_any_more() -> None:
+    store, hub = MemoryStore(), Hub()
+    rights = [True, False]
+    clock = 0.0
+
+    async def confirm() -> None:
+        await anyio.lowlevel.checkpoint()
+        if not rights.pop(0):
+            raise Forbidden("closed")
+
+    with hub.reader("acme", RUN, deltas=True) as reader:
+        await store.journal.create("acme", RUN, Entry(event=STARTED))
+        permitted = Permitted(Follow(store.journal, "acme", RUN, reader), confirm, every_s=5.0, now=lambda: clock)
+        first = await permitted.receive()
+        clock = 6.0
+        await hub.delta("acme", RUN, DELTA)
+        with anyio.CancelScope() as impatient:
+            impatient.cancel()
+            await permitted.receive()  # loses nothing
+        allowed = await permitted.receive()
+        clock = 12.0
+        claim = await store.journal.claim("acme", RUN)
+        assert claim is not None
+        appended = await store.journal.append(claim, [Entry(event=FINAL)], folded=1, status=RunStatus.DONE)
+        await hub.stored("acme", RUN, appended.entries)
+        with pytest.raises(Forbidden):
+            await permitted.receive()
+
+    assert (_seqs([first] if first else []), allowed) == ([1], DELTA)
+    assert permitted.complete is False
 
 
 async def test_reader_of_a_long_run_holds_no_more_than_a_page_of_it() -> None:
