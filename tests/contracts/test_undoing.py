@@ -281,6 +281,50 @@ async def test_an_undo_whose_end_nobody_saw_is_in_doubt_and_not_begun_again() ->
     assert counter.shop.cancelled == [1]
 
 
+class _Dies:
+    """The process dies just before, or just after, its nth append becomes durable."""
+
+    def __init__(self, inner: Any, nth: int, when: str) -> None:
+        self.inner, self.left, self.when = inner, nth, when
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def append(self, claim: Any, entries: Any, **fields: Any) -> Any:
+        self.left -= 1
+        if self.left == 0 and self.when == "before":
+            raise Killed
+        appended = await self.inner.append(claim, entries, **fields)
+        if self.left == 0:
+            raise Killed
+        return appended
+
+
+@pytest.mark.row("G3", part="undo")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("nth", range(1, 6))
+async def test_wherever_an_undo_is_killed_it_is_done_once_or_somebody_is_asked(nth: int, when: str) -> None:
+    counter = Counter(more=GOVERNED)
+    run_id = await counter.undoing.undo(FINN, draft_id := await counter.ordered())
+
+    async def advance() -> RunState:
+        try:
+            return await counter.advance(run_id)
+        except Killed:
+            counter.loop = counter.new_loop()
+            return await counter.advance(run_id)
+
+    counter.loop = counter.new_loop(_Dies(counter.store.journal, nth, when))  # type: ignore[arg-type]  # it passes on the rest
+    (asked,) = (await advance()).drafts
+    await counter.approvals.decide(FAYE, asked, approved=True)
+    state = await advance()
+
+    in_doubt = state.stop_reason is StopReason.IN_DOUBT
+    assert in_doubt or state.status is RunStatus.DONE
+    assert counter.shop.cancelled in ([1], []) if in_doubt else counter.shop.cancelled == [1]
+    assert await counter.undoing.undo(FINN, draft_id) == run_id
+
+
 @pytest.mark.row("G3", part="undo")
 async def test_a_failed_undo_in_whose_place_another_came_is_not_tried_again(stored: dict[str, Any]) -> None:
     counter = Counter(**stored)
