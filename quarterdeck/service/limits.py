@@ -69,8 +69,9 @@ class RateLimits:
         named = [rule for rule in rules if name in rule.names]
         for rule in named or [rule for rule in rules if not rule.names]:
             whose = f":{principal.user}" if scope in ("route", "tool") and rule.by == "user" else ""
-            rate = rule.rate  # part of the name: rules of one thing with several windows count apart
-            yield Want(f"{scope}:{name}{whose}:{rate.amount}/{rate.window_s:g}", rate)
+            rate = rule.rate  # part of the name: rules of one thing with several windows or buckets count apart
+            burst = "" if rate.burst is None else f"+{rate.burst}"
+            yield Want(f"{scope}:{name}{whose}:{rate.amount}/{rate.window_s:g}{burst}", rate)
 
 
 def refusal(room: Room) -> RateLimited:

@@ -82,5 +82,16 @@ async def test_several_windows_hold_together_and_the_tightest_is_told() -> None:
     ]
 
 
+async def test_a_window_and_buckets_of_the_same_rate_are_counted_apart() -> None:
+    rules = [LimitRule(scope="user", rate=Rate(amount=3, window_s=60.0, burst=burst)) for burst in (None, 2, 6)]
+    window, tight, wide = rules
+
+    window_last = limits(wide, window)
+    bucket_last = limits(window, tight, wide)
+
+    assert [await taken(window_last, EMMA) for _ in range(4)] == [True, True, True, False]
+    assert [await taken(bucket_last, EMMA) for _ in range(3)] == [True, True, False]
+
+
 async def test_without_a_rule_nothing_is_counted() -> None:
     assert await limits().count(EMMA, "/chat") is None
