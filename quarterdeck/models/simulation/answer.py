@@ -11,7 +11,7 @@ from quarterdeck.models.simulation.asks import Kind, is_follow_up, read_asks, sm
 from quarterdeck.models.simulation.choose import carried_text
 from quarterdeck.models.simulation.describe import describe_call, describe_value, noun_label, tool_label
 from quarterdeck.models.simulation.dialogue import Dialogue, Step
-from quarterdeck.models.simulation.extract import Picked, pick
+from quarterdeck.models.simulation.extract import MATCHED, MEANT, Picked, pick
 from quarterdeck.models.simulation.language import concepts
 from quarterdeck.models.simulation.profiles import Effect, Profile
 from quarterdeck.models.simulation.rephrase import rephrased
@@ -62,7 +62,8 @@ def _reply(dialogue: Dialogue, profiles: Mapping[str, Profile]) -> list[Said]:
     ]
     searched = any(outcome.status is Status.PASSAGES or _is_search(step, profiles) for step, outcome in outcomes)
     if searched or dialogue.given:
-        cited = _from_passages(dialogue, outcomes)
+        trust = MEANT if any(profile.wants_whole for profile in profiles.values()) else MATCHED
+        cited = _from_passages(dialogue, outcomes, trust)
         nothing = [] if cited or (said and not searched) else [Said(phrases.nothing_found(chinese), is_empty=True)]
         return [*said, *cited, *nothing]
     if said:
@@ -81,19 +82,25 @@ def _is_search(step: Step, profiles: Mapping[str, Profile]) -> bool:
     return profile is not None and profile.query is not None
 
 
-def _from_passages(dialogue: Dialogue, outcomes: Sequence[tuple[Step, Outcome]]) -> list[Said]:
-    """Sentences that answer, for each question of the message; and of which of them nothing is known."""
+def _from_passages(dialogue: Dialogue, outcomes: Sequence[tuple[Step, Outcome]], trust: float) -> list[Said]:
+    """Sentences that answer, for each question of the message; and of which of them nothing is known.
+
+    Args:
+        trust: What all evidence of the search is worth, beside all terms of the question.
+    """
     limit = _ONE if _ONE_SENTENCE.search(dialogue.system) else _FEW if _BRIEF.search(dialogue.system) else _MOST
     carried = carried_text(dialogue)
     asked = [ask.text for ask in read_asks(dialogue.question) if ask.kind in (Kind.QUESTION, Kind.HOW_TO)]
     left: list[str] = []
     if len(asked) < 2:
-        picked = _picked(dialogue.question, carried, _unique([*dialogue.given, *_found(dialogue.question, outcomes)]), limit)
+        found = _unique([*dialogue.given, *_found(dialogue.question, outcomes)])
+        picked = _picked(dialogue.question, carried, found, limit, trust)
     else:
         picked = []
         for index, text in enumerate(asked):
             lean = asked[index - 1] if index and is_follow_up(text) else carried
-            found_here = _picked(text, lean, _unique([*dialogue.given, *_found(text, outcomes)]), max(_ONE, limit - 1))
+            found = _unique([*dialogue.given, *_found(text, outcomes)])
+            found_here = _picked(text, lean, found, max(_ONE, limit - 1), trust)
             picked += found_here
             if not found_here and _looked_for(text, outcomes):
                 left.append(text)
@@ -119,10 +126,11 @@ def _looked_for(question: str, outcomes: Sequence[tuple[Step, Outcome]]) -> bool
     )
 
 
-def _picked(question: str, carried: str, sources: Sequence[Source], limit: int) -> list[Picked]:
+def _picked(question: str, carried: str, sources: Sequence[Source], limit: int, trust: float) -> list[Picked]:
     """The sentences that answer a question, or else the same question in other words."""
     other = rephrased(question)
-    return pick(question, carried, sources, limit) or (pick(other, carried, sources, limit) if other != question else [])
+    picked = pick(question, carried, sources, limit, trust)
+    return picked or (pick(other, carried, sources, limit, trust) if other != question else [])
 
 
 def _unique(sources: Iterable[Source]) -> list[Source]:

@@ -19,9 +19,6 @@ from quarterdeck.models.simulation.words import Found, Words, shape_of
 __all__ = ["Filled", "Material", "fill"]
 
 _DEEPEST = 4
-_WHOLE = re.compile(
-    r"\b(?:whole|entire|full) question\b|完整的?问题|整个问题", re.IGNORECASE
-)  # what a tool wants to be asked
 _STORY = 8  # concepts of a message that tells more than it asks
 _NAMED_SLOTS = frozenset({Slot.PLACE, Slot.PERSON, Slot.ORIGIN, Slot.GOAL})
 _MESSAGE = frozenset({"text", "messag", "content", "body", "prompt"})  # what is said, rather than what is the matter
@@ -254,7 +251,7 @@ class _Filler:
             quoted = material.sources[0].quotes
             several = sum(ask.kind is not Kind.STATEMENT for ask in material.asks) > 1
             whole = material.ask.text if several else material.question
-            text = str(quoted[0].value) if len(quoted) == 1 else self._query(parameter, whole, several=several)
+            text = str(quoted[0].value) if len(quoted) == 1 else self._query(whole, several=several)
         else:
             quotes = [q for q in material.sources[0].quotes if (0, q.start) not in self.taken]
             subject = subject_of(material.question, material.asks, self.known) or (
@@ -268,9 +265,9 @@ class _Filler:
                     text = str(quotes[0].value)
         return text[:limit].strip() or None if text else None
 
-    def _query(self, parameter: Parameter, text: str, *, several: bool) -> str:
+    def _query(self, text: str, *, several: bool) -> str:
         """The words that matter; of a message that tells more than it asks, all of it: which matter, the index knows."""
-        if _WHOLE.search(str(parameter.schema.get("description", ""))):
+        if self.profile.wants_whole:
             return own_words("\n".join(filter(None, (self.material.carried, own_words(text)))))
         is_story = not several and not self.material.carried and len(concepts(text, translate=False)) >= _STORY
         return own_words(text) if is_story else query_of(text, self.material.carried)

@@ -14,7 +14,7 @@ from quarterdeck.core.text import has_cjk, sentences, terms, without_measures
 from quarterdeck.models.simulation.language import concepts, stem
 from quarterdeck.models.simulation.results import Source
 
-__all__ = ["Picked", "pick", "plain_sentences"]
+__all__ = ["MATCHED", "MEANT", "Picked", "pick", "plain_sentences"]
 
 _PASSAGE_ENOUGH = 0.5  # share of the question, by rarity, that the best passage must speak of
 _DOUBTED_ENOUGH = 0.7  # the same where a search measured how much speaks for the passage, and it is not much
@@ -24,7 +24,9 @@ _HEADING_COUNTS = 1.0  # what a term in the heading is worth beside one in the s
 _HEADED_TOO = 0.4  # what a term in both gains: the article on the matter before one that mentions it
 _EVIDENT = 0.56  # of a search that measures it: the passage is about the question, in whatever words
 _EVIDENT_CJK = 0.44  # bigrams that lie across two words do not count there, so less proves more
-_EVIDENCE_COUNTS = 0.5  # what all evidence for its passage is worth to a sentence, beside all terms of the question
+# What all evidence for its passage is worth to a sentence, beside all terms of the question.
+MATCHED = 0.5  # of a search that compares words
+MEANT = 1.0  # of one that compares meaning, of which shared words tell less
 _OTHERWISE_COUNTS = 0.7  # what a term counts that is said in other words
 _NEXT = 0.72  # how near to the best sentence a further one must come
 _STEPS = 5  # sentences of a numbered list that are said, since half an instruction helps nobody
@@ -94,8 +96,12 @@ def _weights_of(question: str, carried: str = "") -> dict[str, float]:
     return weights
 
 
-def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3) -> list[Picked]:
-    """The one to `limit` sentences that answer, in the order to be said; none if nothing comes near enough."""
+def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3, trust: float = MATCHED) -> list[Picked]:
+    """The one to `limit` sentences that answer, in the order to be said; none if nothing comes near enough.
+
+    Args:
+        trust: `MATCHED` or `MEANT`, by what the search that gave the sources compares.
+    """
     weights = _weights_of(question, carried)
     if has_cjk(question) and not any(has_cjk(source.content) for source in sources):
         weights = {term: 1.0 for term in concepts(f"{question} {carried}") if term.isascii()}
@@ -107,7 +113,7 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3)
         return []
     titles = [wanted.present(source.title)[0] for source in sources]
     evidence = [source.score for source in sources]
-    measure = _Measure(question, wanted.weights, found, titles, evidence)
+    measure = _Measure(question, wanted.weights, found, titles, evidence, trust)
     scored = sorted(
         ((measure.score(s), -s.source, -s.place, s) for s in found if s.terms or titles[s.source] or measure.evident(s)),
         reverse=True,
@@ -136,6 +142,7 @@ class _Measure:
         found: Sequence[_Sentence],
         titles: Sequence[frozenset[str]],
         evidence: Sequence[float],
+        trust: float,
     ) -> None:
         self.wants_amount = _WANTS_AMOUNT.search(question) is not None
         self.wants_time = _WANTS_TIME.search(question) is not None
@@ -143,6 +150,7 @@ class _Measure:
         self._chinese = has_cjk(question)
         self._titles = titles
         self._evidence = evidence
+        self._trust = trust
         counts = Counter(term for terms in (*(sentence.terms for sentence in found), *titles) for term in terms)
         # The fewer sentences have a term, the more it tells; one that none has tells most.
         self._rarity = {term: weight * math.log(1.0 + len(found) / (1.0 + counts[term])) for term, weight in weights.items()}
@@ -171,7 +179,7 @@ class _Measure:
     def score(self, sentence: _Sentence) -> float:
         heading = self._titles[sentence.source] - sentence.terms
         score = self._share(sentence.terms) + 0.4 * self._whole[sentence.source]
-        score += _EVIDENCE_COUNTS * self._evidence[sentence.source] + _OTHERWISE_COUNTS * self._share(sentence.meant)
+        score += self._trust * self._evidence[sentence.source] + _OTHERWISE_COUNTS * self._share(sentence.meant)
         if heading:
             score += _HEADING_COUNTS * self._share(heading)
         score += _HEADED_TOO * self._share(self._titles[sentence.source] & sentence.terms)

@@ -89,6 +89,9 @@ _EXAMPLE = re.compile(
     re.IGNORECASE,
 )
 _BARE_EXAMPLE = re.compile(r"(?<![\w-])([A-Za-z]{1,8}[-_#]?\d{2,}[\w-]*)")
+_WHOLE = re.compile(
+    r"\b(?:whole|entire|full) question\b|完整的?问题|整个问题", re.IGNORECASE
+)  # what a search wants to be asked
 _GENERIC_SEARCH = frozenset(
     map(
         stem,
@@ -169,6 +172,11 @@ class Profile:
         if only.slot is Slot.QUERY or (self.act == "find" and only.slot in (Slot.TEXT, Slot.PROSE, Slot.TITLE)):
             return only
         return None
+
+    @cached_property
+    def wants_whole(self) -> bool:
+        """True for a search that asks for the question as it stands: one that compares meaning and not words alone."""
+        return self.query is not None and _WHOLE.search(str(self.query.schema.get("description", ""))) is not None
 
     @cached_property
     def is_general_search(self) -> bool:

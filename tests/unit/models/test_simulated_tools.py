@@ -524,3 +524,23 @@ async def test_a_search_is_asked_as_its_parameter_wants_to_be(says: str, query: 
     answer = await ask(user("Hello! How many days of parental leave do I get?"), tools=[search])
 
     assert calls_of(answer) == [("search_handbook", {"query": query})]
+
+
+@pytest.mark.parametrize(
+    ("says", "cited"),
+    [
+        ("What to look for: the whole question as it was asked.", "[near]"),
+        ("What to look for, in the words of the question.", "[shared]"),
+    ],
+)
+async def test_what_a_search_by_meaning_says_of_a_passage_outweighs_shared_words(says: str, cited: str) -> None:
+    search = tool("search_handbook", "Search the handbook.", "query", query={"type": "string", "description": says})
+    passages = [
+        {"id": "near", "title": "Leave", "content": "Mothers and fathers stay at home for sixteen weeks.", "score": 1.0},
+        {"id": "shared", "title": "Room", "content": "The parental room is open on all days of the week.", "score": 0.45},
+    ]
+    question = "How long may I stay away as a parent, in days, parental?"
+
+    answer = await ask(user(question), *called("search_handbook", passages, query=question), tools=[search])
+
+    assert cited in answer.text
