@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio
+from anyio import to_thread
 
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context, Principal
@@ -138,28 +139,36 @@ class Searcher:
 
     async def ranked(self, lookup: Lookup, k: int, ctx: Context) -> Ranked:
         """The `k` best of the order alone, reranked if there is a reranker; nothing is left out. For measuring."""
-        found, topic = await self._ask(lookup, k, ctx)
-        ranking = self._fused(found, topic)
+        found = await self._ask(lookup, k, ctx)
+        ranking = self._fused(found, self._topic(lookup, found))
         if verdict := await self._verdict(lookup.text, ranking, ctx, found):
             ranking = reordered(ranking, verdict)
         return Ranked(passages=ranking[:k], mode=found.mode, notes=tuple(found.notes), usage=found.usage)
 
     async def _trail(self, query: str, ctx: Context, k: int, where: Where) -> _Trail:
         lookup = Lookup(text=query, tenant=ctx.principal.tenant, groups=lookup_groups(ctx.principal), where=where)
-        found, topic = await self._ask(lookup, k, ctx)
-        trail = _Trail(query=query, found=found, fused=self._fused(found, topic), topic=topic)
-        trail.cut(self._meaning)
+        found = await self._ask(lookup, k, ctx)
+        # A hundred passages that nobody read before take 50 ms: too long to keep everybody else waiting.
+        trail = await to_thread.run_sync(self._weighed, lookup, found)
         trail.verdict = await self._verdict(query, trail.kept, ctx, found)
         trail.settle(k, self._tuning)
         if found.notes:
             log.warning("search of run %s: %s", ctx.run_id, "; ".join(found.notes))
         return trail
 
-    async def _ask(self, lookup: Lookup, k: int, ctx: Context) -> tuple[Found, Topic]:
+    async def _ask(self, lookup: Lookup, k: int, ctx: Context) -> Found:
         wide = widened(lookup.text, self._synonyms)
-        found = await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx, wide)
+        return await self._sides.ask(lookup, max(self._tuning.candidates, k), ctx, wide)
+
+    def _weighed(self, lookup: Lookup, found: Found) -> _Trail:
+        topic = self._topic(lookup, found)
+        trail = _Trail(query=lookup.text, found=found, fused=self._fused(found, topic), topic=topic)
+        trail.cut(self._meaning)
+        return trail
+
+    def _topic(self, lookup: Lookup, found: Found) -> Topic:
         by_words = {passage.id: passage for passage in (*found.keyword, *found.otherwise)}
-        return found, Topic.of(lookup.text, list(by_words.values()), self._synonyms, beside=found.vector)
+        return Topic.of(lookup.text, list(by_words.values()), self._synonyms, beside=found.vector)
 
     def _fused(self, found: Found, topic: Topic) -> list[Passage]:
         """One order of both sides. Where words have others, the engine's order counts each of them for itself, and is

@@ -119,6 +119,41 @@ class Leaky(SqliteIndex):
         return await super().keyword(replace(lookup, groups=frozenset({"hr", "everyone"})), k)
 
 
+class Prompt(SqliteIndex):
+    """An engine that answers without a wait."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # whatever it takes
+        self.known: list[Passage] = []
+
+    async def keyword(self, lookup: Lookup, k: int) -> list[Passage]:
+        return self.known or await super().keyword(lookup, k)
+
+
+async def test_others_go_on_while_many_long_passages_are_weighed(tmp_path: Path) -> None:
+    index = await Prompt.open(tmp_path / "index.db")
+    rooms = (f"Room {number} is on floor {number % 9}, beside the printer of desk {number * 7}." for number in range(4_000))
+    await add(index, "rooms", "# Rooms\n\n" + "\n\n".join(rooms))
+    index.known = await index.keyword(Lookup(text="printer floor", tenant="acme", groups=frozenset({"everyone"})), 100)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await anyio.sleep(0)
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        passages = await ask(index, "which printer is on floor 3?")
+        tasks.cancel_scope.cancel()
+    await index.close()
+
+    assert len(index.known) == 100
+    assert passages
+    assert turns > 100
+
+
 @pytest.mark.row("K7", part="search")
 async def test_the_second_check_holds_when_the_engine_is_wrong(tmp_path: Path) -> None:
     index = await Leaky.open(tmp_path / "leaky.db")
