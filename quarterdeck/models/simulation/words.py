@@ -40,6 +40,7 @@ _NUMBER = re.compile(
     r"(?<![\w.-])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?=(?P<unit>%|st\b|nd\b|rd\b|th\b|[kK]\b)|(?![\w-])|"
     r"[A-Za-z]{1,3}\b|[\u4e00-\u9fff])|(?<=[$€£¥])\d+(?:\.\d+)?"
 )
+_LONGEST_NUMBER = 40  # characters; nobody counts farther, and Python reads no integer of more than 4,300 digits
 _TIME = re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)(?::[0-5]\d)?\s*(am|pm)?\b|\b(1[0-2]|0?[1-9])\s*(am|pm)\b", re.IGNORECASE)
 _MONTHS = MappingProxyType(
     {
@@ -158,7 +159,7 @@ class Words:
         spans = self._spans(self.dates, self.times, self.ids, self.emails, self.urls)
         found = []
         for match in _NUMBER.finditer(self.text):
-            if not _inside(match.start(), spans):
+            if not _inside(match.start(), spans) and len(match.group()) <= _LONGEST_NUMBER:
                 digits = match.group().replace(",", "")
                 value = float(digits) if "." in digits else int(digits)
                 found.append(Found(value * 1000 if match.group("unit") in ("k", "K") else value, match.start(), match.end()))

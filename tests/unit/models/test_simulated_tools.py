@@ -544,3 +544,10 @@ async def test_what_a_search_by_meaning_says_of_a_passage_outweighs_shared_words
     answer = await ask(user(question), *called("search_handbook", passages, query=question), tools=[search])
 
     assert cited in answer.text
+
+
+@pytest.mark.parametrize("digits", ["1" * 5_000, "1" * 5_000 + ".5", "1," + ",".join(["111"] * 2_000)])
+async def test_a_number_without_end_is_no_number(digits: str) -> None:
+    answer = await ask(user(f"Convert {digits} EUR to USD."), tools=OFFICE)
+
+    assert all("amount" not in args for _, args in calls_of(answer))
