@@ -177,6 +177,7 @@ LINES = (
         tests=(
             f"{_SERVED}/test_outages.py::test_redis_away_slows_answers_and_fails_none",
             f"{_BETWEEN}/test_limits_redis.py::test_without_redis_each_replica_allows_its_share",
+            f"{_BETWEEN}/test_limits_redis.py::test_a_redis_that_comes_and_goes_gives_no_new_share_each_time",
             f"{_BETWEEN}/test_limits_redis.py::test_a_redis_that_is_away_is_counted_in_the_metrics_with_the_first_request",
         ),
     ),
@@ -201,6 +202,8 @@ LINES = (
             f"{_BETWEEN}/test_postgres_store.py::test_instants_are_the_databases",
             f"{_UNIT}/service/test_issued.py::test_clocks_may_differ_a_minute",
             f"{_CONTRACTS}/test_journal.py::test_time_of_events_is_the_stores_and_never_orders_them",
+            f"{_CONTRACTS}/test_limits.py::test_a_clock_of_redis_that_is_set_back_refuses_nobody_for_longer",
+            f"{_CONTRACTS}/test_breaker.py::test_a_clock_of_redis_that_is_set_back_keeps_nobody_out_for_longer",
         ),
     ),
     Line(
