@@ -1,7 +1,9 @@
 """The simulated model: no network, no key, no chance. It chooses tools by their schemas and answers by extraction.
 
 It reads what any model reads (messages, tools, schemas) and knows nothing else, so that a whole system can be run, shown
-and tested without a provider. The parts, in the order they are used, are in `quarterdeck.models.simulation`.
+and tested without a provider. It has a small context: of a long message it reads the beginning and the end, at most 2,000
+characters of each, and of many clauses the first and the last twelve. The parts, in the order they are used, are in
+`quarterdeck.models.simulation`.
 """
 
 from __future__ import annotations

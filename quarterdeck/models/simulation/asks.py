@@ -37,6 +37,8 @@ class Ask:
     verb: str = ""
 
 
+_MOST = 12  # clauses that are read of either end of a message
+
 _CLAUSE = re.compile(
     r"(?<=[.!?])\s+|\n+|(?<=[。！？；;])\s*|,?\s+(?:and\s+also(?!\s+(?:for|in|at|on|to|with|from|of)\b)|and\s+then|"
     r"and\s+please|as\s+well\s+as\s+to|then|also(?!\s+(?:for|in|at|on|to|with|from|of)\b))\s+(?=[a-z])|"
@@ -134,8 +136,11 @@ def is_follow_up(text: str) -> bool:
 
 
 def read_asks(text: str) -> tuple[Ask, ...]:
-    """The clauses of a message, in order."""
-    return tuple(_read(clause) for clause in _clauses(text))
+    """The clauses of a message, in order; of one with very many the first and the last."""
+    clauses = _clauses(text)
+    if len(clauses) > 2 * _MOST:
+        clauses = [*clauses[:_MOST], *clauses[-_MOST:]]
+    return tuple(map(_read, clauses))
 
 
 def _clauses(text: str) -> list[str]:

@@ -127,7 +127,8 @@ class _Chooser:
         if completes:
             self.carried = ""
         self.asks = read_asks(self.text) or (Ask(self.text, Kind.STATEMENT),)
-        self.whole = Words(self.text)
+        self.whole = Words(self.text)  # read once, however many clauses ask for a value of it
+        self.leans = is_follow_up(dialogue.question)
         seen = Counter(term for profile in profiles for term in profile.nouns | profile.about)
         self.seen = seen
 
@@ -245,12 +246,9 @@ class _Chooser:
         return searches[0] if len(searches) == 1 else None
 
     def _material(self, ask: Ask, carried: str) -> Material:
-        texts = [ask.text]
-        if ask.text != self.text:
-            texts.append(self.text)
-        if carried:
-            texts.append(carried)
-        if is_follow_up(self.dialogue.question):
+        sources = [Words(ask.text), self.whole] if ask.text != self.text else [self.whole]
+        texts = [carried] if carried else []
+        if self.leans:
             texts.extend(reversed(self.dialogue.replies[-2:]))
             texts.extend(reversed(self.dialogue.earlier[-4:-1]))
         return Material(
@@ -258,6 +256,6 @@ class _Chooser:
             asks=self.asks,
             question=self.text,
             carried=carried,
-            sources=tuple(Words(text) for text in texts),
+            sources=(*sources, *map(Words, texts)),
             results=self.results,
         )

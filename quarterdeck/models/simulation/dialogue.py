@@ -1,4 +1,9 @@
-"""The conversation as the simulated model reads it: what was asked, what was done about it, what was found wrong."""
+"""The conversation as the simulated model reads it: what was asked, what was done about it, what was found wrong.
+
+It has a small context: of what people and the assistant say it reads the beginning and the end of each message, and of a
+conversation the newest messages. Its expressions look at a text many times over; the bound is what keeps a long message from
+holding up a server.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,9 @@ _ANSWER = re.compile(
     r"\b(?:answer|reply|response|output|json|schema|citation|source)s?\b|回答|答案|输出|引用", re.IGNORECASE
 )
 _WIDE = re.compile(r"\s{4,}")
+_READ = 2_000  # characters of either end of a message
+_HEARD = 16  # earlier questions, and as many replies
+_BREAK = re.compile("[\\s\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")  # where no word is torn apart
 _REJECTED = re.compile(
     r"\breject|\bnot (?:be )?accept|\binvalid\b|\bnot valid\b|\bunsupported\b|\bnot supported\b|\bdoes not (?:match|"
     r"satisfy)\b|"
@@ -82,28 +90,31 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
     asked_at = -1
     given: tuple[Source, ...] = ()
     for index, message in enumerate(messages):
-        text = _tidy(message.text)
+        if message.role is Role.TOOL:
+            continue
+        # What an operator says may hold passages anywhere; it is no caller's to lengthen.
+        text = _tidy(message.text) if message.role is Role.SYSTEM else _within(_tidy(message.text))
         if message.role is Role.USER:
             if question and (handed := handed_over(message.text)) is not None:
                 given = handed
                 continue
-            if _is_rejection(messages, index, asked_at):
+            if _is_rejection(text, messages, index, asked_at):
                 rejections.append(text)
                 continue
             if question:
                 earlier.append(question)
             question, asked_at, rejections, given = text, index, [], ()
         elif message.role is Role.SYSTEM:
-            if _is_rejection(messages, index, asked_at):
+            if _is_rejection(text, messages, index, asked_at):
                 rejections.append(text)
             else:
                 system.append(text)
     past, steps = _steps(messages[: max(asked_at, 0)]), _steps(messages[asked_at + 1 :])
-    replies = [m.text for m in messages[: max(asked_at, 0)] if m.role is Role.ASSISTANT and m.text]
+    replies = [_within(m.text) for m in messages[: max(asked_at, 0)] if m.role is Role.ASSISTANT and m.text]
     return Dialogue(
         system="\n".join(system),
-        earlier=tuple(earlier),
-        replies=tuple(replies),
+        earlier=tuple(earlier[-_HEARD:]),
+        replies=tuple(replies[-_HEARD:]),
         question=question,
         steps=steps,
         past=past,
@@ -115,6 +126,16 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
 def _tidy(text: str) -> str:
     """The text without long runs of white space, on which our expressions would take their time."""
     return _WIDE.sub(lambda run: "\n" if "\n" in run.group() else " ", text)
+
+
+def _within(text: str) -> str:
+    """The beginning and the end of a long text, cut at words; a short one as it is."""
+    if len(text) <= 2 * _READ:
+        return text
+    first, last = text[:_READ], text[-_READ:]
+    ends = [match.end() for match in _BREAK.finditer(first)]
+    starts = _BREAK.search(last)
+    return f"{first[: ends[-1] if ends else None]}\n{last[starts.start() if starts else 0 :]}"
 
 
 def _steps(messages: Sequence[Message]) -> tuple[Step, ...]:
@@ -130,13 +151,15 @@ def _steps(messages: Sequence[Message]) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def _is_rejection(messages: Sequence[Message], index: int, asked_at: int) -> bool:
-    """True for a complaint about our answer: it follows an answer in words and speaks of answers and of what is wrong."""
+def _is_rejection(text: str, messages: Sequence[Message], index: int, asked_at: int) -> bool:
+    """True if `text` is a complaint about our answer.
+
+    Such a one follows an answer in words and speaks of answers and of what is wrong.
+    """
     if asked_at < 0 or index == 0:
         return False
     before = messages[index - 1]
     answered = (before.role is Role.ASSISTANT and not before.tool_calls) or (
         index - 1 > asked_at and before.role in (Role.USER, Role.SYSTEM)
     )
-    text = messages[index].text
     return answered and _ANSWER.search(text) is not None and _REJECTED.search(text) is not None
