@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quarterdeck.app.audit import opened_witness
 from quarterdeck.app.stores import Store
 from quarterdeck.app.workers import Task
 from quarterdeck.core.ids import content_hash
+from quarterdeck.service.access import User
 from quarterdeck.service.auditing import AuditLog
 from quarterdeck.service.configured import told_configuration
 from quarterdeck.service.privacy import Privacy
@@ -30,11 +31,13 @@ class Governance:
     Attributes:
         tasks: Run until they are cancelled.
         tell_policy: Writes down that the policy says something else from now on.
+        tell_people: Writes down that others may come from now on, or may do something else.
     """
 
     audit: AuditLog
     tasks: tuple[Task, ...]
     tell_policy: Callable[[str], Awaitable[None]]
+    tell_people: Callable[[Sequence[User]], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
@@ -44,20 +47,32 @@ async def opened_governance(configuration: Configuration, store: Store) -> Async
     Raises as `app.audit.opened_witness` does.
     """
     async with opened_witness(configuration, store.records) as witness:
-        tenants = configuration.tenants or {"default"}
-        told = {
+        tenants = set(configuration.tenants or {"default"})
+        told: dict[str, Any] = {
             "settings": configuration.settings.model_dump(mode="json"),  # secrets are masked
             "agents": {name: content_hash(asdict(spec)) for name, spec in configuration.agents.items()},
             "policy": configuration.policy,
-            "users": [asdict(user) for user in configuration.users],  # a key stands there as its hash
+            "users": _said(configuration.users),
         }
 
-        async def tell_policy(text: str) -> None:
-            await told_configuration(store.records, tenants, {**told, "policy": text})
+        async def tell(**parts: Any) -> None:
+            told.update(parts)  # also when it fails: whoever tells next tells of both
+            await told_configuration(store.records, tenants, told)
 
-        await tell_policy(configuration.policy)
+        async def tell_policy(text: str) -> None:
+            await tell(policy=text)
+
+        async def tell_people(users: Sequence[User]) -> None:
+            tenants.update(user.tenant for user in users)
+            await tell(users=_said(users))
+
+        await tell()
         tasks = () if witness is None else (witness.serve,)
-        yield Governance(audit=AuditLog(store.records), tasks=tasks, tell_policy=tell_policy)
+        yield Governance(audit=AuditLog(store.records), tasks=tasks, tell_policy=tell_policy, tell_people=tell_people)
+
+
+def _said(users: Sequence[User]) -> list[dict[str, Any]]:
+    return [asdict(user) for user in users]  # a key stands there as its hash
 
 
 def attach(app: FastAPI, governance: Governance, privacy: Privacy, undoing: Undoing) -> None:

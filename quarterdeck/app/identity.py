@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from quarterdeck.app.documents import WebClient
 from quarterdeck.core.errors import Misconfigured
-from quarterdeck.service.access import Access
+from quarterdeck.service.access import Access, User
 from quarterdeck.service.api_keys import ApiKeys
 from quarterdeck.service.grants import Grants, TokenHolders
 from quarterdeck.service.issued import Issuer, Tokens
@@ -25,17 +25,31 @@ from quarterdeck.store.base import Records
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["Identity", "attach", "opened_access"]
+__all__ = ["Identity", "attach", "check_apart", "opened_access"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who is let in, for how long, and the keys people make for themselves."""
+    """Who is let in, for how long, and the keys people make for themselves.
+
+    Attributes:
+        known: Those of the users file: what `access` and `keys` hold of them is replaced together.
+    """
 
     access: Access
     keys: ApiKeys
     stays: Stays
     refused: RefusedLogins
+    known: tuple[Access, ...]
+
+    def adopt(self, users: Sequence[User], hashes: Mapping[str, str]) -> None:
+        """Know these people of the users file from now on, and nobody else.
+
+        Args:
+            hashes: Of their generated keys.
+        """
+        for access in self.known:
+            access.adopt(users, hashes)
 
 
 @contextlib.asynccontextmanager
@@ -47,17 +61,20 @@ async def opened_access(
     Raises Misconfigured if somebody of the users file has an id that an issuer could give.
     """
     identity = configuration.settings.identity
-    _apart(configuration, identity.issuers)
+    check_apart(configuration, configuration.users)
     async with WebClient({_origin(file.jwks_url or file.issuer) for file in identity.issuers.values()}) as client:
         issuers = [_issuer(name, file, client) for name, file in identity.issuers.items()]
         logins = Logins(records)
         tokens = Tokens(issuers, leeway_s=identity.leeway_s)
         holders = TokenHolders(tokens, Grants(records, life_s=identity.grant_s), logins)
         others = [holders] if issuers else []
-        keys = ApiKeys(records, Access(configuration.users, {}, keyless=False, others=others))
+        people = Access(configuration.users, {}, keyless=False, others=others)
+        keys = ApiKeys(records, people)
         refused = RefusedLogins(records, tenant=identity.refused_tenant or _only_tenant(configuration))
         access = Access(configuration.users, hashes, keyless=keyless, others=[keys, *others], logins=logins, refused=refused)
-        yield Identity(access=access, keys=keys, stays=Stays(access, every_s=identity.check_s), refused=refused)
+        yield Identity(
+            access=access, keys=keys, stays=Stays(access, every_s=identity.check_s), refused=refused, known=(access, people)
+        )
 
 
 def attach(app: FastAPI, keys: ApiKeys) -> None:
@@ -73,9 +90,10 @@ def _only_tenant(configuration: Configuration) -> str | None:
     return next(iter(configuration.tenants)) if len(configuration.tenants) == 1 else None
 
 
-def _apart(configuration: Configuration, issuers: Collection[str]) -> None:
-    for user in configuration.users:
-        if any(user.id.startswith(f"{name}-") for name in issuers):
+def check_apart(configuration: Configuration, users: Sequence[User]) -> None:
+    """Raises Misconfigured if somebody of the users file has an id that an issuer could give."""
+    for user in users:
+        if any(user.id.startswith(f"{name}-") for name in configuration.settings.identity.issuers):
             raise Misconfigured(
                 f"{configuration.folder / 'users.yaml'}: {user.id} begins like users of an issuer; rename one of them"
             )

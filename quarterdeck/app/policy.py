@@ -12,6 +12,7 @@ import anyio
 
 from quarterdeck.agent.loop import Loop
 from quarterdeck.app.folder import build_tools
+from quarterdeck.app.watched import WatchedFile
 from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured, QuarterdeckError, Unavailable
@@ -38,41 +39,25 @@ class PolicyFile:
     def __init__(self, path: Path, tools: Sequence[Tool]) -> None:
         self.path = path
         self._tools = tuple(tools)
-        self._text: str | None = None
-        self._seen: str | None = None
+        self._file = WatchedFile(path, None)
 
     def load(self, text: str) -> Policy:
         """The policy of `text`, which from now on is what the file is compared with. Raises Misconfigured."""
-        self._text = text or None
+        self._file = WatchedFile(self.path, text or None)
         return load_policy(text or _EMPTY, str(self.path), self._tools)
 
     def forget(self) -> None:
         """Take the file for changed at the next look, whatever it says."""
-        self._text = ""
+        self._file.forget()
 
     async def changed(self) -> tuple[Policy, str] | None:
         """The policy as the file says it now, and its text; None if it says what it said.
 
-        Only what two looks have found alike is taken: a file that is being written may be a policy already, a weaker one.
-
         Raises:
             Misconfigured: It is none, or it is gone; told once for each content.
         """
-        text = await self._read()
-        if text != self._seen:
-            self._seen = text
-            return None
-        if text == self._text:
-            return None
-        if text is None:
-            self._text = None
-            raise Misconfigured(f"{self.path}: it was there and is gone")
-        self._text = text
-        return load_policy(text, str(self.path), self._tools), text
-
-    async def _read(self) -> str | None:
-        path = anyio.Path(self.path)
-        return await path.read_text(encoding="utf-8") if await path.is_file() else None
+        text = await self._file.changed()
+        return None if text is None else (load_policy(text, str(self.path), self._tools), text)
 
 
 class Watching:

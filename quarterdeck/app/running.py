@@ -13,6 +13,7 @@ from quarterdeck.app.documents import Intake, WebClient
 from quarterdeck.app.folder import ingest
 from quarterdeck.app.ground import Ground
 from quarterdeck.app.limits import admission
+from quarterdeck.app.people import watched_people
 from quarterdeck.app.policy import Watching
 from quarterdeck.app.privacy import FolderBelongings
 from quarterdeck.app.stores import in_turn, shared
@@ -153,6 +154,7 @@ def _beside(configuration: Configuration, ground: Ground, running: Running, *, a
         running.privacy.serve,
         LoopLag(ground.metrics).serve,
         *_policy_watched(configuration, ground, running.agents),
+        *watched_people(configuration, ground),
     ]
 
 

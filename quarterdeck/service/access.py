@@ -143,6 +143,26 @@ class Credentials(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _People:
+    """Those of a users file. Attributes: by_digest: Hashes of keys and whose they are, by their first digits."""
+
+    by_id: Mapping[str, User]
+    by_digest: Mapping[str, Sequence[tuple[bytes, User]]]
+    default: User | None
+
+    @classmethod
+    def of(cls, users: Iterable[User], hashes: Mapping[str, str]) -> _People:
+        by_id = {user.id: user for user in users}
+        by_digest: dict[str, list[tuple[bytes, User]]] = {}
+        for user in by_id.values():
+            stored = hashes.get(user.id) if user.key == "generated" else user.key
+            if stored:
+                digest = stored.removeprefix("sha256:")
+                by_digest.setdefault(digest[:8], []).append((digest.encode(), user))
+        return cls(by_id, by_digest, next((user for user in by_id.values() if user.default), None))
+
+
 class Access:
     """Turns a request into a principal. Also the directory that is asked again when a run is resumed.
 
@@ -165,22 +185,24 @@ class Access:
         logins: Logins | None = None,
         refused: RefusedLogins | None = None,
     ) -> None:
-        self._refused = refused
-        self._users = {user.id: user for user in users}
+        self._people = _People.of(users, hashes)
+        self._lets_in_keyless = keyless
         self._others = tuple(others)
         self._logins = logins
-        self._by_digest: dict[str, list[tuple[bytes, User]]] = {}
-        self._keyless = next((user for user in self._users.values() if user.default), None) if keyless else None
-        for user in self._users.values():
-            stored = hashes.get(user.id) if user.key == "generated" else user.key
-            if stored:
-                digest = stored.removeprefix("sha256:")
-                self._by_digest.setdefault(digest[:8], []).append((digest.encode(), user))
+        self._refused = refused
+
+    def adopt(self, users: Iterable[User], hashes: Mapping[str, str]) -> None:
+        """Know these people from now on, and nobody else of a users file; the arguments are those it was made with."""
+        self._people = _People.of(users, hashes)
 
     @property
     def keyless(self) -> str | None:
         """Whom callers without a key are taken for, None if they are not let in."""
-        return self._keyless.id if self._keyless else None
+        return default.id if (default := self._default) else None
+
+    @property
+    def _default(self) -> User | None:
+        return self._people.default if self._lets_in_keyless else None
 
     async def admit(self, caller: Caller) -> Principal:
         """The principal behind a request.
@@ -191,13 +213,14 @@ class Access:
         """
         if caller.key is not None:
             return await self._bearer(caller.key, caller.address)
-        if self._keyless is None:
+        default = self._default
+        if default is None:
             raise Unauthenticated("this server wants a key: send 'Authorization: Bearer qd_...'")
         if caller.forwarded or not caller.known_origin or not caller.loopback:
             raise Unauthenticated(
                 "without a key only direct calls from this machine are let in: send 'Authorization: Bearer qd_...'"
             )
-        return self._keyless.principal
+        return default.principal
 
     async def until(self, caller: Caller) -> datetime | None:
         """When what lets the caller in is over, None if it has no end. Raises as `admit` does."""
@@ -229,7 +252,7 @@ class Access:
 
     def _holder(self, key: str) -> User:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-        for expected, user in self._by_digest.get(digest[:8], ()):
+        for expected, user in self._people.by_digest.get(digest[:8], ()):
             if hmac.compare_digest(expected, digest.encode()):
                 return user
         raise Unauthenticated("the key is not known here")
@@ -239,7 +262,7 @@ class Access:
 
         Who came with something that can be taken back from him is nobody once it was, whoever knows him otherwise.
         """
-        user = self._users.get(principal.user)
+        user = self._people.by_id.get(principal.user)
         if user is not None and principal.credential is None:
             return narrowed(user.principal, principal) if user.tenant == principal.tenant else None
         for kind in self._others:

@@ -68,6 +68,8 @@ class Stays:
             return  # a database that is away for a moment ends nobody's stream; the next look tells
         if present is None:
             raise Unauthenticated("whoever opened this may not act any more")
+        if lost := stay.principal.names - present.names:
+            raise Unauthenticated(f"who opened this is no more one of {', '.join(sorted(lost))}")
         self._hold(end)
 
     def _hold(self, end: datetime | None) -> None:

@@ -27,7 +27,7 @@ from quarterdeck.settings.tool_secrets import SecretSource
 if TYPE_CHECKING:
     from quarterdeck.store.strict_yaml import YamlDocument
 
-__all__ = ["Configuration", "environment_only", "load"]
+__all__ = ["Configuration", "environment_only", "load", "load_people"]
 
 PREFIX = "QUARTERDECK_"
 CUSTOMARY: Mapping[str, tuple[str, ...]] = {
@@ -107,10 +107,10 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
     layers = _layers(folder, environ, flags or {}, problems)
     settings = checked(Settings, layers, problems)
     agents = _agents(folder, problems)
-    users = _one_file(UsersFile, folder / "users.yaml", problems) or UsersFile()
+    users = _people(folder, problems)
     if not agents and not problems:
         problems.append(f"{folder / 'agents'}: there is no agent; write agents/NAME.yaml")
-    problems += _contradictions(folder, settings, agents, users)
+    problems += _contradictions(folder, settings, agents)
     synonyms = _synonyms(folder, settings, problems)
     policy = folder / "policy.yaml"
     if _is_there(policy, problems):
@@ -122,10 +122,19 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | No
         environ=environ,
         settings=settings,
         agents={name: agents[name].spec(settings.models.default) for name in sorted(agents)},
-        users=users.people(),
+        users=users,
         policy=policy.read_text(encoding="utf-8") if policy.is_file() else "",
         synonyms=synonyms,
     )
+
+
+def load_people(folder: Path) -> Sequence[User]:
+    """The people of a configuration folder alone. Raises Misconfigured as `load` does."""
+    problems: list[str] = []
+    users = _people(folder, problems)
+    if problems:
+        raise Misconfigured("\n".join(problems))
+    return users
 
 
 def environment_only(environ: Mapping[str, str]) -> Settings:
@@ -137,9 +146,19 @@ def environment_only(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _contradictions(
-    folder: Path, settings: Settings | None, agents: Mapping[str, AgentFile], users: UsersFile
-) -> Iterator[str]:
+def _people(folder: Path, problems: list[str]) -> Sequence[User]:
+    path = folder / "users.yaml"
+    users = (_one_file(UsersFile, path, problems) or UsersFile()).people()
+    ids = [user.id for user in users]
+    problems += [
+        f"{path}: user {twice!r} stands there twice" for twice in sorted({one for one in ids if ids.count(one) > 1})
+    ]
+    if sum(user.default for user in users) > 1:
+        problems.append(f"{path}: more than one user is the default one")
+    return users
+
+
+def _contradictions(folder: Path, settings: Settings | None, agents: Mapping[str, AgentFile]) -> Iterator[str]:
     """What is wrong between values that are each right."""
     if settings and settings.default_agent and settings.default_agent not in agents:
         known = ", ".join(sorted(agents)) or "none"
@@ -147,11 +166,6 @@ def _contradictions(
         yield f"{path}: default_agent: there is no agent {settings.default_agent!r}; there are: {known}"
     if settings and not settings.worker.in_server and not _shared(settings.store.database_url):
         yield f"{folder / 'quarterdeck.yaml'}: worker.in_server: somebody must advance runs, and SQLite is for one process"
-    ids = [user.id for user in users.users]
-    for twice in sorted({user for user in ids if ids.count(user) > 1}):
-        yield f"{folder / 'users.yaml'}: user {twice!r} stands there twice"
-    if sum(user.default for user in users.users) > 1:
-        yield f"{folder / 'users.yaml'}: more than one user is the default one"
 
 
 def _shared(url: SecretStr | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,36 @@ def test_an_old_run_shows_nothing_of_what_its_asker_may_not_read_any_more(closed
     assert [answer.status for answer in after] == [200, 200, 403, 200, 403, 200]
     assert doc_id in after[1].body.decode()  # that there was something, and where it stood
     assert after[1].json["withheld"] is True
+
+
+@pytest.mark.row("K7", part="lost groups")
+def test_a_group_taken_from_somebody_in_the_users_file_is_gone_from_every_path_within_a_minute(closed: Server) -> None:
+    file = closed.folder / "users.yaml"
+    before = file.read_text()
+    people = json.loads(before)
+    run_id = closed.send("POST", "/chat", {"message": QUESTION, "agent": "asking"}, user="ann").json["run_id"]
+    assert "ZQACMESALES" in _marks([closed.send("GET", f"/api/v1/runs/{run_id}", user="ann")])
+    next(user for user in people["users"] if user["id"] == "ann")["groups"].remove("sales")
+
+    def finds() -> bool:
+        return "ZQACMESALES" in _marks(PATHS["search"](closed, "ann"))
+
+    def becomes(found: bool) -> None:
+        deadline = time.monotonic() + 60
+        while finds() is not found:
+            assert time.monotonic() < deadline, f"a minute later ann's searches still say {not found}"
+            time.sleep(0.2)
+
+    file.write_text(json.dumps(people))
+    try:
+        becomes(False)
+        told = {path: _marks(ask(closed, "ann")) for path, ask in PATHS.items()}
+        old = [closed.send("GET", f"/api/v1/runs/{run_id}{path}", user="ann") for path in ("", "/events", "/story")]
+        assert {path: found for path, found in told.items() if found} == {}
+        assert _marks(old) == set()
+    finally:
+        file.write_text(before)
+    becomes(True)
 
 
 @pytest.mark.row("K7", part="log")

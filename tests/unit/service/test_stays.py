@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,6 +47,16 @@ async def test_stay_is_over_at_the_next_look_once_a_right_is_taken_away() -> Non
     said = await scene.stays().over(Stay(principal=ANN))
 
     assert "may not act" in said
+    assert scene.passed_s == 105
+
+
+async def test_stay_is_over_once_who_opened_it_has_lost_a_group_and_not_when_he_gains_one() -> None:
+    gained, began = replace(ANN, groups=("hr", "it")), replace(ANN, groups=("hr",))
+    scene = Scene(lambda passed_s: gained if passed_s < 100 else ANN)
+
+    said = await scene.stays().over(Stay(principal=began))
+
+    assert "no more one of group:hr" in said
     assert scene.passed_s == 105
 
 
