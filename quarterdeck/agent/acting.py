@@ -164,7 +164,7 @@ class Acting:
             attempt = attempts.get(result.call_id)
             if attempt is None:
                 await self._stage_returned(result)
-            elif result.error == "timeout" or (attempt > 1 and result.error == "not_started"):
+            elif result.error == "timeout" or (attempt > 1 and result.error == "out_of_time"):
                 return  # nobody knows whether it happened, as if its worker had died; its start stands in the journal
             else:
                 beside: list[Beside] = [self._effect(result), *self.operations.settled(result)]

@@ -102,7 +102,7 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case InDoubt():
             return {**_on_attempt(state, event.id, event.started_seq, {"doubt": event}), "waited": True}
         case DoubtResolved():
-            return _on_attempt(state, event.id, event.started_seq, {"resolution": event})
+            return {**_on_attempt(state, event.id, event.started_seq, {"resolution": event}), "out_of_time": False}
         case Retrieved():
             return _found(state, event)
         case CitationsChecked():
@@ -132,7 +132,8 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
         case RetryRequested():
             # It has waited for a person: by now the caller's deadline is over, and would end it at once. What was asked of
             # it before it failed is over too: whoever has it tried again wants it to go on.
-            return {"ended": None, "status": RunStatus.RUNNING, "waited": True, "cancel": None, "paused": False}
+            again = {"ended": None, "status": RunStatus.RUNNING, "waited": True, "out_of_time": False}
+            return {**again, "cancel": None, "paused": False}
         case FinalAnswer():
             return {"ended": event, "status": RunStatus.DONE}
         case RunFailed():
@@ -252,6 +253,7 @@ def _on_escalation(state: RunState, event: ApprovalEscalated) -> _Changes:
 
 def _on_approval(state: RunState, event: ApprovalDecided) -> _Changes:
     changes: _Changes = {"approved": event}
+    more = {"out_of_time": False}  # what its caller gave it no longer counts
     found = next((call for call in state.calls if call.call.id == event.id), None)
     call = None if found is None else found.call
     if found is not None:
@@ -259,18 +261,21 @@ def _on_approval(state: RunState, event: ApprovalDecided) -> _Changes:
         before = found.consents if event.edited_args is None else ()
         changes["consents"] = tuple(dict.fromkeys((*before, *event.consents)))
     if event.edited_args is None or call is None:
-        return _on_call(state, event.id, changes)
+        return {**_on_call(state, event.id, changes), **more}
     edited = replace(call, args=event.edited_args)
     said = state.messages[-1]
     shown = replace(said, tool_calls=tuple(edited if one.id == edited.id else one for one in said.tool_calls))
     # The model is shown the call as it will be executed, or it would speak of what it had proposed.
-    return {**_on_call(state, event.id, {**changes, "call": edited}), "messages": (*state.messages[:-1], shown)}
+    called = _on_call(state, event.id, {**changes, "call": edited})
+    return {**called, **more, "messages": (*state.messages[:-1], shown)}
 
 
 def _returned(state: RunState, event: ToolReturned) -> _Changes:
     result = event.result
     changes = _on_call(state, result.call_id, {"result": result})
     changes["label"] = state.label.join(result.label)
+    if result.error == "out_of_time":
+        changes["out_of_time"] = True
     if result.passages:
         changes["passages"] = {**state.passages, **{passage.id: passage for passage in result.passages}}
     calls: tuple[CallState, ...] = changes["calls"]

@@ -28,7 +28,7 @@ class LimitHit:
 def limit_hit(state: RunState, limits: Limits) -> LimitHit | None:
     """The first limit that `state` has reached, the hardest first."""
     spent = (
-        (state.worked_s >= limits.max_total_time, StopReason.TIME_LIMIT, False),
+        (state.out_of_time or state.worked_s >= limits.max_total_time, StopReason.TIME_LIMIT, False),
         (limits.max_tokens is not None and state.usage.total_tokens >= limits.max_tokens, StopReason.TOKEN_LIMIT, False),
         (
             limits.max_cost_usd is not None and (state.usage.cost_usd or 0.0) >= limits.max_cost_usd,

@@ -273,7 +273,7 @@ def _between_turns(state: RunState, spec: AgentSpec) -> Step:
         unchecked = spec.citations == "model" and bool(state.passages) and state.checked is None
         return Check() if unchecked else Settle()
     if not spec.model:
-        return Report()
+        return GiveUp(StopReason.TIME_LIMIT) if state.out_of_time else Report()
     stop = limit_hit(state, spec.limits)
     if stop is not None and not stop.leaves_room:
         return GiveUp(stop.reason)

@@ -179,7 +179,8 @@ class Operations:
     def _wait(self, call: ToolCall, tool: Tool, label: Label) -> Busy | Known:
         now = self._clock()
         waited = now - self._since.setdefault(call.id, now)
-        if waited <= tool.timeout_s + self._grace_s and self._context.deadline - now >= RESERVE_S:
+        in_time = self._context.deadline - now >= RESERVE_S
+        if waited <= tool.timeout_s + self._grace_s and in_time:
             return Busy()
         why = f"{call.name} was not started: the same is being done by another call, which has not ended yet."
         return Known(
@@ -189,7 +190,7 @@ class Operations:
                 status=ResultStatus.ERROR,
                 label=label,
                 output=why,
-                error="not_started",
+                error="not_started" if in_time else "out_of_time",
             )
         )
 

@@ -126,6 +126,7 @@ class RunState(_Folded):
         results: What succeeded, in order; those of resolver tools ground identity arguments.
         revisions: How often calls of this turn were decided.
         waited: It has waited for a person; the time its caller gave it no longer counts.
+        out_of_time: A call was not started, or a read was cut, as the time was over; a person who comes to it gives it more.
         review: Rules of guards that want a person to look at the answer.
         endorsed: Values somebody said are right, in this run.
         extracted_bits: How much outsiders could say by values that were taken out of their texts and endorsed.
@@ -150,6 +151,7 @@ class RunState(_Folded):
     checked: CitationsChecked | None = None
     revisions: int = 0
     waited: bool = False
+    out_of_time: bool = False
     tokens: int = 0
     usage: Usage = field(default_factory=Usage)
     worked_s: float = 0.0

@@ -153,7 +153,7 @@ class Executor:
     ) -> ToolResult:
         left = ctx.deadline - self._clock()
         if left < RESERVE_S:
-            return _error(call, label, "not_started", f"{call.name} was not started: the run's time is over.", attempt)
+            return _error(call, label, "out_of_time", f"{call.name} was not started: the run's time is over.", attempt)
         limit_s = min(tool.timeout_s, left - RESERVE_S)
         task = asyncio.current_task()
         cancels = task.cancelling() if task else 0
@@ -177,7 +177,9 @@ class Executor:
                     return _failed(call, label, "exception", f"{call.name} failed: {_said(error)}", attempt)
             else:
                 return _success(call, tool, value, label, gives, attempt)
-        return _failed(call, label, "timeout", _timed_out(tool, limit_s), attempt)
+        # Of a write that was cut nobody knows what became of it, whoseever time was over.
+        code = "out_of_time" if tool.is_read and limit_s < tool.timeout_s else "timeout"
+        return _failed(call, label, code, _timed_out(tool, limit_s), attempt)
 
 
 def _success(call: ToolCall, tool: Tool, value: Any, label: Label, gives: Gives | None, attempt: int) -> ToolResult:

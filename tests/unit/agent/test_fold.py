@@ -301,7 +301,7 @@ def a_journal_that_sets_every_field() -> list[Entry]:
             start,  # at 16
             InDoubt(id="t3c0", started_seq=16, not_before=START),
             DoubtResolved(id="t3c0", started_seq=16, outcome="repeat", by="lee"),
-            returned("t3c1", status=ResultStatus.OK),
+            returned("t3c1", status=ResultStatus.ERROR, error="out_of_time"),
             Steer(by="anna", message=said),
             CitationsChecked(turn=3, verdicts={"So it is.": True}, model="m", usage=Usage(seconds=1.0)),
             GuardrailFired(layer="limits", verdict="stop", rule="turn_limit", action="close"),

@@ -99,7 +99,7 @@ async def test_a_run_whose_time_is_over_waits_for_nobody() -> None:
     told = await two.ask(ship)
 
     assert isinstance(told, Known)
-    assert told.result.error == "not_started"
+    assert told.result.error == "out_of_time"
 
 
 @pytest.mark.parametrize("late_s", [0.0, 60.0])

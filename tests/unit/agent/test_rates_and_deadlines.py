@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
 
 from quarterdeck.core.context import Principal
@@ -17,7 +18,7 @@ from quarterdeck.models.base import ModelRequest
 from quarterdeck.service.limits import LimitRule, RateLimits
 from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.tools.decorator import tool
-from tests.unit.agent.scene import START, Scene, calls, says
+from tests.unit.agent.scene import LEE, START, Scene, calls, says
 
 
 @tool(effect="read")
@@ -111,5 +112,65 @@ async def test_a_tool_is_not_begun_when_nearly_nothing_is_left_of_the_deadline()
     state = await scene.ask(deadline=START + timedelta(seconds=0.25))
 
     assert begun == []
-    assert [made.error for made in state.made] == ["not_started"]
-    assert state.stop_reason in (StopReason.TIME_LIMIT, StopReason.COMPLETED)
+    assert [made.error for made in state.made] == ["out_of_time"]
+    assert state.stop_reason is StopReason.TIME_LIMIT
+    assert len(scene.model.requests) == 1
+
+
+@pytest.mark.row("S11", part="deadline")
+async def test_a_read_that_the_deadline_cut_ends_the_run_before_a_model_takes_it_for_an_answer() -> None:
+    @tool(effect="read", timeout_s=30)
+    async def slow() -> str:
+        """Look for long."""
+        await anyio.sleep_forever()
+
+    scene = Scene(calls(("slow", {})), says("I found nothing."), tools=[slow])
+
+    state = await scene.ask(deadline=START + timedelta(seconds=0.3))
+
+    assert [made.error for made in state.made] == ["out_of_time"]
+    assert state.stop_reason is StopReason.TIME_LIMIT
+    assert isinstance(state.ended, FinalAnswer)
+    assert "I found nothing" not in state.ended.answer.text
+    assert state.ended.answer.needs_human_review
+
+
+async def test_a_tool_that_is_slow_of_itself_ends_no_run() -> None:
+    @tool(effect="read", timeout_s=0.01)
+    async def slow() -> str:
+        """Look for long."""
+        await anyio.sleep_forever()
+
+    scene = Scene(calls(("slow", {})), says("It did not answer."), tools=[slow])
+
+    state = await scene.ask(deadline=START + timedelta(seconds=30))
+
+    assert [made.error for made in state.made] == ["timeout"]
+    assert state.stop_reason is StopReason.COMPLETED
+
+
+@pytest.mark.row("S11", part="deadline")
+async def test_a_person_who_comes_to_a_run_out_of_time_gives_it_more() -> None:
+    paid: list[int] = []
+
+    @tool(effect="write", needs_approval=True)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        paid.append(amount)
+        return "paid"
+
+    @tool(effect="read", timeout_s=30)
+    async def slow() -> str:
+        """Look for long."""
+        await anyio.sleep_forever()
+
+    scene = Scene(calls(("pay", {"amount": 3}), ("slow", {})), says("Paid."), tools=[pay, slow])
+    waiting = await scene.ask(deadline=START + timedelta(seconds=0.3))
+
+    [draft] = await scene.approvals.list(LEE)
+    await scene.approvals.decide(LEE, draft.id, approved=True)
+    state = await scene.go_on()
+
+    assert waiting.stop_reason is StopReason.AWAITING_APPROVAL
+    assert paid == [3]
+    assert state.stop_reason is StopReason.COMPLETED

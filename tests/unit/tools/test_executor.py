@@ -177,7 +177,7 @@ async def test_nothing_is_started_in_the_last_moment_of_a_run() -> None:
 
     result = await execute(act, within_s=0.19)
 
-    assert result.error == "not_started"
+    assert result.error == "out_of_time"
     assert "not started" in result.text
     assert not began
 
@@ -190,7 +190,7 @@ async def test_a_tool_gets_the_rest_of_the_run_less_a_reserve() -> None:
     started = time.monotonic()
     result = await execute(slow, within_s=0.25)
 
-    assert result.error == "timeout"
+    assert result.error == "out_of_time"
     assert result.attempt == 1
     assert time.monotonic() - started < 5
 
