@@ -144,7 +144,7 @@ def _changes(state: RunState, entry: Entry) -> _Changes:
 
 
 def _begin(state: RunState, event: RunStarted, entry: Entry) -> _Changes:
-    label = join_all(message.label for message in event.history).join(state.label)
+    label = join_all(message.label for message in (*event.history, *event.since)).join(state.label)
     before = state.changed({"label": label, **_said(state, *event.history)})
     started = {"started": event, "started_at": entry.at, "status": RunStatus.RUNNING}
     return {
@@ -152,7 +152,7 @@ def _begin(state: RunState, event: RunStarted, entry: Entry) -> _Changes:
         "tokens": before.tokens,
         "label": label,
         **_heard(before, event.input),
-        **_said(before, event.input),
+        **_said(before, event.input, *event.since),
         **started,
     }
 

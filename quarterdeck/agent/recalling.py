@@ -79,9 +79,9 @@ def _asked(state: RunState, spec: AgentSpec, principal: Principal, policy: str) 
     started = state.started
     if started is None or not spec.answer_cache or spec.output_schema is not None:
         return None
-    alone = not started.history and started.parent is None and started.forked_from is None and len(state.words) == 1
+    first = not started.history and not started.since and started.parent is None and started.forked_from is None
     typed = all(isinstance(part, Text) and part.label.integrity is Integrity.TRUSTED for part in started.input.parts)
-    if not (alone and typed):
+    if not (first and typed and len(state.words) == 1):
         return None
     return Asked(question=state.words[0], principal=principal, agent=started.config_hash, policy=policy)
 

@@ -51,6 +51,7 @@ class Question:
         session_id: None opens a session.
         idempotency_key: The same key from the same person is the same run, however often it is sent.
         history: What was said before, for a question without a session whose client keeps the conversation; None of others.
+        since: Calls of the client's tools for this question, and what they gave: the run goes on from there.
         tools: Those of the client; a run that calls one of them ends there.
         deadline: When its asker waits no more: the run ends then, and one that was not started is not. None for never.
         lane: How urgent it is.
@@ -65,6 +66,7 @@ class Question:
     span_id: str | None = None
     tags: Mapping[str, str] | None = None
     history: tuple[Turn, ...] | None = None
+    since: tuple[Turn, ...] = ()
     tools: tuple[ClientTool, ...] = ()
     deadline: datetime | None = None
     lane: Lane = Lane.INTERACTIVE
@@ -288,6 +290,7 @@ class Desk:
             principal=principal,
             session_id=session_id,
             history=earlier.messages,
+            since=told(principal, run_id, question.since, "s"),
             rests_on=earlier.rests_on,
             trace_id=question.trace_id,
             span_id=question.span_id,
@@ -329,6 +332,7 @@ class Desk:
             or question.agent not in (None, first.agent)
             or question.session_id not in (None, first.session_id)
             or (question.history is not None and first.history != told(principal, run_id, question.history))
+            or first.since != told(principal, run_id, question.since, "s")
             or (await self._specs.get(principal.tenant, first.config_hash)).client_tools != tuple(question.tools)
         ):
             raise KeyReused("this Idempotency-Key was used for another question; take a new one")

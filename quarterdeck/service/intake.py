@@ -15,7 +15,7 @@ from quarterdeck.models.tokens import count_tokens
 from quarterdeck.policy.guards.base import About, Ruling
 from quarterdeck.policy.guards.layers import Guards
 
-__all__ = ["Blocked", "accepted", "check_fits", "cleaned"]
+__all__ = ["Blocked", "accepted", "check_fits", "cleaned", "visible"]
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,18 @@ class Blocked(InvalidInput):
         self.rules = rules
 
 
+def visible(text: str) -> str:
+    """`text` without characters that a reader cannot see and a model can."""
+    return _HIDDEN.sub("", text)
+
+
 def cleaned(text: str, what: str = "message") -> str:
-    """`text` without characters that a reader cannot see and a model can.
+    """What is `visible` of a text that has to say something.
 
     Raises:
         InvalidInput: Nothing visible is left.
     """
-    kept = _HIDDEN.sub("", text)
+    kept = visible(text)
     if all(character in _BLANK or unicodedata.category(character) in _NOTHING for character in kept):
         raise InvalidInput(f"{what} is empty")
     return kept

@@ -84,9 +84,13 @@ class _Exchange:
 
     @property
     def told(self) -> tuple[Message, ...]:
-        """What the client said had been said before; the rest of its history are exchanges of the session."""
+        """What the client said had been said before, without what tools of its own gave.
+
+        The rest of its history are exchanges of the session.
+        """
         own = (f"run:{self.run.run_id}",)
-        return tuple(turn for turn in self.started.history if turn.label.sources == own)
+        said = (turn for turn in self.started.history if turn.role is not Role.TOOL and not turn.tool_calls)
+        return tuple(turn for turn in said if turn.label.sources == own)
 
 
 class Sessions:

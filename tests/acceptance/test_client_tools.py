@@ -58,11 +58,33 @@ def test_chat_ends_with_the_call_and_goes_on_with_its_result(client: Any, server
     assert (call.function.name, json.loads(call.function.arguments)["city"]) == ("get_weather", "Lisbon")
     events = server.send("GET", f"/api/v1/runs/{raw.headers['x-run-id']}/events", user="root").body.decode()
     started = json.loads(events.partition("event: run_started\ndata: ")[2].partition("\n")[0])
-    heard = started["history"][-1]["parts"][0]
+    made, gave = started["since"]
+    assert (made["tool_calls"][0]["name"], made["tool_calls"][0]["args"]) == ("get_weather", {"city": "Lisbon"})
+    assert gave["call_id"] == made["tool_calls"][0]["id"]
+    heard = gave["parts"][0]
     assert '"celsius": 21' in heard["text"]
     typed = started["input"]["parts"][0]["label"]
     assert heard["label"].get("integrity") != typed.get("integrity"), "what a tool of a client gives is trusted by nobody"
     assert started["input"]["parts"][0]["text"] == QUESTION[0]["content"]
+
+
+@pytest.mark.row("S8", part="openai tools")
+def test_the_loop_of_a_client_ends_with_an_answer_from_what_its_tools_gave(client: Any) -> None:
+    messages = [*QUESTION]
+    made = 0
+
+    for _ in range(4):
+        choice = client.chat.completions.create(model="support", messages=messages, tools=TOOLS).choices[0]
+        messages.append(choice.message.model_dump(exclude_none=True))
+        for call in choice.message.tool_calls or ():
+            made += 1
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": '{"sky": "clear", "celsius": 21}'})
+        if choice.finish_reason == "stop":
+            break
+
+    assert (choice.finish_reason, made) == ("stop", 1)
+    assert "21" in choice.message.content
+    assert "clear" in choice.message.content
 
 
 @pytest.mark.row("S8", part="openai tools")
@@ -92,6 +114,7 @@ def test_response_goes_on_with_the_output_of_a_call(client: Any) -> None:
     second = client.responses.create(model="support", input=[*QUESTION, call.model_dump(), output], tools=tools)
 
     assert second.status == "completed"
+    assert "clear, 21 degrees" in second.output_text
     assert second.id != first.id
 
 

@@ -46,6 +46,7 @@ def test_javascript_client_brings_tools_asks_for_responses_and_vectors(project: 
     assert json.loads(done.stdout) == {
         "chatCall": ["tool_calls", "get_weather", "Lisbon"],
         "chatGoesOn": ["chat.completion", True],
+        "toolsRun": True,
         "chatStream": "get_weather",
         "responseCall": ["completed", "get_weather", "Lisbon"],
         "responseGoesOn": ["completed", True],

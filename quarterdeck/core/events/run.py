@@ -34,6 +34,7 @@ class RunStarted:
     Attributes:
         agent: Name of the agent; of other work the work's.
         history: Earlier exchanges of the session, bounded: questions and settled answers, no tool traffic.
+        since: What the asker's own tools were called with for the question before the run began, and what they gave.
         rests_on: A passage of each document the history rests on, where it is more than its labels hold.
         deadline: When the caller stops waiting for the run to end, None for never.
         span_id: Of the request that began it, 16 hexadecimal digits: the parent of the spans of its workers.
@@ -51,6 +52,7 @@ class RunStarted:
     principal: Principal
     session_id: str | None = None
     history: tuple[Message, ...] = ()
+    since: tuple[Message, ...] = ()
     rests_on: tuple[str, ...] = ()
     deadline: datetime | None = None
     trace_id: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -12,7 +13,7 @@ from quarterdeck.service.history import Turn
 from quarterdeck.transports.openai_compat.errors import Unserved
 from quarterdeck.transports.openai_compat.tools import called
 
-__all__ = ["ChatBody", "ChatMessage", "ResponseBody", "asked", "ignored", "refuse_unserved"]
+__all__ = ["Asked", "ChatBody", "ChatMessage", "ResponseBody", "asked", "ignored", "refuse_unserved"]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 CALL, RESULT = "function_call", "function_call_output"  # items of responses
@@ -110,10 +111,17 @@ def refuse_unserved(body: ChatBody | ResponseBody) -> None:
     _refuse_form("text.format", (body.text or {}).get("format"))
 
 
-def asked(messages: Sequence[ChatMessage | InputItem], field: str) -> tuple[str, tuple[Turn, ...]]:
-    """The question and what was said before it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A conversation as a client sends it: what was said before the question, it, and what its own tools gave since."""
 
-    Where results of the client's tools stand at the end, the question is the last one of a person, and they come before it.
+    text: str
+    before: tuple[Turn, ...] = ()
+    since: tuple[Turn, ...] = ()
+
+
+def asked(messages: Sequence[ChatMessage | InputItem], field: str) -> Asked:
+    """The question, which is the last message of a person, with what stands before and behind it.
 
     Args:
         field: Where the messages stand in the body, for errors.
@@ -130,8 +138,12 @@ def asked(messages: Sequence[ChatMessage | InputItem], field: str) -> tuple[str,
     at = max((at for at, turn in enumerate(turns) if turn.role is Role.USER), default=-1)
     if at < 0 or turns[-1].role not in (Role.USER, Role.TOOL):
         raise Unserved("invalid_input", "the last message must have the role user or tool: a question, or a result", field)
-    told = (*turns[:at], *turns[at + 1 :])
-    return turns[at].text, tuple(turn for turn in told if turn.text.strip() or turn.role is not Role.ASSISTANT)
+    return Asked(text=turns[at].text, before=_telling(turns[:at]), since=_telling(turns[at + 1 :]))
+
+
+def _telling(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The turns without those of the assistant that only made calls: these are told with their results."""
+    return tuple(turn for turn in turns if turn.text.strip() or turn.role is not Role.ASSISTANT)
 
 
 def _calls(message: ChatMessage | InputItem) -> dict[str, tuple[object, object]]:
@@ -156,7 +168,7 @@ def _result(message: ChatMessage | InputItem, place: str, calls: Mapping[str, tu
         call, content = message.tool_call_id, message.content
     if call is None or call not in calls:
         raise Unserved("invalid_input", "the result belongs to no call of a message before it", place)
-    return Turn(role=Role.TOOL, text=called(*calls[call], _text(content, place)))
+    return Turn(role=Role.TOOL, text=_text(content, place), call=called(*calls[call], place))
 
 
 def _turn(message: ChatMessage | InputItem, place: str) -> Turn:

@@ -29,7 +29,7 @@ from quarterdeck.transports.openai_compat.bodies import ChatCompletion, ModelBod
 from quarterdeck.transports.openai_compat.chat import ChatChunks, Served, completion
 from quarterdeck.transports.openai_compat.errors import COMPAT_PROBLEMS, CompatRoute, Unserved
 from quarterdeck.transports.openai_compat.ignoring import marked
-from quarterdeck.transports.openai_compat.requests import ChatBody, ResponseBody, asked, ignored, refuse_unserved
+from quarterdeck.transports.openai_compat.requests import Asked, ChatBody, ResponseBody, asked, ignored, refuse_unserved
 from quarterdeck.transports.openai_compat.responses import PREFIX, ResponseEvents, response
 from quarterdeck.transports.openai_compat.tools import client_tools
 
@@ -73,8 +73,8 @@ async def chat_completions(
     agent = _agent(request.app.state.desk, body.model)
     refuse_unserved(body)
     tools = client_tools(body.tools or (), body.tool_choice)
-    text, turns = asked(body.messages, "messages")
-    question = _question(request, agent, text, idempotency_key, history=turns, tools=tools)
+    said = asked(body.messages, "messages")
+    question = _question(request, agent, said.text, idempotency_key, history=said.before, since=said.since, tools=tools)
     served = _served(agent, body.metadata)
     if body.stream:
         tells_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -97,14 +97,13 @@ async def responses(
     agent = _agent(request.app.state.desk, body.model)
     refuse_unserved(body)
     tools = client_tools(body.tools or (), body.tool_choice)
-    text, turns = (body.input, ()) if isinstance(body.input, str) else asked(body.input, "input")
-    if body.instructions:
-        turns = (Turn(role=Role.SYSTEM, text=body.instructions), *turns)
+    said = Asked(text=body.input) if isinstance(body.input, str) else asked(body.input, "input")
+    turns = (Turn(role=Role.SYSTEM, text=body.instructions), *said.before) if body.instructions else said.before
     if body.previous_response_id is None:
-        question = _question(request, agent, text, idempotency_key, history=turns, tools=tools)
+        question = _question(request, agent, said.text, idempotency_key, history=turns, since=said.since, tools=tools)
     else:
-        session_id = await _session_of(request, caller, body.previous_response_id, turns)
-        question = _question(request, agent, text, idempotency_key, session_id=session_id, tools=tools)
+        session_id = await _session_of(request, caller, body.previous_response_id, (*turns, *said.since))
+        question = _question(request, agent, said.text, idempotency_key, session_id=session_id, tools=tools)
     served = _served(agent, body.metadata)
     if body.stream:
 
@@ -164,6 +163,7 @@ def _question(
     *,
     session_id: str | None = None,
     history: tuple[Turn, ...] | None = None,
+    since: tuple[Turn, ...] = (),
     tools: tuple[ClientTool, ...] = (),
 ) -> Question:
     return Question(
@@ -171,6 +171,7 @@ def _question(
         agent=agent.name,
         session_id=session_id,
         history=history,
+        since=since,
         tools=tools,
         idempotency_key=checked(key),
         request_id=request.state.request_id,

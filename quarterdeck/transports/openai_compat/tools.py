@@ -9,6 +9,7 @@ from typing import Any
 
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.runs import ClientTool
+from quarterdeck.models.assemble import tool_call
 from quarterdeck.service.views import RunView
 from quarterdeck.transports.openai_compat.errors import Unserved
 
@@ -63,6 +64,14 @@ def tool_calls(run: RunView) -> list[dict[str, Any]]:
     ]
 
 
-def called(name: object, arguments: object, output: str) -> str:
-    """What the agent is told of a call that the client executed."""
-    return f"{str(name)[:64]}({str(arguments)[:4_000]}) gave:\n{output}"
+def called(name: object, arguments: object, place: str) -> ToolCall:
+    """A call as the client sends it back with its result; it gets an id where it becomes part of a run.
+
+    Raises:
+        Unserved: It has no proper name, or arguments that are no text.
+    """
+    if not isinstance(name, str) or _NAME.match(name) is None:
+        raise Unserved("invalid_input", "a call has the name of its function: 1 to 64 letters, digits, _ and -", place)
+    if not isinstance(arguments, str | None):
+        raise Unserved("invalid_input", f"the arguments of {name} are JSON as a text", place)
+    return tool_call("", name, arguments or "")

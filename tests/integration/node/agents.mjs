@@ -21,6 +21,13 @@ const rest = [...messages, first.choices[0].message, result];
 const second = await client.chat.completions.create({ model, messages: rest, tools: chatTools });
 seen.chatGoesOn = [second.object, second.id !== first.id];
 
+const run = client.chat.completions.runTools({
+  model,
+  messages,
+  tools: [{ type: "function", function: { ...weather, parse: JSON.parse, function: () => ({ sky: "clear", celsius: 21 }) } }],
+}, { maxChatCompletions: 4 });
+seen.toolsRun = (await run.finalContent()).includes("21");
+
 const streamed = client.chat.completions.stream({ model, messages, tools: chatTools });
 seen.chatStream = (await streamed.finalChatCompletion()).choices[0].message.tool_calls[0].function.name;
 
