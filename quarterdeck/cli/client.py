@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -40,8 +41,9 @@ class Client:
         with self._open("GET", path + ("?" + urllib.parse.urlencode(given) if given else "")) as reply:
             return json.load(reply)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        with self._open("POST", path, body) as reply:
+    def post(self, path: str, body: Mapping[str, Any], *, once: str | None = None) -> Any:
+        """What the server says of it; `once` is an Idempotency-Key, under which it is done but once."""
+        with self._open("POST", path, body, {"Idempotency-Key": once} if once else {}) as reply:
             return json.load(reply)
 
     def delete(self, path: str) -> Any:
@@ -78,10 +80,16 @@ class Client:
                         return
                     yield event, json.loads(value)
 
-    def _open(self, method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> Any:
+    def _open(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | bytes | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> Any:
         if not self.url.startswith(("http://", "https://")):
             raise InvalidInput(f"{self.url!r} is no address of a server; it begins with http:// or https://")
-        headers = {}
+        headers = dict(more)
         if body is not None:
             headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         if self.key:

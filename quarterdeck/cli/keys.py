@@ -15,6 +15,12 @@ app = typer.Typer(help="API keys for programs, with as many of one's rights as t
 
 _LOCAL = "http://127.0.0.1:8080"
 KeyId = Annotated[str, typer.Argument(help="Id of a key, as `keys list` tells it. It is not the key.")]
+Once = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key", help="However often the command is given with one, it is done once; then exit code 5."
+    ),
+]
 
 
 @app.command()
@@ -24,13 +30,14 @@ def create(
     expires_at: Annotated[
         str | None, typer.Option(help="End, as 2027-01-01T00:00:00Z; without one it counts until it is revoked.")
     ] = None,
+    once: Once = None,
     url: Url = _LOCAL,
     key: Key = None,
     json: AsJson = False,
 ) -> None:
     """Make a key for oneself. It is printed once, on standard output, and kept nowhere."""
     body = {"name": name, "scopes": scope, "expires_at": expires_at}
-    _made(Client(url=url, key=key).post("/api/v1/keys", body), json=json)
+    _made(Client(url=url, key=key).post("/api/v1/keys", body, once=once), json=json)
 
 
 @app.command("list")
@@ -59,12 +66,14 @@ def list_keys(url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
 def rotate(
     key_id: KeyId,
     grace_s: Annotated[float, typer.Option(min=0, help="Seconds the text before counts beside the new one.")] = 86_400.0,
+    once: Once = None,
     url: Url = _LOCAL,
     key: Key = None,
     json: AsJson = False,
 ) -> None:
     """Give a key of one's own another text, which is printed once. The one before counts for a time too."""
-    _made(Client(url=url, key=key).post(f"/api/v1/keys/{key_id}/rotate", {"grace_s": grace_s}), json=json)
+    told = Client(url=url, key=key).post(f"/api/v1/keys/{key_id}/rotate", {"grace_s": grace_s}, once=once)
+    _made(told, json=json)
 
 
 @app.command()

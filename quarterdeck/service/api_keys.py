@@ -20,7 +20,7 @@ from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, NotFound,
 from quarterdeck.core.ids import new_id
 from quarterdeck.store.base import Audit, Put, Record, Records
 
-__all__ = ["MAKING", "ApiKey", "ApiKeys"]
+__all__ = ["MAKING", "ApiKey", "ApiKeys", "told_before"]
 
 MAKING = "keys.write"
 _KIND = "api_key"
@@ -31,6 +31,7 @@ _APART = 16  # digits of a text's hash
 _FORM = re.compile(r"qk_([a-z0-9_-]{1,64})\.([a-z0-9_-]{1,64})\.([0-9a-f]{64})\Z")
 _KNOWN_S = 5.0  # a key that was taken back elsewhere still counts this long
 _KNOWN = 10_000
+_TURNS = 20  # of a key, the last that are known by their ids
 _USED_EVERY = timedelta(hours=1)
 _UNKNOWN = "the key is not known here, is over, or was taken back"
 
@@ -84,13 +85,23 @@ class ApiKeys:
         self._known: OrderedDict[tuple[str, str], tuple[float, Record]] = OrderedDict()
 
     async def make(
-        self, caller: Principal, *, name: str, scopes: Collection[str], expires_at: datetime | None = None
+        self,
+        caller: Principal,
+        *,
+        name: str,
+        scopes: Collection[str],
+        expires_at: datetime | None = None,
+        id: str | None = None,
     ) -> tuple[ApiKey, str]:
         """A key of the caller's own, and its text.
+
+        Args:
+            id: Of the key; None for a new one.
 
         Raises:
             Forbidden: It would have a scope he lacks, or could make further keys.
             InvalidInput: It has no scope, or is over already.
+            Conflict: There is a key with that id: it was made before.
         """
         wanted = sorted(set(scopes))
         if MAKING in wanted:
@@ -99,24 +110,40 @@ class ApiKeys:
             raise Forbidden(f"a key cannot have more rights than its holder, who lacks {', '.join(missing)}")
         if not wanted or (expires_at is not None and expires_at <= self._now()):
             raise InvalidInput("a key needs a scope, and an end that is yet to come")
-        secret, made = secrets.token_hex(32), new_id()
+        secret, made = secrets.token_hex(32), id or new_id()
         data = {"name": name, "scopes": wanted, "digest": _digest(secret), "expires_at": _said(expires_at)}
         record = Record(kind=_KIND, id=made, data=data, status=_LIVE, owner=caller.user)
-        await self._write(caller, record, 0, "made")
+        try:
+            await self._write(caller, record, 0, "made")
+        except Conflict as error:
+            raise told_before(made) from error
         return await self._told(caller.tenant, made), f"{_PREFIX}{caller.tenant}.{made}.{secret}"
 
     async def list(self, caller: Principal, *, before: str | None = None, limit: int = 200) -> list[ApiKey]:
         """Keys of the tenant, newest first; `before` is the id of one to go on from."""
         return [_key(record) for record in await self._records.find(caller.tenant, _KIND, before=before, limit=limit)]
 
-    async def rotate(self, caller: Principal, id: str, *, grace_s: float) -> tuple[ApiKey, str]:
-        """Another text for a key of the caller's own; the one before counts for `grace_s` more. Raises NotFound."""
+    async def rotate(self, caller: Principal, id: str, *, grace_s: float, turn: str | None = None) -> tuple[ApiKey, str]:
+        """Another text for a key of the caller's own; the one before counts for `grace_s` more.
+
+        Args:
+            turn: Id of this rotation; None for one that nobody repeats.
+
+        Raises:
+            NotFound: He has no such key that counts.
+            Conflict: This rotation was done before, or the key was changed at the same moment.
+        """
         record = await self._record(caller.tenant, id)
         if record.owner != caller.user or record.status != _LIVE:
             raise NotFound(f"there is no key {id} of yours that counts")
+        turns = record.data.get("turns", [])
+        if turn in turns:
+            raise told_before(id)
         secret = secrets.token_hex(32)
         until = self._now() + timedelta(seconds=grace_s)
         data = {**record.data, "digest": _digest(secret), "old": record.data["digest"], "old_until": _said(until)}
+        if turn is not None:
+            data["turns"] = [*turns, turn][-_TURNS:]
         await self._write(caller, _with(record, data), record.version, "rotated")
         return await self._told(caller.tenant, id), f"{_PREFIX}{caller.tenant}.{id}.{secret}"
 
@@ -223,6 +250,13 @@ class ApiKeys:
 
     async def _told(self, tenant: str, id: str) -> ApiKey:
         return _key(await self._record(tenant, id))
+
+
+def told_before(id: str) -> Conflict:
+    """What who asks again hears of a key whose text was told, or went astray: nobody has it any more."""
+    return Conflict(
+        f"this was done before: it is API key {id}, whose text was told once and is not kept; rotate or revoke it"
+    )
 
 
 def _came(principal: Principal) -> tuple[str, str] | None:

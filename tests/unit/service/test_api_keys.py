@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
+from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from quarterdeck.service.access import Access, Caller, User
 from quarterdeck.service.api_keys import ApiKeys
 from quarterdeck.service.stays import Stay, Stays
@@ -239,3 +239,19 @@ async def test_keys_are_listed_page_by_page_to_the_oldest() -> None:
     rest = await scene.here.list(INES.principal, before=first[-1].id, limit=3)
 
     assert [key.id for key in (*first, *rest)] == made[::-1]
+
+
+@pytest.mark.row("S12", part="api keys")
+async def test_what_was_done_by_a_server_that_died_over_it_is_not_done_again() -> None:
+    scene = Scene()
+    made, _ = await scene.here.make(INES.principal, name="report", scopes=["chat"], id="m1")
+    _, first = await scene.here.rotate(INES.principal, made.id, grace_s=0, turn="t1")
+    _, second = await scene.here.rotate(INES.principal, made.id, grace_s=60, turn="t2")
+
+    with pytest.raises(Conflict, match=r"API key m1, .*rotate or revoke"):
+        await scene.there.make(INES.principal, name="report", scopes=["chat"], id="m1")
+    for turn in ("t1", "t2"):
+        with pytest.raises(Conflict, match="API key m1"):
+            await scene.there.rotate(INES.principal, made.id, grace_s=0, turn=turn)
+
+    assert [await comes(scene.server(), text) for text in (first, second)] == [True, True]

@@ -73,7 +73,7 @@ def ticket(title: str) -> str:
 
 OPEN = Label(integrity=Integrity.TRUSTED, readers=PUBLIC)
 PASSAGE = Passage(id="vpn-1", doc_id="vpn", title="VPN", text="A session lasts 12 hours.", label=OPEN, end=25, score=0.9)
-KEYS = {"emma": "qd_" + "a" * 64, "omar": "qd_" + "b" * 64, "gil": "qd_" + "c" * 64}
+KEYS = {"emma": "qd_" + "a" * 64, "omar": "qd_" + "b" * 64, "gil": "qd_" + "c" * 64, "kim": "qd_" + "8" * 64}
 BOOTS = "qd_" + "d" * 64
 
 
@@ -85,6 +85,7 @@ def _user(name: str, tenant: str, *scopes: str, roles: tuple[str, ...] = (), def
 USERS = (
     _user("emma", "acme", "chat", default=True),
     _user("omar", "acme", "approvals", "operate", "webhooks", roles=("approver",)),
+    _user("kim", "acme", "chat", "keys.write"),
     _user("gil", "globex", "chat", "approvals", "operate", "webhooks", roles=("approver",)),
 )
 

@@ -99,3 +99,50 @@ async def test_request_whose_first_is_still_under_way_is_told_when_to_come_again
 
     assert (early.status, early.code, early.headers["retry-after"]) == (409, "conflict", "1")
     assert later.status == 201
+
+
+WANTED_KEY = {"name": "nightly report", "scopes": ["chat"]}
+
+
+@pytest.mark.row("S12", part="api keys")
+@pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
+async def test_of_many_posts_with_one_key_one_makes_an_api_key_and_hears_it(served: Served) -> None:
+    replies: list[Reply] = []
+
+    async def ask() -> None:
+        replies.append(await post(served, "/api/v1/keys", WANTED_KEY, who="kim"))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(ask)
+
+    (made,) = [reply for reply in replies if reply.status == 201]
+    told = {(reply.status, reply.code, reply.json["error"]["message"]) for reply in replies if reply is not made}
+    assert [(status, code) for status, code, _ in told] == [(409, "conflict")]
+    assert all(made.json["id"] in message and "rotate or revoke" in message for *_, message in told)
+    assert len((await served.send("GET", "/api/v1/keys", key=KEYS["kim"])).json["keys"]) == 1
+    kept = [row.data for row in await served.store.records.find("acme", "repeat")]
+    assert made.json["key"].rpartition(".")[2] not in str(kept)
+
+
+@pytest.mark.row("S12", part="api keys")
+async def test_rotation_that_is_repeated_does_not_end_the_text_that_is_in_use(served: Served) -> None:
+    made = (await post(served, "/api/v1/keys", WANTED_KEY, who="kim")).json
+    path = f"/api/v1/keys/{made['id']}/rotate"
+
+    turned = await post(served, path, {"grace_s": 60}, key="k2", who="kim")
+    again = await post(served, path, {"grace_s": 60}, key="k2", who="kim")
+    other = await post(served, path, {"grace_s": 0}, key="k2", who="kim")
+    holders = [await served.app.state.api_keys.holder(text) for text in (made["key"], turned.json["key"])]
+
+    assert (turned.status, again.status, again.code) == (200, 409, "conflict")
+    assert made["id"] in again.json["error"]["message"]
+    assert (other.status, other.code) == (422, "key_reused")
+    assert [holder.user for holder in holders] == ["kim", "kim"]
+
+
+async def test_without_a_key_each_post_makes_another_api_key(served: Served) -> None:
+    made = [await served.send("POST", "/api/v1/keys", WANTED_KEY, key=KEYS["kim"]) for _ in range(2)]
+
+    assert [reply.status for reply in made] == [201, 201]
+    assert made[0].json["id"] != made[1].json["id"]
