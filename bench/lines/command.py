@@ -6,23 +6,21 @@ import argparse
 import json
 import os
 import platform
-import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.lines import shown
 from bench.lines.catalogue import LINES
-from bench.lines.line import Found, Line, failures, judge, known_misses
+from bench.lines.evidence import judged
+from bench.lines.line import Found, failures, known_misses
 from bench.measure import Measure
 from bench.processes import ROOT, measured
 
 PAGE = ROOT / "docs" / "reference" / "reliability.md"
 REPORT = ROOT / "build" / "lines.json"
 WIDTH = 128
-WAITING = frozenset({"heartbeats"})  # for a minute they do nothing but wait: they are taken beside the others
 WITHIN_S = {"SHORT": 240.0, "LONG": 6 * 3600.0}  # for one measure
 
 
@@ -34,12 +32,11 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"no such line: {', '.join(map(str, sorted(unknown)))}")
     chosen = [line for line in LINES if not asked.only or line.number in asked.only]
     began = time.monotonic()
-    figures = _figures(chosen, "LONG" if asked.long else "SHORT")
-    tests = shown.run({test for line in chosen for test in line.tests})
-    found = [judge(line, figures, tests) for line in chosen]
     known = known_misses(PAGE.read_text(encoding="utf-8"))
-    for one in found:
-        print(told(one, known))
+    found = []
+    for one in judged(chosen, _taking("LONG" if asked.long else "SHORT"), shown.run):
+        found.append(one)
+        print(told(one, known), flush=True)
     asked.report.parent.mkdir(parents=True, exist_ok=True)
     asked.report.write_text(json.dumps(_report(found, time.monotonic() - began), indent=1) + "\n", encoding="utf-8")
     bad = failures(found, known)
@@ -62,24 +59,8 @@ def _block(name: str, *texts: str) -> list[str]:
     return rows
 
 
-def _figures(lines: Sequence[Line], size: str) -> Mapping[str, Sequence[Measure]]:
-    """By the names of their measures; one that could not be taken is empty."""
-    names = list(dict.fromkeys(source.measure for line in lines for source in line.figures))
-    with ThreadPoolExecutor() as beside:
-        waiting = {name: beside.submit(_taken, name, size) for name in names if name in WAITING}
-        taken = {name: _taken(name, size) for name in names if name not in WAITING}
-        return taken | {name: future.result() for name, future in waiting.items()}
-
-
-def _taken(name: str, size: str) -> Sequence[Measure]:
-    began = time.monotonic()
-    try:
-        return measured(name, size, within_s=WITHIN_S[size])
-    except RuntimeError as error:
-        print(f"{name}: could not be measured\n{error}", file=sys.stderr)
-        return ()
-    finally:
-        print(f"# {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+def _taking(size: str) -> Callable[[str], Sequence[Measure]]:
+    return lambda name: measured(name, size, within_s=WITHIN_S[size])
 
 
 def _report(found: Sequence[Found], seconds: float) -> dict[str, object]:

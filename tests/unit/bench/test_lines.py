@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +16,7 @@ import pytest
 from bench import processes
 from bench.lines import command, shown
 from bench.lines.catalogue import LINES
+from bench.lines.evidence import judged
 from bench.lines.line import Figures, Found, Line, Shown, Verdict, failures, judge, known_misses
 from bench.measure import Measure, absolute, missing, or_missing
 
@@ -167,6 +168,27 @@ def test_the_lines_that_are_asked_for_are_measured_and_printed_and_written(
     assert re.search(r" 1  kept +Behaviour 1\n +target +at most 5 ms\n +measured +it took: 4 ms \(≤ 5\)\n", printed)
     (line,) = json.loads(report.read_text())["lines"]
     assert (line["number"], line["verdict"]) == (1, "kept")
+
+
+def test_a_line_is_told_before_the_next_is_measured_and_what_two_need_is_taken_once() -> None:
+    happened: list[str] = []
+    other = TEST.replace("holds", "bends")
+    first = replace(LINE, number=1)
+    second = replace(LINE, number=2, tests=(other,))
+    third = replace(LINE, number=3, figures=(Figures(measure="late", named="it"),), tests=())
+
+    def take(name: str) -> Sequence[Measure]:
+        happened.append(f"measure {name}")
+        return [absolute("it took", 4.0, "ms", budget=5.0)]
+
+    def run(tests: Collection[str]) -> dict[str, Sequence[Shown]]:
+        happened.append("tests")
+        return {test: [Shown(test=test, outcome="passed")] for test in tests}
+
+    for one in judged([first, second, third], take, run):
+        happened += [f"line {one.line.number} {one.verdict}"]
+
+    assert happened == ["measure held", "tests", "line 1 kept", "line 2 kept", "measure late", "line 3 kept"]
 
 
 def test_all_lines_are_measured_when_none_is_named(few: list[tuple[str, str]], tmp_path: Path) -> None:
