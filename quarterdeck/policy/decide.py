@@ -219,6 +219,10 @@ class _Case:
     def fields(self) -> frozenset[str]:
         return field_names(self.tool.input_schema)
 
+    def _leaves(self, value: Any) -> Iterable[Any]:
+        """`leaves`, where the keys of the tool's schema are none; the schema is read for values that can have keys only."""
+        return (value,) if isinstance(value, str | int | float) else leaves(value, self.fields)
+
     @cached_property
     def endorsed(self) -> frozenset[tuple[str, str]]:
         """(argument, value as it stands in JSON) of those a person endorsed for this tool."""
@@ -328,7 +332,7 @@ class _Case:
             not self.words.holds(leaf) and not self._found(name, leaf)
             for name, value in self.call.args.items()
             if name not in chosen and not self._is_default(name)
-            for leaf in leaves(value, self.fields)
+            for leaf in self._leaves(value)
         )
 
     def _grounded(self) -> Iterator[_Finding]:
@@ -391,7 +395,7 @@ class _Case:
             f"{name} = {_shown(leaf)} does not stand in the user's words"
             for name in names
             if not self._is_default(name)
-            for leaf in leaves(self.call.args.get(name), self.fields)
+            for leaf in self._leaves(self.call.args.get(name))
             if not self._grounds(name, leaf)
         ]
         if missing:
@@ -400,7 +404,7 @@ class _Case:
     def _rests_on_words(self, name: str) -> bool:
         """True if somebody named something by this argument: a default, a truth value and a blank text name nothing."""
         return not self._is_default(name) and any(
-            names_something(leaf) and self._named(name, leaf) for leaf in leaves(self.call.args.get(name), self.fields)
+            names_something(leaf) and self._named(name, leaf) for leaf in self._leaves(self.call.args.get(name))
         )
 
     def _is_default(self, name: str) -> bool:

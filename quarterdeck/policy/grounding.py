@@ -84,7 +84,9 @@ class Ground:
         """True if a text or number stands here. Truth values, nothing and the empty text always do: they name nobody."""
         if value is None or isinstance(value, bool):
             return True
-        if isinstance(value, int | float):
+        if isinstance(value, int):  # equal to the decimal number, and of the same hash
+            return value in self.numbers
+        if isinstance(value, float):
             return _decimal(value) in self.numbers
         text = str(value)
         wanted = fold(text)
@@ -208,8 +210,8 @@ def _is_word(character: str) -> bool:
     return (character.isalnum() or character == "_") and not has_cjk(character)
 
 
-def _decimal(number: int | float) -> Decimal | None:
+def _decimal(number: float) -> Decimal | None:
     try:
         return Decimal(str(number))
-    except (InvalidOperation, ValueError):
+    except InvalidOperation:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from quarterdeck.core.text import has_cjk, sentences
 from quarterdeck.policy.grounding import Ground
@@ -66,6 +66,7 @@ _WORD = re.compile(r"[\w@][\w'’@.\-]*|://")
 _ENDINGS = ("ations", "ation", "ings", "ing", "ies", "ied", "ed", "es", "s", "e")
 
 
+@lru_cache(maxsize=1024)
 def phrases_of(name: str) -> tuple[str, ...]:
     """The phrase by which a tool of this name is asked for, where its policy gives none: its verb, and any of its nouns."""
     tokens = [token for token in re.split(r"[_\-]+|(?<=[a-z0-9])(?=[A-Z])", name) if token]
@@ -81,12 +82,22 @@ def phrases_of(name: str) -> tuple[str, ...]:
 class Words(Ground):
     """What a user typed: values may stand in it, and it asks for calls. It is read once, whatever is asked of it."""
 
+    def __init__(self, texts: Iterable[str]) -> None:
+        super().__init__(texts)
+        self._asked: dict[tuple[str, ...], int] = {}  # a tool that is called in every turn is asked for by the same words
+
     def asked(self, phrases: Sequence[str]) -> int:
         """How many calls it asks for by any of `phrases`: one for each sentence, many where it says "each" or "all".
 
         Args:
             phrases: Words that must all stand in a sentence; ``/`` stands between words of which any one will do.
         """
+        known = tuple(phrases)
+        if known not in self._asked:
+            self._asked[known] = self._count(known)
+        return self._asked[known]
+
+    def _count(self, phrases: Sequence[str]) -> int:
         wanted = [[alternatives.split("/") for alternatives in phrase.split()] for phrase in phrases]
         found = 0
         for said in self._sentences:

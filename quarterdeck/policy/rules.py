@@ -63,12 +63,12 @@ class Comparison:
         """True if it holds for `value`, or for any item of a list; of nothing it never holds."""
         if isinstance(value, str | int | float):
             return self._holds(value)
-        return any(self._holds(leaf) for leaf in leaves(value) if leaf is not None)
+        return value is not None and any(self._holds(leaf) for leaf in leaves(value) if leaf is not None)
 
     def _holds(self, value: Any) -> bool:
-        if self.orders:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            return number and _OPERATORS[self.sign](value, self.operand)
+        ordered = _OPERATORS.get(self.sign)
+        if ordered is not None:
+            return isinstance(value, int | float) and not isinstance(value, bool) and ordered(value, self.operand)
         equal = matches(self.operand, str(value)) if isinstance(self.operand, str) else value == self.operand
         return equal if self.sign == "=" else not equal
 
@@ -119,8 +119,10 @@ class Rule:
 
     def applies(self, label: Label, args: Mapping[str, Any]) -> bool:
         """True if a call of a tool it concerns meets it, in this context and with these arguments."""
-        return (
-            label.integrity >= self.integrity
-            and not (self.not_public and label.readers.is_public)
-            and (not self.args or all(wanted.holds(args.get(argument)) for argument, wanted in self.args.items()))
-        )
+        if label.integrity < self.integrity or (self.not_public and label.readers.is_public):
+            return False
+        # Written out: every rule about a tool is asked at each of its calls, and most end at their first comparison.
+        for argument, wanted in self.args.items() if self.args else ():  # noqa: SIM110
+            if not wanted.holds(args.get(argument)):
+                return False
+        return True

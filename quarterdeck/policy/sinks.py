@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from quarterdeck.core.context import Principal
@@ -35,6 +36,7 @@ SINKS: Mapping[str, Callable[[Principal, Sequence[str]], Audience]] = {
 _TAKES_ARGUMENTS = frozenset({"emails", "users", "groups"})
 
 
+@lru_cache(maxsize=256)
 def sink_parts(sink: str) -> tuple[str, tuple[str, ...]]:
     """The function and the arguments it reads, of ``emails(to,cc)``. Raises ValueError if there is no such sink."""
     match = _SINK.match(sink)

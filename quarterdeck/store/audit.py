@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from quarterdeck.core.ids import canonical_json
 from quarterdeck.store.base import Audit
 
-__all__ = ["BEFORE_ALL", "GENESIS", "Chain", "audit_row", "row_hash", "verify"]
+__all__ = ["BEFORE_ALL", "GENESIS", "Chain", "audit_row", "chained", "row_hash", "verify"]
 
 GENESIS = "0" * 64  # what the first row of a tenant names as the hash before it
 BEFORE_ALL = -(2**62)  # a seq to read from that also shows rows somebody put in front of the first
@@ -29,16 +30,30 @@ def audit_row(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> d
         "decision": audit.decision,
         "args_hash": audit.args_hash,
     }
-    return {**body, "prev": prev, "hash": _chained(prev, body)}
+    return {**body, "prev": prev, "hash": chained(tenant, seq, at, audit, prev)}
+
+
+def chained(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> str:
+    """The hash of the row with these fields: what `row_hash` says of the row as it is read.
+
+    The canonical JSON is written out here, as every append that is audited waits for it in the one thread that writes.
+    """
+    text = (
+        f'{prev}{{"action":{_quoted(audit.action)},"actor":{_quoted(audit.actor)},"args_hash":{_quoted(audit.args_hash)},'
+        f'"at":"{at.isoformat()}","decision":{_quoted(audit.decision)},"object":{_quoted(audit.object)},"seq":{seq},'
+        f'"subject":{_quoted(audit.subject)},"tenant":{_quoted(tenant)}}}'
+    )
+    return _digest(text)
 
 
 def row_hash(row: Mapping[str, Any]) -> str:
     """SHA-256 of the previous hash followed by the canonical JSON of every other field, hexadecimal."""
-    return _chained(row["prev"], {name: value for name, value in row.items() if name not in ("prev", "hash")})
+    body = {name: value for name, value in row.items() if name not in ("prev", "hash")}
+    return _digest(row["prev"] + canonical_json(body))
 
 
-def _chained(prev: str, body: Mapping[str, Any]) -> str:
-    return hashlib.sha256((prev + canonical_json(body)).encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Chain:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from quarterdeck.core.errors import Conflict
-from quarterdeck.store.audit import GENESIS, audit_row
+from quarterdeck.store.audit import GENESIS, chained
 from quarterdeck.store.base import Audit, Beside, Put, Record
 from quarterdeck.store.codec import clean_text, json_text
 from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
@@ -71,11 +71,14 @@ def write_rows(connection: sqlite3.Connection, tenant: str, rows: Sequence[Prepa
     Raises:
         Conflict: A record does not stand at the expected version. What was written before it must be undone.
     """
+    audits: list[Audit] = []
     for row in rows:
         if isinstance(row, Audit):
-            _chain(connection, tenant, row, now)
+            audits.append(row)
         else:
             _put(connection, tenant, *row, now)
+    if audits:
+        _chain(connection, tenant, audits, now)
 
 
 def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: int) -> None:
@@ -94,28 +97,15 @@ def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: 
         connection.execute(_MOVE, (now, data, *columns, standing[0]))
 
 
-def _chain(connection: sqlite3.Connection, tenant: str, audit: Audit, now: int) -> None:
-    head = connection.execute(_HEAD, (tenant,)).fetchone()
-    seq, prev = (1, GENESIS) if head is None else (head[0] + 1, head[1].hex())
-    row = audit_row(tenant, seq, from_micros(now), audit, prev)
-    own = bytes.fromhex(row["hash"])
-    connection.execute(
-        _AUDIT,
-        (
-            tenant,
-            seq,
-            now,
-            audit.actor,
-            audit.subject,
-            audit.action,
-            audit.object,
-            audit.decision,
-            audit.args_hash,
-            bytes.fromhex(prev),
-            own,
-        ),
-    )
-    connection.execute(_SET_HEAD, (tenant, seq, own))
+def _chain(connection: sqlite3.Connection, tenant: str, audits: Sequence[Audit], now: int) -> None:
+    seq, last = connection.execute(_HEAD, (tenant,)).fetchone() or (0, bytes.fromhex(GENESIS))
+    at = from_micros(now)
+    for audit in audits:
+        seq, prev = seq + 1, last
+        last = bytes.fromhex(chained(tenant, seq, at, audit, prev.hex()))
+        texts = (audit.actor, audit.subject, audit.action, audit.object, audit.decision, audit.args_hash)
+        connection.execute(_AUDIT, (tenant, seq, now, *texts, prev, last))
+    connection.execute(_SET_HEAD, (tenant, seq, last))
 
 
 def _clean(audit: Audit) -> Audit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarterdeck.service.auditing import checked
+from quarterdeck.store.audit import GENESIS, audit_row, row_hash
+from quarterdeck.store.base import Audit
 from quarterdeck.store.sqlite_store import DATABASE_NAME, open_sqlite
 from tests.contracts.stores import audit
 
@@ -74,3 +77,13 @@ def test_whatever_value_is_put_into_whatever_column_of_whatever_row_it_is_named(
             )
 
     mutated()
+
+
+@given(tenant=st.text(max_size=8), seq=st.integers(1, 2**62), texts=st.lists(st.text(max_size=12), min_size=6, max_size=6))
+def test_a_row_gets_the_hash_it_is_checked_by_whatever_its_texts(tenant: str, seq: int, texts: list[str]) -> None:
+    names = ("actor", "subject", "action", "object", "decision", "args_hash")
+    entry = Audit(**dict(zip(names, texts, strict=True)))
+
+    row = audit_row(tenant, seq, datetime(2026, 11, 21, tzinfo=UTC), entry, GENESIS)
+
+    assert row["hash"] == row_hash(row)
