@@ -112,7 +112,9 @@ LINES = (
     Line(
         number=15,
         behaviour="A frozen worker that wakes writes nothing",
-        target="its writes are refused by the epoch of the claim; nothing twice",
+        target="others have its runs within 10 s after the stall limit; its writes are refused by the epoch of the claim; no "
+        "event and no effect twice",
+        figures=(Figures(measure="frozen", named=""),),
         tests=(
             f"{_DISPATCH}::test_a_frozen_worker_loses_its_run_and_cannot_end_the_job_of_the_one_that_took_it",
             f"{_CONTRACTS}/test_journal.py::test_older_claim_can_write_nothing_more",
@@ -121,7 +123,9 @@ LINES = (
     Line(
         number=16,
         behaviour="A run that kills its workers is set aside",
-        target="after 3 crashes: failed as poison, listed as a dead letter, tried again only when a person says so",
+        target="after 3 crashes: failed as poison, listed as a dead letter, tried again only when a person says so; other "
+        "runs complete, none later than the workers it was with were missed and 10 s",
+        figures=(Figures(measure="poison", named=""),),
         tests=(
             f"{_UNIT}/agent/test_loop.py::test_a_run_that_kills_its_worker_again_and_again_ends_as_poison",
             f"{_CONTRACTS}/test_controls.py::test_a_dead_letter_is_listed_and_tried_again",

@@ -11,9 +11,7 @@ import json
 import os
 import random
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,9 +21,9 @@ from tests.chaos.checker import Verdict, check
 from tests.chaos.engines import STALLED_S
 from tests.chaos.people import People
 from tests.chaos.plan import TENANT
+from tests.chaos.processes import process, said
 
 WORLD_DELAY_S = 0.02
-REPO = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +114,8 @@ async def campaign(
     ledger = folder / "ledger.jsonl"
     where = where or f"sqlite:{folder / 'data'}"
     nemesis = nemesis or Nemesis(kills=kills)
-    async with _process("tests.chaos.world", str(ledger), str(WORLD_DELAY_S)) as world:
-        port = (await _line(world)).strip()
+    async with process("tests.chaos.world", str(ledger), str(WORLD_DELAY_S)) as world:
+        port = (await said(world)).strip()
         async with engines.store(where) as store:
             people = People(store, ledger, chance)
             async with asyncio.TaskGroup() as tasks:
@@ -194,10 +192,10 @@ class _Crew:
 
     async def _freeze(self) -> None:
         """Stop a worker for longer than its silence is borne: others take its runs, and its late writes must be refused."""
-        _, process = self._chance.choice(self._stack)
-        os.killpg(process.pid, signal.SIGSTOP)
+        _, worker = self._chance.choice(self._stack)
+        os.killpg(worker.pid, signal.SIGSTOP)
         await asyncio.sleep(self._nemesis.freeze_s)
-        os.killpg(process.pid, signal.SIGCONT)
+        os.killpg(worker.pid, signal.SIGCONT)
 
     async def recover(self) -> None:
         """As many workers as there shall be. Those that ended by themselves are replaced."""
@@ -207,33 +205,11 @@ class _Crew:
             await one[0].aclose()
         while len(self._stack) < self._nemesis.workers:
             stack = contextlib.AsyncExitStack()
-            process = await stack.enter_async_context(_process("tests.chaos.worker", *self._arguments))
-            self._stack.append((stack, process))
-            await _line(process)  # the first moment that counts is after its start
+            worker = await stack.enter_async_context(process("tests.chaos.worker", *self._arguments))
+            self._stack.append((stack, worker))
+            await said(worker)  # the first moment that counts is after its start
 
     async def leave(self) -> None:
-        for stack, process in self._stack:
-            self.fallen += process.returncode is not None
+        for stack, worker in self._stack:
+            self.fallen += worker.returncode is not None
             await stack.aclose()
-
-
-@contextlib.asynccontextmanager
-async def _process(module: str, *args: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python process in a group of its own, killed without warning at the end of the block."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *args, stdout=asyncio.subprocess.PIPE, start_new_session=True, cwd=REPO
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-
-async def _line(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 30)
-    if not line:
-        raise RuntimeError(f"process {process.pid} ended before it said it was ready")
-    return line.decode()

@@ -97,12 +97,12 @@ class People:
             await asyncio.sleep(0.05)
         return longest
 
-    async def begin(self) -> None:
-        """Ask for a run."""
+    async def begin(self, words: str = "Do your work.") -> str:
+        """Ask for a run; its id."""
         run_id = new_id()
         label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{ASKER.user}"))
         event = RunStarted(
-            input=Message(role=Role.USER, parts=(Text(text="Do your work.", label=label),)),
+            input=Message(role=Role.USER, parts=(Text(text=words, label=label),)),
             agent=SPEC.name,
             config_hash=CONFIG_HASH,
             tenant=TENANT,
@@ -115,6 +115,7 @@ class People:
         except StoreUnavailable:
             self.unsure.add(run_id)
             raise
+        return run_id
 
     async def _decide(self) -> None:
         drafts = list(await self._approvals.list(APPROVER, status=DraftStatus.WAITING))

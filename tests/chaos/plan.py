@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import asdict
 
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.ids import content_hash
-from quarterdeck.core.messages import Role, ToolCall
+from quarterdeck.core.messages import Role, Text, ToolCall
 from quarterdeck.core.runs import AgentSpec, Limits
 from quarterdeck.core.usage import Usage
 from quarterdeck.models.base import Completion, Emit, ModelRequest
@@ -30,8 +32,14 @@ def steps() -> list[str]:
     return [*reads, *WRITES]
 
 
+DEADLY = "Kill whoever works at this."
+
+
 class Clerk:
-    """A model that always does the same: its next turn depends only on how many it has had."""
+    """A model that always does the same: its next turn depends only on how many it has had.
+
+    A run that asks for it by `DEADLY` kills the process that takes it, as one does that needs more memory than there is.
+    """
 
     @property
     def name(self) -> str:
@@ -41,6 +49,8 @@ class Clerk:
         return self
 
     async def complete(self, request: ModelRequest, ctx: Context, emit: Emit | None = None) -> Completion:
+        if any(part.text == DEADLY for part in request.messages[-1].parts if isinstance(part, Text)):
+            os.kill(os.getpid(), signal.SIGKILL)
         turn = sum(message.role is Role.ASSISTANT for message in request.messages) + 1
         usage = Usage(prompt_tokens=10, completion_tokens=5)
         if turn > TURNS:

@@ -19,9 +19,11 @@ import anyio
 from quarterdeck.agent.base import Silence
 from quarterdeck.agent.loop import Loop
 from quarterdeck.core.context import Principal
+from quarterdeck.core.errors import Fenced
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy.decide import Policy
+from quarterdeck.store.around import JournalAround
 from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
@@ -116,6 +118,17 @@ class Forgetful:
         return replace(appended, entries=appended.entries[len(appended.entries) - len(entries) :])
 
 
+class Telling(JournalAround):
+    """Says of every append that is refused because the run is another worker's by now: ``refused RUN EVENTS``."""
+
+    async def append(self, claim: Claim, entries: Sequence[Entry], **fields: Any) -> Appended:
+        try:
+            return await super().append(claim, entries, **fields)
+        except Fenced:
+            print(f"refused {claim.run_id} {len(entries)}", flush=True)
+            raise
+
+
 class People:
     async def current(self, principal: Principal) -> Principal | None:
         return principal
@@ -129,7 +142,7 @@ class Specs:
 async def main(where: str, port: int, sabotage: str) -> None:
     registry = Registry(Outside(port, sabotage).tools())
     async with engines.store(where) as store:
-        journal: Any = Forgetful(store.journal) if sabotage == "no-journal" else store.journal
+        journal: Any = Forgetful(store.journal) if sabotage == "no-journal" else Telling(store.journal)
         loop = Loop(
             journal=journal,
             records=store.records,
