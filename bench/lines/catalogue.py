@@ -112,8 +112,8 @@ LINES = (
     Line(
         number=15,
         behaviour="A frozen worker that wakes writes nothing",
-        target="others have its runs within 10 s after the stall limit; its writes are refused by the epoch of the claim; no "
-        "event and no effect twice",
+        target="others have its runs within 10 s after the stall limit; its writes are refused by the epoch of the claim; "
+        "no event and no effect twice",
         figures=(Figures(measure="frozen", named=""),),
         tests=(
             f"{_DISPATCH}::test_a_frozen_worker_loses_its_run_and_cannot_end_the_job_of_the_one_that_took_it",
