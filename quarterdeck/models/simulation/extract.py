@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from quarterdeck.core.everyday import EVERYDAY
 from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.core.text import has_cjk, sentences, terms, without_measures
+from quarterdeck.models.simulation.coherence import AskedFor
 from quarterdeck.models.simulation.language import concepts, stem
 from quarterdeck.models.simulation.results import Source
 
@@ -113,7 +114,12 @@ def pick(question: str, carried: str, sources: Sequence[Source], limit: int = 3,
         return []
     titles = [wanted.present(source.title)[0] for source in sources]
     evidence = [source.score for source in sources]
-    measure = _Measure(question, wanted.weights, found, titles, evidence, trust)
+    asked_for = AskedFor(question, weights)
+    left = [
+        asked_for.share(f"{source.title}\n{source.content}", _otherwise(index, found))
+        for index, source in enumerate(sources)
+    ]
+    measure = _Measure(question, wanted.weights, found, titles, evidence, trust, left)
     scored = sorted(
         ((measure.score(s), -s.source, -s.place, s) for s in found if s.terms or titles[s.source] or measure.evident(s)),
         reverse=True,
@@ -143,7 +149,12 @@ class _Measure:
         titles: Sequence[frozenset[str]],
         evidence: Sequence[float],
         trust: float,
+        left: Sequence[float],
     ) -> None:
+        """
+        Args:
+            left: What is left, by source, of all that speaks for it, since it speaks of the thing asked for or does not.
+        """
         self.wants_amount = _WANTS_AMOUNT.search(question) is not None
         self.wants_time = _WANTS_TIME.search(question) is not None
         self.wants_steps = _WANTS_STEPS.search(question) is not None
@@ -151,6 +162,7 @@ class _Measure:
         self._titles = titles
         self._evidence = evidence
         self._trust = trust
+        self._left = left
         counts = Counter(term for terms in (*(sentence.terms for sentence in found), *titles) for term in terms)
         # The fewer sentences have a term, the more it tells; one that none has tells most.
         self._rarity = {term: weight * math.log(1.0 + len(found) / (1.0 + counts[term])) for term, weight in weights.items()}
@@ -162,14 +174,15 @@ class _Measure:
 
     def evident(self, sentence: _Sentence) -> bool:
         """Whether the search that found its passage says that it is about the question."""
-        return self._evidence[sentence.source] >= (_EVIDENT_CJK if self._chinese else _EVIDENT)
+        return self._left[sentence.source] * self._evidence[sentence.source] >= (_EVIDENT_CJK if self._chinese else _EVIDENT)
 
     def answers(self, best: _Sentence) -> bool:
         """True if the best sentence and its passage speak of enough of the question, or the search says so."""
         if self.evident(best):
             return True
-        reached = self._share(best.terms | self._titles[best.source])
-        return self._whole[best.source] >= self._enough(best.source) and reached >= _SENTENCE_ENOUGH
+        left = self._left[best.source]
+        reached = left * self._share(best.terms | self._titles[best.source])
+        return left * self._whole[best.source] >= self._enough(best.source) and reached >= _SENTENCE_ENOUGH
 
     def _enough(self, source: int) -> float:
         if self._chinese:
@@ -192,10 +205,15 @@ class _Measure:
         if len(sentence.text) < 12 or sentence.text.endswith((":", "：", "?", "？")):
             score -= 0.15
         # Engines list the best first; between equals their order decides.
-        return score - 0.015 * sentence.source
+        return self._left[sentence.source] * score - 0.015 * sentence.source
 
     def _share(self, present: Collection[str]) -> float:
         return sum(self._rarity[term] for term in present) / self._total
+
+
+def _otherwise(index: int, found: Sequence[_Sentence]) -> frozenset[str]:
+    """The terms that a source says in other words, somewhere."""
+    return frozenset(term for sentence in found if sentence.source == index for term in sentence.meant)
 
 
 def _amount(text: str) -> float:
