@@ -67,8 +67,8 @@ locks:
 	@if [ -e uv.lock ] || [ -e pip.conf ]; then echo 'uv.lock and pip.conf name an index: remove them'; exit 1; fi
 	@echo 'lock files: names, versions and hashes only'
 
-bench: $(READY)-bench ## measure against the budgets, write build/bench.json (ONLY="import journal" for some)
-	$(BIN)/python -m bench $(ONLY)
+bench: $(READY)-bench ## measure against the budgets, write build/bench.json (ONLY="import journal" for some, LONG=1 for minutes)
+	$(BIN)/python -m bench $(ONLY) $(if $(LONG),--long)
 
 lines: $(READY)-bench ## measure the promises of reliability, write build/lines.json (ONLY="1 3 20" for some, LONG=1 for hours)
 	$(BIN)/python -m bench lines $(ONLY) $(if $(LONG),--long)
