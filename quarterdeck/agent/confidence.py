@@ -13,7 +13,7 @@ from typing import Any
 
 from quarterdeck.core.answers import Confidence, Passage
 from quarterdeck.core.text import has_cjk
-from quarterdeck.knowledge.analyze import Vocabulary, question_terms, topic_terms, vocabulary
+from quarterdeck.knowledge.analyze import Vocabulary, question_terms, searched, topic_terms, vocabulary
 from quarterdeck.knowledge.cite import Cited, words_of
 from quarterdeck.knowledge.entail import differs
 
@@ -170,6 +170,7 @@ def evidence_of(
 
 def _relevance(question: str, texts: Sequence[str]) -> float | None:
     text = "\n".join(texts)
+    question = searched(question)
     topic = question_terms(question)
     return Vocabulary(text).share(topic) if topic and has_cjk(question) == has_cjk(text) else None
 

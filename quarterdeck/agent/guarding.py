@@ -92,6 +92,7 @@ class Guarding:
         self._spec = spec
         self._state = state
         self._about = About(trusted=self._trusted, context=context)
+        self._ground: tuple[RunState, Ground] | None = None
 
     def screen(self, emit: Emit) -> Screen:
         """Between the pieces of a reply and whoever watches."""
@@ -224,7 +225,13 @@ class Guarding:
         return replace(text, hits=(*text.hits, *title.hits)), title.text
 
     def _trusted(self) -> Ground:
+        """Read once for each state: an answer may have a thousand links, and a question 340 kB."""
         state = self._state()
+        if self._ground is None or self._ground[0] is not state:
+            self._ground = (state, self._trusted_in(state))
+        return self._ground[1]
+
+    def _trusted_in(self, state: RunState) -> Ground:
         passages = (p for p in state.passages.values() if p.label.integrity is not Integrity.UNTRUSTED)
         said = (
             part.text

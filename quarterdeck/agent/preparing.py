@@ -15,6 +15,7 @@ from quarterdeck.core.events import Event, GuardrailFired, Retrieved
 from quarterdeck.core.labels import join_all
 from quarterdeck.core.messages import Message, Role
 from quarterdeck.core.usage import Usage
+from quarterdeck.knowledge.analyze import searched
 from quarterdeck.knowledge.base import Finding
 from quarterdeck.knowledge.rewrite import Rewriter
 from quarterdeck.models.base import Model, ModelRequest, Preparing
@@ -81,7 +82,7 @@ class _Search:
     def __init__(
         self, retriever: Retriever | None, rewriter: Rewriter | None, request: ModelRequest, ctx: Context, timeout_s: float
     ) -> None:
-        self.query = request.question
+        self.query = searched(request.question)
         self.usage = Usage()
         self.found = Finding(passages=(), mode="none")
         self.problem = ""

@@ -5,11 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["STOP_WORDS", "content_terms", "has_cjk", "sentences", "terms", "without_hidden", "without_measures"]
+__all__ = [
+    "CJK",
+    "STOP_WORDS",
+    "content_terms",
+    "ends_of",
+    "has_cjk",
+    "sentences",
+    "terms",
+    "without_hidden",
+    "without_measures",
+]
 
-_CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
-_TERM = re.compile(rf"([{_CJK}]+)|([^\W_{_CJK}]+)")
-_HAS_CJK = re.compile(rf"[{_CJK}]")
+# What a character class of a pattern holds to match Chinese, Japanese and Korean.
+CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
+_TERM = re.compile(rf"([{CJK}]+)|([^\W_{CJK}]+)")
+_HAS_CJK = re.compile(rf"[{CJK}]")
 # A stop inside a number, an abbreviation or an address is followed by no space, so it ends no sentence.
 _SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?])(?=[\s\"'”’)\]]|$)|\n+")
 
@@ -28,6 +39,7 @@ _MEASURES = re.compile(
     r"|几[次点天个年岁]|哪[天年]|多少钱|最[多少长短晚早大小高低久快慢]|至[多少]",
     re.IGNORECASE,
 )
+_BREAK = re.compile("[\\s\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")  # where no word is torn apart
 _HOW_LONG = re.compile(r"\bhow long\b", re.IGNORECASE)
 _LASTS = re.compile(r"\b(?:last|take)s?\b", re.IGNORECASE)
 
@@ -41,6 +53,20 @@ def without_measures(question: str) -> str:
 def without_hidden(text: str) -> str:
     """`text` without what a model would read and a person could not see: bidirectional controls and tag characters."""
     return text if text.isascii() else _HIDDEN.sub("", text)
+
+
+def ends_of(text: str, each: int) -> str:
+    """The beginning and the end of a long text, cut at words and a line apart; a short one as it is.
+
+    Args:
+        each: Characters of either end, at most; a text of twice as many is short.
+    """
+    if len(text) <= 2 * each:
+        return text
+    first, last = text[:each], text[-each:]
+    ends = [match.end() for match in _BREAK.finditer(first)]
+    starts = _BREAK.search(last)
+    return f"{first[: ends[-1] if ends else None]}\n{last[starts.start() if starts else 0 :]}"
 
 
 def has_cjk(text: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from quarterdeck.core.text import STOP_WORDS, content_terms, has_cjk, sentences, terms, without_measures
+from quarterdeck.core.text import STOP_WORDS, content_terms, ends_of, has_cjk, sentences, terms, without_measures
 
 __all__ = [
     "ANALYZER",
@@ -18,6 +18,7 @@ __all__ = [
     "presplit",
     "query_terms",
     "question_terms",
+    "searched",
     "statements",
     "stem",
     "topic_terms",
@@ -27,6 +28,7 @@ __all__ = [
 
 ANALYZER = "words+bigrams/1"  # changes whenever the terms of `core.text` do: an index written with others is refused
 MAX_QUERY_TERMS = 128  # a pasted page as a query would otherwise visit every posting list
+MAX_QUERY = 2_000  # characters that are read of a question to search for it
 
 # Words that frame a question or a sentence without saying what it is about. They are searched, but prove no relevance.
 _FRAME = STOP_WORDS | frozenset(
@@ -61,7 +63,15 @@ def presplit(text: str) -> str:
 
 def query_terms(query: str) -> list[str]:
     """What to look for: unique content terms in order, at most 128. Empty when the query holds no word."""
-    return content_terms(query)[:MAX_QUERY_TERMS]
+    return _bounded(content_terms(query))
+
+
+def searched(question: str) -> str:
+    """What is searched for: of a question too long for it the beginning and the end, where people say what they want.
+
+    All that is done to find passages looks at the question many times over, so its length is everybody's time.
+    """
+    return ends_of(question, MAX_QUERY // 2)
 
 
 @lru_cache(maxsize=20_000)  # pure, and a search stems the words of every candidate
@@ -97,8 +107,17 @@ def topic_words(text: str) -> list[str]:
 
 
 def question_terms(question: str) -> list[str]:
-    """What a question is about: its topic, without the words that ask for a number unless nothing else is left."""
-    return topic_terms(without_measures(question)) or topic_terms(question)
+    """What a question is about: its topic, without the words that ask for a number unless nothing else is left.
+
+    At most 128 terms, as each is held against every candidate and every sentence of them.
+    """
+    return _bounded(topic_terms(without_measures(question)) or topic_terms(question))
+
+
+def _bounded(every: list[str]) -> list[str]:
+    """Of very many terms the first and the last."""
+    half = MAX_QUERY_TERMS // 2
+    return every if len(every) <= MAX_QUERY_TERMS else [*every[:half], *every[-half:]]
 
 
 class Vocabulary:

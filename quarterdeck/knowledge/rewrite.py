@@ -14,7 +14,7 @@ from quarterdeck.core.context import Context
 from quarterdeck.core.messages import Message, Role
 from quarterdeck.core.text import has_cjk, without_measures
 from quarterdeck.core.usage import Usage
-from quarterdeck.knowledge.analyze import topic_words
+from quarterdeck.knowledge.analyze import searched, topic_words
 
 __all__ = ["CarriedTerms", "Rewriter", "Rewritten", "completed", "leans"]
 
@@ -115,6 +115,7 @@ def completed(question: str, earlier: Sequence[str]) -> str:
         return question
     carried: list[str] = []
     for before in reversed(earlier[-_READ_BACK:]):
+        before = searched(before)
         carried = [*_topic(before), *carried]
         if not leans(before):
             break

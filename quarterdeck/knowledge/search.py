@@ -21,6 +21,7 @@ from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.synonyms import Synonyms
 from quarterdeck.core.usage import Usage
+from quarterdeck.knowledge.analyze import searched
 from quarterdeck.knowledge.base import Finding, KnowledgeIndex, Lookup
 from quarterdeck.knowledge.calibration import STRONGER, Meaning
 from quarterdeck.knowledge.distinct import distinct, varied
@@ -146,11 +147,11 @@ class Searcher:
         return Ranked(passages=ranking[:k], mode=found.mode, notes=tuple(found.notes), usage=found.usage)
 
     async def _trail(self, query: str, ctx: Context, k: int, where: Where) -> _Trail:
-        lookup = Lookup(text=query, tenant=ctx.principal.tenant, groups=lookup_groups(ctx.principal), where=where)
+        lookup = Lookup(text=searched(query), tenant=ctx.principal.tenant, groups=lookup_groups(ctx.principal), where=where)
         found = await self._ask(lookup, k, ctx)
         # A hundred passages that nobody read before take 50 ms: too long to keep everybody else waiting.
         trail = await to_thread.run_sync(self._weighed, lookup, found)
-        trail.verdict = await self._verdict(query, trail.kept, ctx, found)
+        trail.verdict = await self._verdict(lookup.text, trail.kept, ctx, found)
         trail.settle(k, self._tuning)
         if found.notes:
             log.warning("search of run %s: %s", ctx.run_id, "; ".join(found.notes))

@@ -9,10 +9,10 @@ from quarterdeck.core.answers import Passage
 from quarterdeck.core.context import Context
 from quarterdeck.core.errors import InvalidArguments
 from quarterdeck.core.tools import Effect, Tool, ToolContext
+from quarterdeck.knowledge.analyze import MAX_QUERY
 
 __all__ = ["BY_WORDS", "SEARCH_TOOL", "WHOLE", "search_tool"]
 
-MAX_QUERY = 2_000  # characters
 SEARCH_TOOL = "search_knowledge_base"
 DESCRIPTION = (
     "Search the knowledge base for passages that answer a question. Returns a list of {id, title, content}, best first; an "

@@ -20,10 +20,11 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from quarterdeck.core.text import has_cjk
+from quarterdeck.core.text import CJK, has_cjk
 
 __all__ = ["Ground", "addresses", "date_in", "fold", "host_of", "leaves", "lines", "names_something"]
 
+_WORD_ENDS = re.compile(rf"[\W{CJK}]")
 _NEAR = 16  # characters beside a value that are looked at; a longer run of connectors ends a token
 _INVISIBLE = dict.fromkeys(
     map(ord, "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff")
@@ -103,8 +104,16 @@ def _stands(wanted: str, text: str) -> bool:
         within = _goes_on(wanted[-1], after, _CONTINUES_AFTER) or _goes_on(wanted[0], before, _CONTINUES_BEFORE)
         if not within and not before.startswith(("/.", "\\.")):  # "../report.pdf" is not "report.pdf"
             return True
-        start = text.find(wanted, start + 1)
+        start = text.find(
+            wanted, _next(start, text) if before and _is_word(before[0]) and _is_word(wanted[0]) else start + 1
+        )
     return False
+
+
+def _next(start: int, text: str) -> int:
+    """Where the next token can begin: what begins as a word does stands nowhere within another, however long that is."""
+    ends = _WORD_ENDS.search(text, start)
+    return len(text) if ends is None else ends.start() + 1
 
 
 def names_something(value: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
+from itertools import islice
 
 from quarterdeck.core.text import has_cjk, sentences
 from quarterdeck.policy.grounding import Ground
@@ -101,7 +102,7 @@ class Words(Ground):
         wanted = [[alternatives.split("/") for alternatives in phrase.split()] for phrase in phrases]
         found = 0
         for said in self._sentences:
-            if any(_apart([said.places(options) for options in phrase]) for phrase in wanted):
+            if any(_apart([said.places(options, len(phrase)) for options in phrase]) for phrase in wanted):
                 found += MANY if _EACH.search(said.text) else 1
         return found
 
@@ -132,9 +133,13 @@ class _Sentence:
         self.tokens = _WORD.findall(text.lower())
         self.stems = [_stem(token) for token in self.tokens]
 
-    def places(self, options: Iterable[str]) -> frozenset[int]:
-        """Where any of `options` stands; places of Chinese words, which have no number, are below zero."""
-        return frozenset(place for option in options for place in self._of(option))
+    def places(self, options: Iterable[str], most: int) -> frozenset[int]:
+        """Where any of `options` stands; places of Chinese words, which have no number, are below zero.
+
+        Args:
+            most: As many words as want a place of their own: with as many places to choose from each finds one.
+        """
+        return frozenset(islice((place for option in options for place in self._of(option)), most))
 
     def _of(self, option: str) -> Iterator[int]:
         if has_cjk(option):

@@ -48,7 +48,7 @@ def cleaned(text: str, what: str = "message") -> str:
         InvalidInput: Nothing visible is left.
     """
     kept = visible(text)
-    if all(character in _BLANK or unicodedata.category(character) in _NOTHING for character in kept):
+    if all(character in _BLANK or unicodedata.category(character) in _NOTHING for character in kept.lstrip()):
         raise InvalidInput(f"{what} is empty")
     return kept
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.core.ids import new_id
+from quarterdeck.knowledge.analyze import MAX_QUERY
 from quarterdeck.knowledge.explain import Explanation
 from quarterdeck.knowledge.search import Finding, Searcher
 from quarterdeck.service.intake import cleaned
 
 __all__ = ["MAX_PASSAGES", "MAX_QUERY", "Search"]
 
-MAX_QUERY = 2_000  # characters
 MAX_PASSAGES = 50
 
 Where = Mapping[str, str | frozenset[str]]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from quarterdeck.core.messages import Message, Role, ToolCall
+from quarterdeck.core.text import ends_of
 from quarterdeck.models.simulation.language import is_chinese
 from quarterdeck.models.simulation.results import Outcome, Source, handed_over, read_result, sources_in
 
@@ -24,7 +25,6 @@ _ANSWER = re.compile(
 _WIDE = re.compile(r"\s{4,}")
 _READ = 2_000  # characters of either end of a message
 _HEARD = 16  # earlier questions, and as many replies
-_BREAK = re.compile("[\\s\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")  # where no word is torn apart
 _REJECTED = re.compile(
     r"\breject|\bnot (?:be )?accept|\binvalid\b|\bnot valid\b|\bunsupported\b|\bnot supported\b|\bdoes not (?:match|"
     r"satisfy)\b|"
@@ -93,7 +93,7 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
         if message.role is Role.TOOL:
             continue
         # What an operator says may hold passages anywhere; it is no caller's to lengthen.
-        text = _tidy(message.text) if message.role is Role.SYSTEM else _within(_tidy(message.text))
+        text = _tidy(message.text) if message.role is Role.SYSTEM else ends_of(_tidy(message.text), _READ)
         if message.role is Role.USER:
             if question and (handed := handed_over(message.text)) is not None:
                 given = handed
@@ -110,7 +110,7 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
             else:
                 system.append(text)
     past, steps = _steps(messages[: max(asked_at, 0)]), _steps(messages[asked_at + 1 :])
-    replies = [_within(m.text) for m in messages[: max(asked_at, 0)] if m.role is Role.ASSISTANT and m.text]
+    replies = [ends_of(m.text, _READ) for m in messages[: max(asked_at, 0)] if m.role is Role.ASSISTANT and m.text]
     return Dialogue(
         system="\n".join(system),
         earlier=tuple(earlier[-_HEARD:]),
@@ -126,16 +126,6 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
 def _tidy(text: str) -> str:
     """The text without long runs of white space, on which our expressions would take their time."""
     return _WIDE.sub(lambda run: "\n" if "\n" in run.group() else " ", text)
-
-
-def _within(text: str) -> str:
-    """The beginning and the end of a long text, cut at words; a short one as it is."""
-    if len(text) <= 2 * _READ:
-        return text
-    first, last = text[:_READ], text[-_READ:]
-    ends = [match.end() for match in _BREAK.finditer(first)]
-    starts = _BREAK.search(last)
-    return f"{first[: ends[-1] if ends else None]}\n{last[starts.start() if starts else 0 :]}"
 
 
 def _steps(messages: Sequence[Message]) -> tuple[Step, ...]:

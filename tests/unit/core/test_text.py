@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarterdeck.core.text import content_terms, has_cjk, sentences, terms, without_hidden, without_measures
+from quarterdeck.core.text import content_terms, ends_of, has_cjk, sentences, terms, without_hidden, without_measures
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,16 @@ def test_words_that_only_ask_for_a_number_are_taken_out_of_a_question(question: 
 def test_what_nobody_sees_is_taken_out_and_the_rest_stays() -> None:
     assert without_hidden("a\u202eb\u2066c\U000e0041d\u200fe") == "abcde"
     assert without_hidden("שלום 你好 👩\u200d👩\u200d👧 é") == "שלום 你好 👩\u200d👩\u200d👧 é"
+
+
+def test_of_a_long_text_both_ends_are_left_and_no_word_is_torn() -> None:
+    text = "alpha beta gamma " + "middle " * 100 + "delta epsilon"
+
+    assert ends_of(text, 12) == "alpha beta \n epsilon"
+
+
+@given(st.text(), st.integers(1, 20))
+def test_no_end_of_a_text_is_longer_than_it_may_be(text: str, each: int) -> None:
+    ends = ends_of(text, each)
+
+    assert ends == text if len(text) <= 2 * each else len(ends) <= 2 * each + 1

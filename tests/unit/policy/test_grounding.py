@@ -166,3 +166,11 @@ def test_hostile_text_takes_no_time() -> None:
 
 def test_folding_is_idempotent() -> None:
     assert fold(fold("Ｆull\u00ad  Width\nSTRASSE ß")) == fold("Ｆull\u00ad  Width\nSTRASSE ß")
+
+
+def test_a_value_within_a_word_without_end_stands_nowhere_and_behind_it_it_does() -> None:
+    endless = "x" * 300_000
+
+    assert not Ground([endless]).holds("xxx")
+    assert Ground([f"{endless} xxx"]).holds("xxx")
+    assert Ground([f"{endless}请xxx"]).holds("xxx")
