@@ -235,9 +235,13 @@ LINES = (
     ),
     Line(
         number=30,
-        behaviour="A changed policy comes into force, a wrong one does not",
-        target="good: within 2 s, and running runs keep what was decided; wrong: the one in force stays",
-        tests=(f"{_SERVED}/test_policy.py::test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothing",),
+        behaviour="Changed files come into force, wrong ones do not",
+        target="policy.yaml and users.yaml, the files that are read while runs go on: good within 2 s, and running runs "
+        "keep what was decided; wrong: what is in force stays, told in log and metrics",
+        tests=(
+            f"{_SERVED}/test_policy.py::test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothing",
+            f"{_SERVED}/test_policy.py::test_somebody_taken_out_is_refused_within_two_seconds_and_a_wrong_file_changes_nothing",
+        ),
     ),
     Line(
         number=31,

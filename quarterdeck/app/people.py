@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -33,6 +34,7 @@ class WatchingPeople:
         hashes: Of the generated keys of some users, made for who has none yet.
         tell: Told who is known from now on, before it holds.
         adopt: Given them with the hashes of their keys.
+        count: Told what became of each change: `in_force`, `refused`, `waits`.
         sleep: Waits some seconds.
     """
 
@@ -45,6 +47,7 @@ class WatchingPeople:
         hashes: Callable[[Sequence[User]], Awaitable[Mapping[str, str]]],
         tell: Callable[[Sequence[User]], Awaitable[None]],
         adopt: Callable[[Sequence[User], Mapping[str, str]], None],
+        count: Callable[[str], None],
         every_s: float,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
@@ -54,6 +57,7 @@ class WatchingPeople:
         self._hashes = hashes
         self._tell = tell
         self._adopt = adopt
+        self._count = count
         self._every_s = every_s
         self._sleep = sleep
 
@@ -74,16 +78,19 @@ class WatchingPeople:
                 return
             hashes = await self._hashes(users)
         except (Misconfigured, OSError, UnicodeDecodeError) as error:
+            self._count("refused")
             log.error("people refused: %s", error, extra={"file": file})
             return
         try:
             await self._tell(users)
         except QuarterdeckError as error:
             self._file.forget()
+            self._count("waits")
             log.error("people wait for the audit log: %s", error, extra={"file": file})
             return
         self._adopt(users, hashes)
         self._users = users
+        self._count("in_force")
         log.info("people changed", extra={"file": file, "known": len(users)})
 
 
@@ -110,6 +117,7 @@ def watched_people(configuration: Configuration, ground: Ground) -> list[Task]:
         hashes=hashes,
         tell=ground.governance.tell_people,
         adopt=ground.identity.adopt,
+        count=partial(ground.metrics.configuration_changed, "people"),
         every_s=every_s,
     )
     return [watching.serve]

@@ -67,6 +67,7 @@ class Watching:
 
     Args:
         tell: Told the text of each policy that comes into force, before it does.
+        count: Told what became of each change: `in_force`, `refused`, `waits`.
         sleep: Waits some seconds.
     """
 
@@ -77,12 +78,14 @@ class Watching:
         *,
         every_s: float,
         tell: Callable[[str], Awaitable[None]],
+        count: Callable[[str], None],
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._file = file
         self._loop = loop
         self._every_s = every_s
         self._tell = tell
+        self._count = count
         self._sleep = sleep
 
     async def serve(self) -> None:
@@ -100,6 +103,7 @@ class Watching:
             if changed is None:
                 return
         except (Misconfigured, OSError, UnicodeDecodeError) as error:
+            self._count("refused")
             log.error("policy refused: %s", error, extra=told)
             return
         policy, text = changed
@@ -107,9 +111,11 @@ class Watching:
             await self._tell(text)  # before it holds: nothing is decided by a policy that the audit log does not know
         except QuarterdeckError as error:
             self._file.forget()
+            self._count("waits")
             log.error("policy waits for the audit log: %s", error, extra=told)
             return
         self._loop.policy = policy
+        self._count("in_force")
         log.info("policy changed", extra={**told, "in_force": policy.version[:12], "before": before[:12]})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from quarterdeck.app.agents import Agents, assembled
@@ -174,4 +175,5 @@ def _policy_watched(configuration: Configuration, ground: Ground, agents: Agents
     every_s = configuration.settings.policy.reload_s
     if every_s is None:
         return []
-    return [Watching(agents.policy, agents.loop, every_s=every_s, tell=ground.governance.tell_policy).serve]
+    count = partial(ground.metrics.configuration_changed, "policy")
+    return [Watching(agents.policy, agents.loop, every_s=every_s, tell=ground.governance.tell_policy, count=count).serve]

@@ -73,7 +73,7 @@ class IdentitySettings(Section):
     issuers: dict[_Name, IssuerFile] = Field(default_factory=dict, max_length=16, description="By a name of one's own.")
     leeway_s: float = Field(60.0, ge=0, le=300, description="Seconds that clocks may differ.")
     reload_s: Seconds | None = Field(
-        2.0,
+        0.5,
         le=30,
         description="Seconds between two looks at users.yaml; what a changed one takes from somebody is gone from then on, "
         "a wrong one changes nothing. null reads it at the start only.",

@@ -111,6 +111,7 @@ class Metrics:
         self._requested = counter("approvals_requested", "Drafts that wait for a person")
         self._decided = counter("approvals_decided", "Drafts decided", "outcome")
         self._decide_s = histogram("approval_wait_seconds", "From draft to decision", _WAITS)
+        self._changes = counter("configuration_changes", "Files found changed while runs go on", "file", "outcome")
         self._documents = counter("documents_ingested", "Documents brought in", "outcome")
         self._lag_s = histogram("event_loop_lag_seconds", "By how much a timer of the event loop came too late", _LAGS)
         self._most_lag_s = gauge("event_loop_lag_largest_seconds", "The largest of them since the start")
@@ -228,6 +229,10 @@ class Metrics:
         """A draft was approved or rejected, expired, or was withdrawn with its run."""
         self._decided.labels(outcome).inc()
         self._decide_s.observe(max(0.0, waited_s))
+
+    def configuration_changed(self, file: str, outcome: str) -> None:
+        """A file was found changed: it is `in_force`, was `refused` for what it says, or `waits` for the audit log."""
+        self._changes.labels(file, outcome).inc()
 
     def document(self, outcome: str) -> None:
         """A document was brought in, or not."""

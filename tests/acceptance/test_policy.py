@@ -107,6 +107,9 @@ def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothin
     closed = _until_closed(server)
     took_s = time.monotonic() - began
     file.write_text("policy: v1\ntools: {create_ticket_draft: {risk: 1}}\n")
+    while _changes(server, "policy", "refused") < 1:
+        assert time.monotonic() < began + 60
+        time.sleep(0.05)
     still = _decision(server, server.ask("Please open a ticket because my mouse is dead.")["run_id"])
     rows = server.send("GET", "/api/v1/audit?limit=200", user="root").json
 
@@ -114,7 +117,46 @@ def test_a_changed_policy_holds_for_the_next_call_and_a_wrong_one_changes_nothin
     assert (closed["verdict"], still["verdict"]) == ("deny", "deny")
     assert closed["policy_version"] == still["policy_version"] != _decision(server, first["run_id"])["policy_version"]
     assert [row for row in rows["rows"] if row["action"] == "config" and row["object"] == "policy"]
-    figure(f"in force {took_s:.1f} s after it was written")
+    assert "policy refused: " in (server.data / "log").read_text()
+    figure(f"in force {took_s:.1f} s after it was written (≤ 2); a wrong one is logged and counted")
+
+
+@pytest.mark.row("S9", part="users file")
+def test_somebody_taken_out_is_refused_within_two_seconds_and_a_wrong_file_changes_nothing(
+    server: Server, figure: Callable[[str], None]
+) -> None:
+    file = server.folder / "users.yaml"
+    before = file.read_text()
+    people = yaml.safe_load(before)
+    people["users"] = [user for user in people["users"] if user["id"] != "omar"]
+
+    began = time.monotonic()
+    file.write_text(yaml.safe_dump(people))
+    while _let_in(server, "omar"):
+        assert time.monotonic() < began + 30
+        time.sleep(0.02)
+    took_s = time.monotonic() - began
+    file.write_text("users: [{tenant: acme}]\n")
+    while _changes(server, "people", "refused") < 1:
+        assert time.monotonic() < began + 60
+        time.sleep(0.05)
+
+    assert took_s < 2.0
+    assert (_let_in(server, "omar"), _let_in(server, "root")) == (False, True)
+    assert _changes(server, "people", "in_force") == 1
+    assert "people refused: " in (server.data / "log").read_text()
+    figure(f"who was taken out of users.yaml is refused {took_s:.1f} s later (≤ 2); a wrong one is logged and counted")
+
+
+def _let_in(server: Server, user: str) -> bool:
+    return server.send("GET", "/api/v1/runs", user=user).status == 200
+
+
+def _changes(server: Server, file: str, outcome: str) -> float:
+    """How often a file was found changed with that outcome."""
+    line = f'quarterdeck_configuration_changes_total{{file="{file}",outcome="{outcome}"}} '
+    page = server.send("GET", "/metrics", user="root").body.decode()
+    return sum(float(row.removeprefix(line)) for row in page.splitlines() if row.startswith(line))
 
 
 def _until_closed(server: Server) -> Any:

@@ -30,6 +30,7 @@ class Desk:
         self.told: list[list[str]] = []
         self.away = False
         self.slept: list[float] = []
+        self.counted: list[str] = []
         self.watching = WatchingPeople(
             folder / "users.yaml",
             self.users,
@@ -37,6 +38,7 @@ class Desk:
             hashes=self.hashes,
             tell=self.tell,
             adopt=self.access.adopt,
+            count=self.counted.append,
             every_s=2.0,
             sleep=self.sleep,
         )
@@ -105,6 +107,7 @@ async def test_a_wrong_file_changes_nothing_and_is_said_once(
 
     assert await desk.groups("ann") == ("everyone", "hr")
     assert (len(caplog.records), desk.told) == (1, [])
+    assert desk.counted == ["refused"]
 
 
 async def test_a_file_that_is_gone_lets_everybody_stay(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -127,6 +130,7 @@ async def test_what_the_audit_log_cannot_be_told_waits_for_it(desk: Desk) -> Non
     await desk.look()
 
     assert (meanwhile, await desk.groups("ann")) == (("everyone", "hr"), ("everyone",))
+    assert desk.counted == ["waits", "in_force"]
 
 
 async def test_a_new_person_comes_in_with_the_key_that_was_made(desk: Desk) -> None:

@@ -34,7 +34,10 @@ class Desk:
         self.told: list[str] = []
         self.away = False
         self.slept: list[float] = []
-        self.watching = Watching(policies, self.loop, every_s=5.0, tell=self.tell, sleep=self.sleep)
+        self.counted: list[str] = []
+        self.watching = Watching(
+            policies, self.loop, every_s=5.0, tell=self.tell, count=self.counted.append, sleep=self.sleep
+        )
 
     async def look(self) -> None:
         """Look twice: what changes between two looks is still being written."""
@@ -86,7 +89,7 @@ async def test_a_wrong_file_changes_nothing_and_is_said_once_with_its_line(
         await desk.look()
         await desk.look()
 
-    assert (desk.risk, desk.told) == (2, [])
+    assert (desk.risk, desk.told, desk.counted) == (2, [], ["refused"])
     (record,) = caplog.records
     assert "policy.yaml:3" in record.getMessage()
 
@@ -102,6 +105,7 @@ async def test_a_policy_the_audit_log_cannot_be_told_of_waits_until_it_can(desk:
     await desk.look()
 
     assert (meanwhile, desk.risk, desk.told) == (2, 3, [strict(3)])
+    assert desk.counted == ["waits", "in_force"]
 
 
 @pytest.mark.row("G4", part="hot swap")
