@@ -154,13 +154,18 @@ class Controls:
     async def retry(self, principal: Principal, run_id: str, reason: str = "") -> RunView:
         """Have a failed run go on from where it failed, with the limits and the configuration it began with.
 
-        Raises NotFound, and Conflict when it has not failed, or another takes back by now what it was to take back.
+        Raises:
+            NotFound: No such run.
+            Conflict: It has not failed, or another takes back by now what it was to take back.
+            Forbidden: It rests on what the one who asked may not read any more.
         """
         row = await self._runs.row(principal, run_id)
         if row.status is not RunStatus.FAILED:
             raise Conflict(f"run {run_id} has not failed; it is {row.status.value}")
         event = RetryRequested(by=principal.user, reason=_reason(reason))
-        reopened = await self._reopened(row, await self._state(row))
+        entries = await self._runs.entries(row.tenant, run_id)
+        await self._runs.check_goes_on(principal, run_id, entries)
+        reopened = await self._reopened(row, fold(entries))
         await self._post(principal, row, event, f"retry:{row.head}", reopened)
         return await self._woken(principal, run_id)
 
@@ -173,19 +178,22 @@ class Controls:
         Raises:
             NotFound: No such run.
             InvalidInput: It cannot be forked there; the message says why, and where it can.
+            Forbidden: What it has seen up to there the one who asked may not read any more.
             KeyReused: The key was used for another fork of this run.
         """
         row = await self._runs.row(principal, run_id)
         key = fork.idempotency_key
         new = new_id() if key is None else hashed_id(row.tenant, principal.user, "fork", run_id, key)
+        entries = await self._runs.entries(row.tenant, run_id)
         started, then = fork_of(
-            await self._runs.entries(row.tenant, run_id),
+            entries,
             fork.at,
             run_id,
             trace_id=fork.trace_id,
             span_id=fork.span_id,
             request_id=fork.request_id,
         )
+        await self._runs.check_goes_on(principal, run_id, entries[: fork.at])
         assert isinstance(started.event, RunStarted)  # every run begins with it
         alone = Entry(event=replace(started.event, session_id=None))
         audit = _audit(principal, row, "fork", f"{run_id}:{fork.at}:{new}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import NotFound
+from quarterdeck.core.errors import Forbidden, NotFound
+from quarterdeck.core.events import RunStarted
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.service.views import RunView, view_of, without_words
 from quarterdeck.service.withdrawn import Withdrawals, Withdrawn
@@ -47,6 +50,24 @@ class Runs:
     async def withdrawn(self, principal: Principal, view: RunView) -> Withdrawn:
         """The passages a run rests on that the principal may not read any more."""
         return await self._withdrawals.of(principal, view.sources)
+
+    async def check_goes_on(self, principal: Principal, run_id: str, entries: Sequence[Entry]) -> None:
+        """Whoever goes on from old events gives a model again what they rest on, so it must be open to the asker still.
+
+        Args:
+            principal: Who wants it; the run acts for the one who asked, whoever that is.
+            entries: Those it would go on from.
+
+        Raises:
+            Forbidden: The asker may not read all of it any more.
+        """
+        view, first = view_of(run_id, entries), entries[0].event
+        assert isinstance(first, RunStarted)  # every run begins with it
+        asker = principal if principal.user == view.user else first.principal
+        if not await self._may_read(asker, view):
+            raise Forbidden(
+                f"run {run_id} rests on what user {view.user} may not read any more: it goes on from no such place"
+            )
 
     async def _may_read(self, principal: Principal, view: RunView) -> bool:
         return self.admits(principal, view) and not await self.withdrawn(principal, view)
