@@ -63,6 +63,8 @@ class Runs:
         """
         view, first = view_of(run_id, entries), entries[0].event
         assert isinstance(first, RunStarted)  # every run begins with it
+        if first.undoes or first.work != "agent":
+            return  # no model reads anything in it
         asker = principal if principal.user == view.user else first.principal
         if not await self._may_read(asker, view):
             raise Forbidden(
