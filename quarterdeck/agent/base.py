@@ -58,6 +58,10 @@ class Remembered(Protocol):
         """Remember an answer that may be given again."""
         ...
 
+    async def forget(self, asked: Asked) -> None:
+        """Give what is remembered of this to nobody any more."""
+        ...
+
 
 class Directory(Protocol):
     """Knows what people may do now. Asked again whenever a run is resumed (security rule 20)."""

@@ -46,9 +46,9 @@ from quarterdeck.agent.next_step import (
 )
 from quarterdeck.agent.operations import Operations
 from quarterdeck.agent.preparing import found_out
-from quarterdeck.agent.recalling import found_again, keep, recall, said_again
+from quarterdeck.agent.recalling import found_again, keep, recall, said_again, take_back
 from quarterdeck.agent.state import CallState
-from quarterdeck.core.answers import Answer
+from quarterdeck.core.answers import Answer, Asked
 from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.decisions import BY_POLICY, DraftStatus, Verdict
 from quarterdeck.core.errors import (
@@ -422,9 +422,16 @@ class Driving:
         answer, fired = await self.guarding.answer(answer)
         final = FinalAnswer(answer=answer, stop_reason=reason, label=self._seen, output=output)
         self.ledger.stage(*fired, final)
-        ended = await self.ledger.commit(status=RunStatus.DONE) is not Commit.DROPPED
-        if ended and not self._recalled:  # else an answer could live on for ever
-            await keep(self.loop.remembered, self.ledger.state, self.spec, self.principal, self.loop.policy.version)
+        kept: Asked | None = None
+        if not self._recalled:  # else an answer could live on for ever
+            # Before the end is durable: an erasure forgets answers when all runs have ended, and none may come after it.
+            kept = await keep(self.loop.remembered, self.ledger.state, self.spec, self.principal, self.loop.policy.version)
+        ended = Commit.DROPPED
+        try:
+            ended = await self.ledger.commit(status=RunStatus.DONE)
+        finally:
+            if ended is Commit.DROPPED and kept is not None:  # another worker may have ended the run long ago
+                await take_back(self.loop.remembered, kept)
 
     async def _expire(self, calls: Sequence[CallState]) -> None:
         events = [

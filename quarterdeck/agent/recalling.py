@@ -17,7 +17,7 @@ from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, StopReason
 from quarterdeck.core.usage import Usage
 
-__all__ = ["ROUTE", "found_again", "keep", "recall", "said_again"]
+__all__ = ["ROUTE", "found_again", "keep", "recall", "said_again", "take_back"]
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,17 @@ def said_again(given: Given, state: RunState, label: Label, seen: int) -> ModelR
     )
 
 
-async def keep(remembered: Remembered | None, state: RunState, spec: AgentSpec, principal: Principal, policy: str) -> None:
-    """Remember the answer of a run that has just ended, if it may be given again; failing to is no harm."""
+async def keep(
+    remembered: Remembered | None, state: RunState, spec: AgentSpec, principal: Principal, policy: str
+) -> Asked | None:
+    """Remember the answer of a run that is about to end, if it may be given again; failing to is no harm.
+
+    Returns:
+        What it may stand under now; None where nothing was kept.
+    """
     asked = _asked(state, spec, principal, policy)
     if remembered is None or asked is None or not _repeatable(state):
-        return
+        return None
     given = Given(
         text=state.messages[-1].text, model=state.model, passages=tuple(state.passages.values()), label=state.label
     )
@@ -72,6 +78,18 @@ async def keep(remembered: Remembered | None, state: RunState, spec: AgentSpec, 
             await remembered.keep(asked, given)
         except QuarterdeckError as error:
             log.warning("an answer could not be remembered: %s", error.code)
+    return asked
+
+
+async def take_back(remembered: Remembered | None, asked: Asked) -> None:
+    """Forget what was kept of a run that did not end so."""
+    if remembered is None:
+        return
+    with anyio.move_on_after(_KEEPING_S, shield=True):
+        try:
+            await remembered.forget(asked)
+        except QuarterdeckError as error:
+            log.warning("a remembered answer could not be forgotten: %s", error.code)
 
 
 def _asked(state: RunState, spec: AgentSpec, principal: Principal, policy: str) -> Asked | None:

@@ -50,6 +50,10 @@ class RememberedAnswers:
         """Give this from now on to who asks the same."""
         await self._shelf.put(asked.principal.tenant, {_key(asked): json_text(to_json(given)).encode()})
 
+    async def forget(self, asked: Asked) -> None:
+        """Give to nobody any more what stands under this question."""
+        await self._shelf.drop(asked.principal.tenant, _key(asked))
+
     async def _may_be_given(self, given: Given, principal: Principal) -> bool:
         admitted = bool(given.passages) and given.label.readers.admits(principal.names)
         return admitted and await still_there(self._index, principal, given.passages)

@@ -195,7 +195,6 @@ class Documents:
         key = asked.idempotency_key
         run_id = new_id() if key is None else hashed_id(principal.tenant, principal.user, "ingest", key)
         wanted = encode(order)
-        # Looked for first: what is refused must not be kept, as nothing would refer to it, and no erasure find it.
         if key is not None and await self._repeated(principal.tenant, run_id, wanted):
             return run_id
         label = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
@@ -203,7 +202,7 @@ class Documents:
             input=Message(role=Role.USER, parts=(Text(text=said, label=label),)),
             agent="ingest",
             work="ingest",
-            config_hash=await self._journal.put_blob(principal.tenant, wanted),
+            config_hash=hashlib.sha256(wanted).hexdigest(),
             tenant=principal.tenant,
             principal=principal,
             trace_id=asked.trace_id,
@@ -212,19 +211,22 @@ class Documents:
             tags=asked.tags,
         )
         audit = _audit(principal, "ingest", run_id, started.config_hash)
-        if await self._created(principal.tenant, run_id, Entry(event=started), audit, doc_id):
+        # The order is kept with the run or not at all: what is refused nothing would refer to, and no erasure find.
+        if await self._created(principal.tenant, run_id, Entry(event=started), audit, wanted, doc_id):
             await self._dispatcher.wake(principal.tenant, run_id)
         else:
             await self._repeated(principal.tenant, run_id, wanted)
         return run_id
 
-    async def _created(self, tenant: str, run_id: str, started: Entry, audit: Audit, doc_id: str | None) -> bool:
+    async def _created(
+        self, tenant: str, run_id: str, started: Entry, audit: Audit, order: bytes, doc_id: str | None
+    ) -> bool:
         if doc_id is None:
-            return await self._journal.create(tenant, run_id, started, beside=[audit])
+            return await self._journal.create(tenant, run_id, started, beside=[audit], order=order)
         for _ in range(_AT_ONCE):
             entering = await self._line.entering(tenant, doc_id, run_id)
             with suppress(Conflict):  # another upload of this document was faster
-                return await self._journal.create(tenant, run_id, started, beside=[audit, entering])
+                return await self._journal.create(tenant, run_id, started, beside=[audit, entering], order=order)
         raise StoreUnavailable(f"document {doc_id} is being sent by too many at once: send it again")
 
     async def _repeated(self, tenant: str, run_id: str, wanted: bytes) -> bool:

@@ -47,10 +47,17 @@ class MeasuredJournal(JournalAround):
         self._metrics = metrics
 
     async def create(
-        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+        self,
+        tenant: str,
+        run_id: str,
+        started: Entry,
+        *,
+        then: Sequence[Entry] = (),
+        beside: Sequence[Beside] = (),
+        order: bytes | None = None,
     ) -> bool:
         # What follows in a fork was counted where it happened.
-        created = await self._journal.create(tenant, run_id, started, then=then, beside=beside)
+        created = await self._journal.create(tenant, run_id, started, then=then, beside=beside, order=order)
         if created:
             self._tell(started.event, _beginning((started,)))
         return created

@@ -18,9 +18,16 @@ class JournalAround:
         self._journal = journal
 
     async def create(
-        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+        self,
+        tenant: str,
+        run_id: str,
+        started: Entry,
+        *,
+        then: Sequence[Entry] = (),
+        beside: Sequence[Beside] = (),
+        order: bytes | None = None,
     ) -> bool:
-        return await self._journal.create(tenant, run_id, started, then=then, beside=beside)
+        return await self._journal.create(tenant, run_id, started, then=then, beside=beside, order=order)
 
     async def claim(self, tenant: str, run_id: str) -> Claim | None:
         return await self._journal.claim(tenant, run_id)

@@ -163,13 +163,22 @@ class Journal(Protocol):
     """The runs of all tenants. Safe to use from many tasks; every method may raise StoreUnavailable."""
 
     async def create(
-        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+        self,
+        tenant: str,
+        run_id: str,
+        started: Entry,
+        *,
+        then: Sequence[Entry] = (),
+        beside: Sequence[Beside] = (),
+        order: bytes | None = None,
     ) -> bool:
         """Begin a run, status ready. False if the run id exists: nothing is written.
 
         Args:
             started: Its event is a RunStarted.
             then: Events that follow at once: those of the run it is a fork of.
+            order: What the event's `config_hash` is the hash of, kept as a blob if it is not yet; None where it has been. So
+                what a person sent is never there without the run that an erasure finds it by.
         """
         ...
 

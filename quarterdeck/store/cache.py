@@ -209,12 +209,16 @@ class Shelf:
         until = self._now() + self._ttl_s
         await self._cache.put(tenant, {f"{self.name}:{key}": Kept(value, until) for key, value in entries.items()})
 
+    async def drop(self, tenant: str, key: str) -> bool:
+        """Forget what is kept under a key; False if that could not be done now."""
+        return await self._cache.drop(tenant, [f"{self.name}:{key}"])
+
     async def refuse(self, tenant: str, key: str) -> None:
         """Say that what was found under a key may not be used, and forget it."""
         self.hits -= 1
         self.misses += 1
         self.stale += 1
-        await self._cache.drop(tenant, [f"{self.name}:{key}"])
+        await self.drop(tenant, key)
 
     async def forget(self, tenant: str) -> bool:
         """Forget all that is here of a tenant; False if that could not be done everywhere."""

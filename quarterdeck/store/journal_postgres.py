@@ -44,7 +44,14 @@ class PostgresJournal:
         return self._clock() if self._clock else None
 
     async def create(
-        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+        self,
+        tenant: str,
+        run_id: str,
+        started: Entry,
+        *,
+        then: Sequence[Entry] = (),
+        beside: Sequence[Beside] = (),
+        order: bytes | None = None,
     ) -> bool:
         """Begin a run, status ready, with the events of the run it is a fork of. See `Journal.create`."""
         event = started.event
@@ -63,7 +70,7 @@ class PostgresJournal:
             **batch.values,
         }
         statement = sql.CREATE_LARGE if batch.large else sql.CREATE
-        return await self._written(tenant, statement, values, rows) is not None
+        return await self._written(tenant, statement, values, rows, order) is not None
 
     async def claim(self, tenant: str, run_id: str) -> Claim | None:
         """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown."""
@@ -244,15 +251,18 @@ class PostgresJournal:
         return await self._database.run(tenant, unit, patience=patience)
 
     async def _written(
-        self, tenant: str, statement: str, values: Mapping[str, Any], beside: Sequence[Prepared]
+        self, tenant: str, statement: str, values: Mapping[str, Any], beside: Sequence[Prepared], order: bytes | None = None
     ) -> tuple[int, datetime, list[int]] | None:
         """Write events with rows beside: head, instant and which entries were stored; None if the run is not as wanted."""
 
         async def unit(connection: PostgresConnection) -> Any:
-            if not beside:
+            if not beside and order is None:
                 return await (await connection.execute(statement, values, binary=True)).fetchone()
             async with together(connection):
                 events = await connection.execute(statement, values, binary=True)
+                if order is not None:
+                    blob = {"tenant": tenant, "sha256": values["config"], "bytes": order, "now": values["now"]}
+                    await connection.execute(sql.PUT_BLOB, blob)
                 settle = await send_rows(connection, tenant, beside, values["now"])
                 written = await events.fetchone()
                 if written is None:

@@ -109,7 +109,14 @@ class SqliteJournal:
         return to_micros(self._clock())
 
     async def create(
-        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+        self,
+        tenant: str,
+        run_id: str,
+        started: Entry,
+        *,
+        then: Sequence[Entry] = (),
+        beside: Sequence[Beside] = (),
+        order: bytes | None = None,
     ) -> bool:
         """Begin a run, status ready. See `Journal.create`."""
         event = started.event
@@ -117,7 +124,8 @@ class SqliteJournal:
             raise InvalidInput(f"run {run_id} cannot begin with an event of kind {event.kind!r}")
         entries = (started, *then)
         packed, rows = [pack(entry) for entry in entries], prepare(beside)
-        columns = (event.agent, event.principal.user, event.session_id, event.request_id, hash_bytes(event.config_hash))
+        config = hash_bytes(event.config_hash)
+        columns = (event.agent, event.principal.user, event.session_id, event.request_id, config)
 
         def unit(connection: sqlite3.Connection) -> bool:
             now = self._now()
@@ -125,6 +133,8 @@ class SqliteJournal:
             if cursor.rowcount == 0 or cursor.lastrowid is None:
                 return False
             no, head = cursor.lastrowid, 0
+            if order is not None and config is not None:
+                _keep(connection, tenant, config, order, now)
             for entry, event in zip(entries, packed, strict=True):
                 if _insert(connection, tenant, no, head + 1, event, now):
                     head += 1

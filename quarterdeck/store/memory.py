@@ -236,7 +236,14 @@ class MemoryJournal:
         self._blobs: dict[tuple[str, str], tuple[bytes, datetime]] = {}
 
     async def create(
-        self, tenant: str, run_id: str, started: Entry, *, then: Sequence[Entry] = (), beside: Sequence[Beside] = ()
+        self,
+        tenant: str,
+        run_id: str,
+        started: Entry,
+        *,
+        then: Sequence[Entry] = (),
+        beside: Sequence[Beside] = (),
+        order: bytes | None = None,
     ) -> bool:
         """Begin a run, status ready. See `Journal.create`."""
         event = started.event
@@ -250,6 +257,8 @@ class MemoryJournal:
         for entry in (started, *then):
             run.add(entry, now)
         self._records.apply(tenant, beside, now)
+        if order is not None:
+            self._blobs[tenant, event.config_hash] = (order, now)
         self._runs[tenant, run_id] = self._open[tenant, run_id] = run
         return True
 

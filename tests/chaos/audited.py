@@ -1,4 +1,4 @@
-"""Whether the audit log says of every decision, approval and effect of the journals what happened, once, and nothing else."""
+"""Whether the audit log tells of every decision, approval and effect of the journals once, and of nothing else."""
 
 from __future__ import annotations
 

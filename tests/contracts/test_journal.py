@@ -347,6 +347,24 @@ async def test_conflict_undoes_a_post_and_a_create(store: Store) -> None:
     assert await store.journal.post("acme", "r1", steer(key="k"))
 
 
+async def test_what_a_run_is_to_do_is_kept_with_the_run_or_not_at_all(store: Store) -> None:
+    orders = {name: f"what {name} sent".encode() for name in ("anna", "bo", "eve")}
+    begun = {name: started(config=hashlib.sha256(order).hexdigest()) for name, order in orders.items()}
+
+    made = await store.journal.create("acme", "r1", begun["anna"], order=orders["anna"])
+    again = await store.journal.create("acme", "r1", begun["bo"], order=orders["bo"], beside=[audit("x")])
+    with pytest.raises(Conflict):
+        await store.journal.create(
+            "acme", "r2", begun["eve"], order=orders["eve"], beside=[Put(record=record("x"), expect=3)]
+        )
+
+    assert (made, again) == (True, False)
+    assert await store.journal.get_blob("acme", hashlib.sha256(orders["anna"]).hexdigest()) == orders["anna"]
+    for name in ("bo", "eve"):
+        with pytest.raises(NotFound):
+            await store.journal.get_blob("acme", hashlib.sha256(orders[name]).hexdigest())
+
+
 async def test_posts_and_appends_at_the_same_time_leave_no_gap(store: Store) -> None:
     claim = await begin(store.journal)
 

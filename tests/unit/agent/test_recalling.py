@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from quarterdeck.agent.base import Remembered
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.answers import Asked, Confidence, Given
 from quarterdeck.core.context import Context, Principal
-from quarterdeck.core.errors import StoreUnavailable
+from quarterdeck.core.errors import Fenced, StoreUnavailable
 from quarterdeck.core.events import CancelRequested, FinalAnswer, ModelReply, Retrieved, RunCancelled, Steer
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
-from quarterdeck.core.runs import AgentSpec, StopReason
+from quarterdeck.core.runs import AgentSpec, RunStatus, StopReason
 from quarterdeck.core.usage import Usage
 from quarterdeck.knowledge.base import Document
 from quarterdeck.knowledge.chunk import split
@@ -27,6 +27,8 @@ from quarterdeck.knowledge.parsers import markdown
 from quarterdeck.knowledge.remembered import RememberedAnswers, normalised
 from quarterdeck.knowledge.search import Searcher
 from quarterdeck.knowledge.tool import search_tool
+from quarterdeck.store.around import JournalAround
+from quarterdeck.store.base import Appended, Claim, Entry, Journal
 from quarterdeck.store.cache import MemoryCache, Shelf
 from tests.unit.agent.scene import Scene, calls, says
 
@@ -411,6 +413,9 @@ class Broken:
     async def keep(self, asked: Asked, given: Given) -> None:
         raise StoreUnavailable("the index does not answer")
 
+    async def forget(self, asked: Asked) -> None:
+        raise StoreUnavailable("the index does not answer")
+
 
 @pytest.mark.row("K11", part="outage")
 @pytest.mark.parametrize("late", [False, True], ids=["away", "late"])
@@ -434,6 +439,49 @@ async def test_what_another_version_wrote_is_not_given(desk: Desk) -> None:
     await desk.ask()
 
     assert desk.asked_model
+
+
+class Ending(JournalAround):
+    """A journal in which something happens when a run ends, before whoever ended it hears of it."""
+
+    def __init__(self, journal: Journal, then: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(journal)
+        self._then = then
+
+    async def append(self, claim: Claim, entries: Sequence[Entry], **fields: Any) -> Appended:
+        appended = await super().append(claim, entries, **fields)
+        if fields.get("status") is RunStatus.DONE:
+            await self._then()
+        return appended
+
+
+@pytest.mark.row("G11", part="answers")
+async def test_what_is_forgotten_once_a_run_has_ended_is_not_remembered_after_it(desk: Desk) -> None:
+    async def erase() -> None:
+        await desk.shelf.forget("acme")
+
+    scene = desk.scened()
+    scene.loop = scene.new_loop(Ending(scene.store.journal, erase))
+
+    state = await scene.ask(QUESTION, principal=ANNA)
+
+    assert isinstance(state.ended, FinalAnswer)
+    assert not desk.cache._kept
+
+
+@pytest.mark.row("G11", part="answers")
+async def test_a_worker_that_lost_its_run_leaves_no_answer_behind(desk: Desk) -> None:
+    async def lost() -> None:
+        raise Fenced("another worker has the run")
+
+    scene = desk.scened()
+    scene.loop = scene.new_loop(Ending(scene.store.journal, lost))
+    await scene.begin(QUESTION, principal=ANNA)
+
+    await scene.loop.advance("acme", scene.run_id)
+
+    assert scene.model.requests
+    assert not desk.cache._kept
 
 
 @pytest.mark.parametrize(
