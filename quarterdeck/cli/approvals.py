@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quarterdeck.cli.client import Client, Key, Url
+from quarterdeck.cli.client import Client, Key, Url, segment
 from quarterdeck.cli.show import AsJson, as_json, console, plain, table
 from quarterdeck.core.errors import InvalidInput
 
@@ -51,7 +51,7 @@ def list_drafts(
 @app.command()
 def show(draft_id: DraftId, url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
     """Show what would be done, for whom, and why a person is asked."""
-    draft = Client(url=url, key=key).get(f"/api/v1/approvals/{draft_id}")
+    draft = Client(url=url, key=key).get(f"/api/v1/approvals/{segment(draft_id)}")
     if json:
         as_json(draft)
         return
@@ -118,7 +118,7 @@ def undo(
     json: AsJson = False,
 ) -> None:
     """Take back what a draft did, by the tool its author named for that; policy decides it like any call."""
-    run = Client(url=url, key=key).post(f"/api/v1/approvals/{draft_id}/undo", {"reason": reason or ""})
+    run = Client(url=url, key=key).post(f"/api/v1/approvals/{segment(draft_id)}/undo", {"reason": reason or ""})
     if json:
         as_json(run)
     else:
@@ -137,7 +137,7 @@ def endorse(
 ) -> None:
     """Say of one value that it is right, for its run; if nothing else is in the way, the call runs."""
     body = {"argument": argument, "value": value, "reason": reason or ""}
-    draft = Client(url=url, key=key).post(f"/api/v1/approvals/{draft_id}/endorsements", body)
+    draft = Client(url=url, key=key).post(f"/api/v1/approvals/{segment(draft_id)}/endorsements", body)
     if json:
         as_json(draft)
         return
@@ -184,7 +184,7 @@ def revoke(
     json: AsJson = False,
 ) -> None:
     """End a delegation before its time."""
-    revoked = Client(url=url, key=key).delete(f"/api/v1/approvals/delegations/{delegation_id}")
+    revoked = Client(url=url, key=key).delete(f"/api/v1/approvals/delegations/{segment(delegation_id)}")
     if json:
         as_json(revoked)
     else:
@@ -213,7 +213,7 @@ def doubt(
         return
     if call_id is None or outcome not in ("done", "repeat", "failed"):
         raise InvalidInput("name the call, and --outcome done, repeat or failed")
-    run = client.post(f"/api/v1/runs/{run_id}/doubts/{call_id}", {"outcome": outcome, "output": output})
+    run = client.post(f"/api/v1/runs/{segment(run_id)}/doubts/{segment(call_id)}", {"outcome": outcome, "output": output})
     if json:
         as_json(run)
     else:
@@ -234,7 +234,7 @@ def _utc(moment: datetime) -> str:
 
 
 def _decide(client: Client, draft_id: str, body: dict[str, Any], json: bool) -> None:
-    draft = client.post(f"/api/v1/approvals/{draft_id}/decisions", body)
+    draft = client.post(f"/api/v1/approvals/{segment(draft_id)}/decisions", body)
     if json:
         as_json(draft)
     else:

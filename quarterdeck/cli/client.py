@@ -15,12 +15,23 @@ import typer
 
 from quarterdeck.core.errors import InvalidInput, Unavailable, error_of
 
-__all__ = ["Client", "Key", "Url"]
+__all__ = ["Client", "Key", "Url", "segment"]
 
 Url = Annotated[str, typer.Option(envvar="QUARTERDECK_URL", help="Address of the server.")]
 Key = Annotated[
     str | None, typer.Option(envvar="QUARTERDECK_KEY", help="API key; on loopback in development none is needed.")
 ]
+
+
+def segment(id: str) -> str:
+    """An id as one segment of a path.
+
+    Raises:
+        InvalidInput: It would be none, or several: servers and proxies before them read ``%2F`` as ``/`` and follow ``..``.
+    """
+    if id in ("", ".", "..") or "/" in id or "\\" in id:
+        raise InvalidInput(f"{id!r} is no id")
+    return urllib.parse.quote(id, safe="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +77,7 @@ class Client:
 
     def follow(self, run_id: str) -> Iterator[tuple[str, Any]]:
         """What happened and happens in a run, until it ends."""
-        yield from self._events("GET", f"/api/v1/runs/{run_id}/events")
+        yield from self._events("GET", f"/api/v1/runs/{segment(run_id)}/events")
 
     def _events(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
         event = "message"

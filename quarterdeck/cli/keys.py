@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quarterdeck.cli.client import Client, Key, Url
+from quarterdeck.cli.client import Client, Key, Url, segment
 from quarterdeck.cli.show import AsJson, as_json, console, plain, table
 
 __all__ = ["app"]
@@ -72,14 +72,14 @@ def rotate(
     json: AsJson = False,
 ) -> None:
     """Give a key of one's own another text, which is printed once. The one before counts for a time too."""
-    told = Client(url=url, key=key).post(f"/api/v1/keys/{key_id}/rotate", {"grace_s": grace_s}, once=once)
+    told = Client(url=url, key=key).post(f"/api/v1/keys/{segment(key_id)}/rotate", {"grace_s": grace_s}, once=once)
     _made(told, json=json)
 
 
 @app.command()
 def revoke(key_id: KeyId, url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
     """Take a key of the tenant back: it lets nobody in any more, its streams end, its runs stop."""
-    told = Client(url=url, key=key).delete(f"/api/v1/keys/{key_id}")
+    told = Client(url=url, key=key).delete(f"/api/v1/keys/{segment(key_id)}")
     if json:
         as_json(told)
     else:

@@ -15,27 +15,32 @@ from quarterdeck.cli.evaluate import evaluate
 from quarterdeck.cli.folder import config, migrate, serve, worker
 from quarterdeck.cli.ingest import ingest
 from quarterdeck.cli.simulate import simulate
-from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    InvalidInput,
+    Misconfigured,
+    NotFound,
+    QuarterdeckError,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 
-__all__ = ["EXIT_CODES", "app", "main"]
+__all__ = ["EXIT_CODES", "app", "exit_code", "main"]
 
-# For scripts: what a person must do differs by these.
-EXIT_CODES: Mapping[str, int] = {
-    "misconfigured": 2,
-    "schema_mismatch": 2,
-    "unauthenticated": 3,
-    "forbidden": 3,
-    "not_found": 4,
-    "conflict": 5,
-    "unavailable": 6,
-    "model_unavailable": 6,
-    "store_unavailable": 6,
-    "deadline_exceeded": 6,
-    "rate_limited": 6,
-    "invalid_input": 7,
-    "invalid_arguments": 7,
-    "too_large": 7,
-    "context_too_large": 7,
+# For scripts: what a person must do differs by these. An error of a narrower class has the code of the wider one.
+EXIT_CODES: Mapping[type[QuarterdeckError], int] = {
+    Misconfigured: 2,
+    Unauthenticated: 3,
+    Forbidden: 3,
+    NotFound: 4,
+    Conflict: 5,
+    Unavailable: 6,
+    DeadlineExceeded: 6,
+    RateLimited: 6,
+    InvalidInput: 7,
 }
 
 app = typer.Typer(
@@ -64,13 +69,18 @@ app.command()(doctor)
 app.command()(simulate)
 
 
+def exit_code(kind: type[QuarterdeckError]) -> int:
+    """What the program ends with after an error of this class."""
+    return next((code for wider, code in EXIT_CODES.items() if issubclass(kind, wider)), 1)
+
+
 def main() -> None:
     """The entry point of the program ``quarterdeck``."""
     try:
         app()
     except QuarterdeckError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODES.get(error.code, 1))
+        sys.exit(exit_code(type(error)))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

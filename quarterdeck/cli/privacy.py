@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quarterdeck.cli.client import Client, Key, Url
+from quarterdeck.cli.client import Client, Key, Url, segment
 from quarterdeck.cli.show import AsJson, as_json, console, plain
 from quarterdeck.core.errors import InvalidInput, Unavailable
 
@@ -62,7 +62,7 @@ def erase(
         if time.monotonic() > ends:
             raise Unavailable(f"erasure {erasure['id']} goes on; {erasure['waiting']} runs still have to end")
         time.sleep(0.2)
-        erasure = client.get(f"/api/v1/privacy/erasures/{erasure['id']}")
+        erasure = client.get(f"/api/v1/privacy/erasures/{segment(erasure['id'])}")
     if json:
         as_json(erasure)
         return

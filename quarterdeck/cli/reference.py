@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
-from quarterdeck.cli.main import EXIT_CODES, app
+from quarterdeck.cli.ingest import REFUSED
+from quarterdeck.cli.main import app, exit_code
+from quarterdeck.core import errors
 
 __all__ = ["commands", "reference"]
 
@@ -21,8 +23,9 @@ on standard error, and an exit code:
 
 | code | when |
 |---|---|
-| 0 | it worked |
-| 1 | something else failed; `doctor` and `eval` found something |"""
+| 0 | it worked |"""
+_FOUND = "`doctor`, `eval`, `policy lint --strict`, `audit verify` or `webhooks test` found something; anything else failed"
+_REFUSED = "`ingest`: some documents were refused, and all others are in"
 _FOOT = "| 130 | interrupted by the keyboard |"
 
 
@@ -46,9 +49,10 @@ def _below(words: tuple[str, ...], command: object) -> Iterator[tuple[tuple[str,
 
 def _lines() -> Iterator[str]:
     yield _HEAD
-    codes: dict[int, list[str]] = {}
-    for name, code in EXIT_CODES.items():
-        codes.setdefault(code, []).append(f"`{name}`")
+    codes: dict[int, list[str]] = {1: [_FOUND], REFUSED: [_REFUSED]}
+    for kind in (getattr(errors, name) for name in errors.__all__ if name != "error_of"):
+        if kind is not errors.QuarterdeckError:
+            codes.setdefault(exit_code(kind), []).append(f"`{kind.code}`")
     for code, names in sorted(codes.items()):
         yield f"| {code} | {', '.join(names)} |"
     yield _FOOT

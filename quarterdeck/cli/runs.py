@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from quarterdeck.cli.client import Client, Key, Url
+from quarterdeck.cli.client import Client, Key, Url, segment
 from quarterdeck.cli.show import AsJson, as_json, console, table
 from quarterdeck.cli.story import print_story
 from quarterdeck.core.errors import InvalidInput, NotFound
@@ -52,10 +51,10 @@ def show(
     """Tell what happened in a run, or in the runs of a request: prompts, searches, decisions, calls, answer, cost."""
     client = Client(url=url, key=key)
     try:
-        story = client.get(f"/api/v1/runs/{quote(id, safe='')}/story")
+        story = client.get(f"/api/v1/runs/{segment(id)}/story")
         runs = [story]
     except (NotFound, InvalidInput):  # no run has it, or could have
-        story = client.get(f"/api/v1/requests/{quote(id, safe='')}")
+        story = client.get(f"/api/v1/requests/{segment(id)}")
         runs = story["runs"]
     if json:
         as_json(story)
@@ -67,21 +66,21 @@ def show(
 @app.command()
 def cancel(run_id: RunId, url: Url = _LOCAL, key: Key = None, reason: Reason = "", json: AsJson = False) -> None:
     """Ask a run to end."""
-    run = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/cancel", {"reason": reason})
+    run = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/cancel", {"reason": reason})
     _told(run, f"Run {run_id} was asked to end.", json)
 
 
 @app.command()
 def pause(run_id: RunId, url: Url = _LOCAL, key: Key = None, reason: Reason = "", json: AsJson = False) -> None:
     """Ask a run to rest before its next step."""
-    run = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/pause", {"reason": reason})
+    run = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/pause", {"reason": reason})
     _told(run, f"Run {run_id} was asked to rest; `quarterdeck runs resume {run_id}` lets it go on.", json)
 
 
 @app.command()
 def resume(run_id: RunId, url: Url = _LOCAL, key: Key = None, reason: Reason = "", json: AsJson = False) -> None:
     """Let a paused run go on."""
-    run = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/resume", {"reason": reason})
+    run = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/resume", {"reason": reason})
     _told(run, f"Run {run_id} goes on.", json)
 
 
@@ -94,7 +93,7 @@ def steer(
     json: AsJson = False,
 ) -> None:
     """Say something into a run."""
-    run = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/steer", {"message": message})
+    run = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/steer", {"message": message})
     _told(run, f"Run {run_id} was told.", json)
 
 
@@ -107,21 +106,21 @@ def fork(
     json: AsJson = False,
 ) -> None:
     """Begin a new run from a point of another one."""
-    run = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/fork", {"at": at})
+    run = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/fork", {"at": at})
     _told(run, f"Run {run['run_id']} goes on from event {at} of {run_id}.", json)
 
 
 @app.command()
 def retry(run_id: RunId, url: Url = _LOCAL, key: Key = None, reason: Reason = "", json: AsJson = False) -> None:
     """Have a failed run go on from where it failed."""
-    run = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/retry", {"reason": reason})
+    run = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/retry", {"reason": reason})
     _told(run, f"Run {run_id} is tried again.", json)
 
 
 @app.command()
 def export(run_id: RunId, url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
     """Keep all that happened in a run where the server keeps snapshots."""
-    kept = Client(url=url, key=key).post(f"/api/v1/runs/{run_id}/export", {})
+    kept = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/export", {})
     _told(kept, kept["uri"], json)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from quarterdeck.cli.client import Client
+from quarterdeck.cli.client import Client, segment
 from quarterdeck.core.errors import DeadlineExceeded, Misconfigured, Unauthenticated, error_of
 from quarterdeck.evals.asking import asker_of, titled
 from quarterdeck.evals.base import Case, Outcome, Source
@@ -45,11 +45,11 @@ class ServerAsker:
         body = await anyio.to_thread.run_sync(client.post, "/api/v1/agent/query", asked)
         run: Any = None
         if body["stop_reason"] not in ("completed", "awaiting_approval"):
-            run = await anyio.to_thread.run_sync(client.get, f"/api/v1/runs/{body['id']}")
+            run = await anyio.to_thread.run_sync(client.get, f"/api/v1/runs/{segment(body['id'])}")
             if run["error"]:
                 raise error_of(run["error"]["code"], f"run {body['id']} failed: {run['error']['message']}")
             if run["status"] in ("ready", "running"):
-                await anyio.to_thread.run_sync(client.post, f"/api/v1/runs/{body['id']}/cancel", {})
+                await anyio.to_thread.run_sync(client.post, f"/api/v1/runs/{segment(body['id'])}/cancel", {})
                 raise DeadlineExceeded(f"run {body['id']} did not end within {self._timeout_s:g} s")
         return _outcome(body)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quarterdeck.cli.client import Client, Key, Url
+from quarterdeck.cli.client import Client, Key, Url, segment
 from quarterdeck.cli.show import AsJson, as_json, console, plain, table
 from quarterdeck.core.errors import InvalidInput
 
@@ -63,7 +63,7 @@ def retry(
     client = Client(url=url, key=key)
     if every == (delivery_id is not None):
         raise InvalidInput("name a delivery, or say --all; one of the two")
-    sent = [client.post(f"/api/v1/deliveries/{name}/retry", {}) for name in _wanted(client, delivery_id, webhook)]
+    sent = [client.post(f"/api/v1/deliveries/{segment(name)}/retry", {}) for name in _wanted(client, delivery_id, webhook)]
     if json:
         as_json(sent)
     else:
@@ -72,18 +72,20 @@ def retry(
 
 @app.command("test")
 def try_out(webhook_id: WebhookId, url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
-    """Send a webhook something now, and say how it went."""
-    told = Client(url=url, key=key).post(f"/api/v1/webhooks/{webhook_id}/test", {})
+    """Send a webhook something now, and say how it went. Exit code 1: it did not arrive."""
+    told = Client(url=url, key=key).post(f"/api/v1/webhooks/{segment(webhook_id)}/test", {})
     if json:
         as_json(told)
     else:
         console().print(plain(": ".join(part for part in (told["verdict"], told["detail"]) if part)), markup=False)
+    if told["verdict"] != "delivered":
+        raise typer.Exit(1)
 
 
 @app.command()
 def enable(webhook_id: WebhookId, url: Url = _LOCAL, key: Key = None, json: AsJson = False) -> None:
     """Have a disabled webhook hear again of what happens from now on."""
-    webhook = Client(url=url, key=key).post(f"/api/v1/webhooks/{webhook_id}/enable", {})
+    webhook = Client(url=url, key=key).post(f"/api/v1/webhooks/{segment(webhook_id)}/enable", {})
     if json:
         as_json(webhook)
     else:

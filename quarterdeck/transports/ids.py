@@ -13,7 +13,11 @@ from quarterdeck.telemetry.tags import TagRules, logged
 __all__ = ["RequestIds", "request_ids"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
+# Of a version to come the fields of this one are read, whatever stands behind them: W3C Trace Context, "Versioning of
+# traceparent". Ids of zeros and the version ff are none.
+_TRACEPARENT = re.compile(
+    r"(?:00(?=.{53}\Z)|(?!00|ff)[0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +48,9 @@ def request_ids(headers: Mapping[str, str], rules: TagRules) -> RequestIds:
     """
     request_id = headers.get("x-request-id", "")
     trace = _TRACEPARENT.match(headers.get("traceparent", ""))
-    traced = trace is not None and set(trace[1]) != {"0"}
     return RequestIds(
         request_id=request_id if _REQUEST_ID.match(request_id) else new_id(),
-        trace_id=trace[1] if trace and traced else new_id(),
+        trace_id=trace[1] if trace else new_id(),
         span_id=os.urandom(8).hex(),
-        tags=rules.read(headers, traced=traced),
+        tags=rules.read(headers, traced=trace is not None),
     )

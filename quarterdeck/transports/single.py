@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-__all__ = ["repeated"]
+__all__ = ["contradicted", "repeated"]
 
 # Ids of traces and tags are not here: what is wrong with them is dropped, and never fatal.
 _SINGLE = frozenset(
@@ -23,6 +23,19 @@ _SINGLE = frozenset(
         "x-request-timeout-ms",
     }
 )
+
+
+def contradicted(headers: Mapping[str, str]) -> bool:
+    """Whether a key is sent in both ways, and not the same: who is meant would be somebody's guess.
+
+    Args:
+        headers: By name in small letters.
+    """
+    bearer, key = headers.get("authorization"), headers.get("x-api-key")
+    if bearer is None or key is None:
+        return False
+    scheme, _, value = bearer.partition(" ")
+    return scheme.lower() != "bearer" or value.strip() != key.strip()
 
 
 def repeated(names: Iterable[str]) -> str | None:

@@ -28,7 +28,7 @@ from quarterdeck.transports.http.errors import retry_after
 from quarterdeck.transports.http.guards import is_loopback
 from quarterdeck.transports.ids import RequestIds, request_ids
 from quarterdeck.transports.proxies import Proxies, brings_others
-from quarterdeck.transports.single import repeated
+from quarterdeck.transports.single import contradicted, repeated
 
 if TYPE_CHECKING:  # its package is one of the server's
     from quarterdeck.telemetry.metrics import Metrics
@@ -124,6 +124,8 @@ class Entrance:
             try:
                 if (twice := repeated(key for key, _ in sent)) is not None:
                     raise InvalidInput(f"the metadata {twice} stand there twice; send them once")
+                if contradicted(given):
+                    raise InvalidInput("authorization and x-api-key name two credentials; send one of them")
                 caller = _caller(context, given, self._proxies)
                 principal = await self._access.admit(caller)
                 check_scope(principal, SCOPES.get(method, ()))

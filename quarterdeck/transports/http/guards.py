@@ -20,7 +20,7 @@ from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.handlers import problem
 from quarterdeck.transports.ids import request_ids
 from quarterdeck.transports.proxies import Proxies, brings_others
-from quarterdeck.transports.single import repeated
+from quarterdeck.transports.single import contradicted, repeated
 
 __all__ = ["LOOPBACK_NAMES", "BodyLimits", "BoundedBody", "Envelope", "Heads", "KnownNames", "is_loopback"]
 
@@ -79,6 +79,9 @@ class Envelope:
                 await refuse("headers_too_large", f"the headers exceed {MAX_HEADER_BYTES} bytes", scope, receive, marked)
             elif (twice := repeated(name.decode("latin-1") for name, _ in scope["headers"])) is not None:
                 await refuse("bad_request", f"the header {twice} stands there twice; send it once", scope, receive, marked)
+            elif contradicted(Headers(scope=scope)):
+                message = "Authorization and X-API-Key name two credentials; send one of them"
+                await refuse("bad_request", message, scope, receive, marked)
             else:
                 await self.app(scope, receive, marked)
         except Exception:

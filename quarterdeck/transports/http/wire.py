@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 import orjson
 from fastapi import Request, Response
+from fastapi._compat import field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.datastructures import ImmutableMultiDict
 
 from quarterdeck.core.errors import InvalidInput
 from quarterdeck.transports.http.errors import Refused
 
-__all__ = ["ControlRoute", "Json", "StrictRoute", "dump", "parsed", "parsed_once", "refuse_unknown"]
+__all__ = ["ControlRoute", "Json", "StrictRoute", "dump", "parsed", "parsed_once", "refuse_repeated", "refuse_unknown"]
 
 MAX_DEPTH = 64
 MAX_ITEMS = 10_000  # commas in a body: bounds members and elements, and with them the work of naming what is wrong
@@ -70,8 +73,10 @@ class StrictRoute(APIRoute):
         return [name for name in dict.fromkeys(request.query_params) if name not in known]
 
     def check_address(self, request: Request) -> None:
-        """Raises InvalidInput for an address with a parameter that is not known: it would be left out unseen."""
+        """Raises InvalidInput for an address with a parameter that is not known, or with two values where one is meant:
+        something would be left out unseen."""
         refuse_unknown(self.unknown(request))
+        refuse_repeated(request.query_params, _lists(self.dependant))
 
 
 class ControlRoute(StrictRoute):
@@ -84,6 +89,19 @@ def refuse_unknown(parameters: Sequence[str]) -> None:
     """Raises InvalidInput that names the first of `parameters`, which nobody has a use for; does nothing without any."""
     if parameters:
         raise InvalidInput(f"query.{parameters[0][:64]}: unknown parameter; /openapi.json says what there is")
+
+
+def refuse_repeated(parameters: ImmutableMultiDict[str, str], lists: Collection[str] = ()) -> None:
+    """Raises InvalidInput that names the first of `parameters` that stands there twice and is none of `lists`."""
+    for name, count in Counter(name for name, _ in parameters.multi_items()).items():
+        if count > 1 and name not in lists:
+            raise InvalidInput(f"query.{name[:64]}: stands there {count} times, and one value is meant")
+
+
+def _lists(dependant: Dependant) -> frozenset[str]:
+    """Names of which a route and what it depends on read every value."""
+    own = (field.alias for field in dependant.query_params if field_annotation_is_sequence(field.field_info.annotation))
+    return frozenset(own).union(*map(_lists, dependant.dependencies))
 
 
 def _parameters(dependant: Dependant) -> frozenset[str]:

@@ -21,7 +21,7 @@ from quarterdeck.telemetry import bound
 from quarterdeck.transports.errors import sent_away
 from quarterdeck.transports.http.callers import caller_of, check_scope
 from quarterdeck.transports.http.handlers import on_quarterdeck_error
-from quarterdeck.transports.http.wire import refuse_unknown
+from quarterdeck.transports.http.wire import refuse_repeated, refuse_unknown
 from quarterdeck.transports.websocket import tokens as routes
 from quarterdeck.transports.websocket.messages import ANY
 from quarterdeck.transports.websocket.session import Parts, Session
@@ -77,6 +77,7 @@ class Door:
             await self._parts.rates.check(principal, self.path)
             # A token under another name would be left out unseen, and its holder let in as somebody else, or as nobody.
             refuse_unknown([name for name in socket.query_params if name not in _PARAMETERS])
+            refuse_repeated(socket.query_params)
         except QuarterdeckError as error:
             if (reason := sent_away(error)) is not None:
                 self._parts.sent_away(reason)

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from quarterdeck.cli.main import app
+from quarterdeck.cli.client import segment
+from quarterdeck.cli.main import app, exit_code
 from quarterdeck.cli.reference import commands, reference
+from quarterdeck.core import errors
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 
@@ -55,3 +57,44 @@ def test_every_command_can_speak_to_machines() -> None:
 def test_the_page_says_what_the_commands_say() -> None:
     # Made anew by: python -m quarterdeck.cli.reference > docs/reference/cli.md
     assert PAGE.read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.row("D4", part="reference")
+def test_every_error_there_is_has_its_exit_code_on_the_page() -> None:
+    kinds = [getattr(errors, name) for name in errors.__all__ if name != "error_of"]
+
+    unsaid = [kind.code for kind in kinds if kind is not errors.QuarterdeckError and f"`{kind.code}`" not in reference()]
+
+    assert unsaid == []
+    assert (exit_code(errors.KeyReused), exit_code(errors.StoreUnavailable), exit_code(errors.Fenced)) == (7, 6, 1)
+
+
+@pytest.mark.parametrize("id", ["../x", "a/doubts", "..", ".", "", "a\\b"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("runs", "show"),
+        ("runs", "cancel"),
+        ("runs", "pause"),
+        ("runs", "resume"),
+        ("runs", "retry"),
+        ("runs", "export"),
+        ("approvals", "show"),
+        ("approvals", "undo"),
+        ("approvals", "approve"),
+        ("keys", "rotate"),
+        ("keys", "revoke"),
+        ("webhooks", "test"),
+        ("webhooks", "enable"),
+        ("webhooks", "retry"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_id_reaches_no_route(words: tuple[str, ...], id: str) -> None:
+    done = CliRunner().invoke(app, [*words, id, "--url", "http://127.0.0.1:9"])  # where nobody answers
+
+    assert isinstance(done.exception, errors.InvalidInput), done.output
+
+
+def test_an_id_is_one_segment_of_a_path_whatever_stands_in_it() -> None:
+    assert segment("a?b#c%2F d") == "a%3Fb%23c%252F%20d"

@@ -116,6 +116,36 @@ async def test_header_that_may_stand_once_is_refused_when_it_stands_twice(served
     assert name in reply.json["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer qd_1", "x-api-key": "qd_2"},
+        {"authorization": "Basic ZW1tYTo=", "x-api-key": "qd_2"},
+    ],
+)
+async def test_two_credentials_in_one_request_are_refused(served: Served, headers: dict[str, str]) -> None:
+    reply = await served.send("POST", "/chat", {"message": "hi"}, headers=headers)
+
+    assert (reply.status, reply.code) == (400, "bad_request")
+    assert "Authorization and X-API-Key" in reply.json["error"]["message"]
+
+
+async def test_one_credential_may_be_sent_in_both_ways(served: Served) -> None:
+    reply = await served.send("GET", "/api/v1/runs", headers={"authorization": "Bearer qd_1", "x-api-key": "qd_1"})
+
+    assert (reply.status, reply.code) == (401, "unauthenticated")  # which nobody has
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/runs?limit=1&limit=2", "/api/v1/query?query=hi&query=ho", "/api/v1/runs?limit=1&limit=1"]
+)
+async def test_a_parameter_that_says_one_thing_is_refused_when_it_says_two(served: Served, path: str) -> None:
+    reply = await served.send("GET", path)
+
+    assert (reply.status, reply.code) == (422, "invalid_input")
+    assert "stands there 2 times" in reply.json["error"]["message"]
+
+
 @pytest.mark.parametrize("name", ["traceparent", "x-request-id", "accept", "x-tag-experiment"])
 async def test_other_headers_may_stand_twice(served: Served, name: str) -> None:
     reply = await served.send("POST", "/chat", {"message": "hi"}, also=[(name, "a"), (name, "b")])

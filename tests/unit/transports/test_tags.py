@@ -46,6 +46,27 @@ async def test_tags_of_a_request_stand_in_the_run_it_begins(served: Served, path
     assert event.tags == {"trace_id_ext": "visit-7", "experiment": "b", "tracestate": "vendor=1"}
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (f"01-{TRACE}-00f067aa0ba902b7-01", True),
+        (f"cc-{TRACE}-00f067aa0ba902b7-01-what-will-be", True),
+        (f"00-{TRACE}-00f067aa0ba902b7-01-more", False),
+        (f"cc-{TRACE}-00f067aa0ba902b7-01.more", False),
+        (f"ff-{TRACE}-00f067aa0ba902b7-01", False),
+        (f"00-{TRACE}-0000000000000000-01", False),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", False),
+        (f"00-{TRACE.upper()}-00f067aa0ba902b7-01", False),
+    ],
+)
+async def test_a_trace_of_a_version_to_come_goes_on_and_one_of_garbage_does_not(
+    served: Served, given: str, read: bool
+) -> None:
+    asked = (await served.send("POST", "/chat", {"message": "hi"}, headers={"traceparent": given})).json
+
+    assert ((await started(served, asked["run_id"])).trace_id == TRACE) is read
+
+
 @pytest.mark.row("D3", part="runs")
 async def test_a_run_shows_its_request_and_its_tags(served: Served) -> None:
     asked = (await served.send("POST", "/chat", {"message": "hi"}, headers=HEADERS)).json
