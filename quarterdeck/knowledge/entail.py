@@ -1,11 +1,11 @@
 """Does a passage support a sentence? A lexical check: quick, the same every time, in English and Chinese.
 
 A sentence is supported when enough of its topic terms occur in what it cites and nothing in it is contradicted on the face
-of it: every number, code, address and link must occur, a number with the same sign, with no other unit and not only as a
-bound of the other kind; months and days of the week must be those of the passage, where it names any; and the part of the
-passage that says the most similar thing must not be negated where the sentence is not, or the other way round. A paraphrase
-in quite other words fails; that is a false alarm and costs one more question to the model. A wrong sentence in the passage's
-own words passes; no lexical check can see it.
+of it: every number, code, address and link must occur, a number with the same sign, with no other unit, not only as a bound
+of the other kind and not of something else than it counts; months and days of the week must be those of the passage, where
+it names any; and the part of the passage that says the most similar thing must not be negated where the sentence is not, or
+the other way round. A paraphrase in quite other words fails; that is a false alarm and costs one more question to the
+model. A wrong sentence in the passage's own words passes; no lexical check can see it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import lru_cache
 from quarterdeck.knowledge.analyze import statements, topic_terms, vocabulary
 from quarterdeck.knowledge.bounds import bounds_otherwise
 from quarterdeck.knowledge.calendar_names import names_other_dates
+from quarterdeck.knowledge.counted import counts_otherwise
 from quarterdeck.knowledge.quantities import quantities, stands_in, without_articles
 
 __all__ = ["ENOUGH", "contradicts", "differs", "support"]
@@ -49,7 +50,8 @@ def contradicts(sentence: str, texts: Sequence[str]) -> bool:
 
 
 def differs(sentence: str, texts: Sequence[str]) -> bool:
-    """True if the sentence holds a number, code or address that stands in none of the texts, or another bound or date."""
+    """True if the sentence holds a number, code or address that stands in none of the texts, or counts another thing,
+    or another bound or date."""
     whole = "\n".join(texts)
     lowered = whole.lower()
     given = quantities(whole)
@@ -58,6 +60,7 @@ def differs(sentence: str, texts: Sequence[str]) -> bool:
         or any(literal.rstrip(".").lower() not in lowered for literal in _LITERAL.findall(sentence))
         or not _codes(sentence) <= _codes(whole.upper())
         or bounds_otherwise(sentence, whole)
+        or counts_otherwise(sentence, whole)
         or names_other_dates(sentence, whole)
     )
 
