@@ -169,10 +169,13 @@ LINES = (
     ),
     Line(
         number=22,
-        behaviour="Postgres away",
+        behaviour="Postgres away, or the disk full",
         target="writes 503 with Retry-After within 1 s; /ready 503, /health 200; served again within 5 s of its return, "
-        "without a restart",
-        tests=(f"{_SERVED}/test_outages.py::test_postgres_away_refuses_writes_at_once_and_its_return_needs_no_restart",),
+        "without a restart; no run lost that a caller was told of",
+        tests=(
+            f"{_SERVED}/test_outages.py::test_postgres_away_refuses_writes_at_once_and_its_return_needs_no_restart",
+            f"{_SERVED}/test_full_disk.py::test_a_full_disk_refuses_what_is_new_and_loses_nothing_and_room_needs_no_restart",
+        ),
     ),
     Line(
         number=23,
