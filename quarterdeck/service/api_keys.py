@@ -20,7 +20,7 @@ from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, NotFound,
 from quarterdeck.core.ids import new_id
 from quarterdeck.store.base import Audit, Put, Record, Records
 
-__all__ = ["MAKING", "ApiKey", "ApiKeys", "told_before"]
+__all__ = ["MAKING", "ApiKey", "ApiKeys", "key_of", "told_before"]
 
 MAKING = "keys.write"
 _KIND = "api_key"
@@ -257,6 +257,12 @@ def told_before(id: str) -> Conflict:
     return Conflict(
         f"this was done before: it is API key {id}, whose text was told once and is not kept; rotate or revoke it"
     )
+
+
+def key_of(principal: Principal) -> str | None:
+    """Id of the API key somebody came with, which stays when its text is changed; None for who came otherwise."""
+    came = _came(principal)
+    return came[0] if came is not None else None
 
 
 def _came(principal: Principal) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import RateLimited
+from quarterdeck.service.api_keys import key_of
 from quarterdeck.store.limits import LimitState, Rate, Room, Want
 
 __all__ = ["LimitRule", "RateLimits", "refusal"]
@@ -19,14 +20,14 @@ class LimitRule:
     """How often something may be asked.
 
     Attributes:
-        names: Users, tenants, routes or tools it is for; empty for all that no other rule of the scope names.
+        names: Users, ids of keys, tenants, routes or tools it is for; empty for all that no other rule of the scope names.
         by: Whose requests are counted together, of a route or a tool.
     """
 
-    scope: Literal["user", "tenant", "route", "tool"]
+    scope: Literal["user", "key", "tenant", "route", "tool"]
     rate: Rate
     names: tuple[str, ...] = ()
-    by: Literal["user", "tenant"] = "user"
+    by: Literal["user", "key", "tenant"] = "user"
 
 
 class RateLimits:
@@ -42,7 +43,7 @@ class RateLimits:
         Args:
             route: The template of an HTTP route, or the name of a gRPC method.
         """
-        subjects = (("user", principal.user), ("tenant", principal.tenant), ("route", route))
+        subjects = (("user", principal.user), ("key", _key(principal)), ("tenant", principal.tenant), ("route", route))
         return await self._count(principal, subjects)
 
     async def check(self, principal: Principal, route: str) -> None:
@@ -68,10 +69,27 @@ class RateLimits:
         rules = [rule for rule in self._rules if rule.scope == scope]
         named = [rule for rule in rules if name in rule.names]
         for rule in named or [rule for rule in rules if not rule.names]:
-            whose = f":{principal.user}" if scope in ("route", "tool") and rule.by == "user" else ""
+            whose = _whose(principal, rule) if scope in ("route", "tool") else ""
             rate = rule.rate  # part of the name: rules of one thing with several windows or buckets count apart
             burst = "" if rate.burst is None else f"+{rate.burst}"
             yield Want(f"{scope}:{name}{whose}:{rate.amount}/{rate.window_s:g}{burst}", rate)
+
+
+def _whose(principal: Principal, rule: LimitRule) -> str:
+    match rule.by:
+        case "user":
+            return f":{principal.user}"
+        case "key":
+            return f":{_key(principal)}"
+    return ""
+
+
+def _key(principal: Principal) -> str:
+    """The id of the API key somebody came with, whatever its text is now; ``user:ID`` of who came otherwise.
+
+    No id has a colon, so that nobody is counted with a key that is called as he is.
+    """
+    return key_of(principal) or f"user:{principal.user}"
 
 
 def refusal(room: Room) -> RateLimited:

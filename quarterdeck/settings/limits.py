@@ -16,14 +16,16 @@ _LONGEST_WINDOW = 100_000  # of which each time is remembered
 class LimitRuleFile(Section):
     """How often something may be asked."""
 
-    scope: Literal["user", "tenant", "route", "tool"] = Field(
-        description="What is counted: requests of a user, of a tenant, to a route (/chat, agent.AgentService/Query); calls "
-        "of a tool."
+    scope: Literal["user", "key", "tenant", "route", "tool"] = Field(
+        description="What is counted: requests of a user, with an API key (of who came otherwise: of a user), of a tenant, "
+        "to a route (/chat, agent.AgentService/Query); calls of a tool."
     )
     names: Words = Field(
-        (), description="Users, tenants, routes or tools it is for. Empty: each that no other rule of the scope names."
+        (),
+        description="Users, ids of API keys, tenants, routes or tools it is for. Empty: each that no other rule of the "
+        "scope names.",
     )
-    by: Literal["user", "tenant"] = Field("user", description="Whose are counted together, of a route or a tool.")
+    by: Literal["user", "key", "tenant"] = Field("user", description="Whose are counted together, of a route or a tool.")
     rate: int = Field(ge=1, le=1_000_000, description="Times in `window_s`.")
     window_s: Seconds = Field(60.0, description="Seconds. Without `burst` no window, wherever it begins, holds more.")
     burst: int | None = Field(

@@ -12,9 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
+from websockets.sync.client import connect
 
-from .conftest import EXAMPLE, Server
+from quarterdeck.transports.grpc import agent_pb2
+
+from .conftest import EXAMPLE, Server, with_root
 
 HELLO = {"message": "Hello"}
 
@@ -142,3 +146,46 @@ def test_the_rules_of_the_configuration_hold_for_requests_and_for_tools(tmp_path
     assert [answer.status for answer in listed] == [200, 200, 429]
     assert [answer.headers["ratelimit-remaining"] for answer in listed] == ["1", "0", "0"]
     assert b"search_knowledge_base was called too often" in events
+
+
+@pytest.mark.row("S10", part="keys")
+def test_each_api_key_has_its_limit_over_every_wire_and_its_owner_another(tmp_path: Path) -> None:
+    folder = with_root(tmp_path / "folder")
+    with (folder / "quarterdeck.yaml").open("a") as file:
+        file.write("\nlimits: " + json.dumps({"rules": [{"scope": "key", "rate": 4, "window_s": 3600}]}) + "\n")
+    server = Server(tmp_path / "data", {"LLM_MODE": "local", "QUARTERDECK_SERVER__GRPC_PORT": "0"}, folder=folder)
+    server.start()
+    try:
+        owner = {"Authorization": f"Bearer {server.key('root')}"}
+        body = {"name": "script", "scopes": ["chat"]}
+        first, second = (server.send("POST", "/api/v1/keys", body, headers=owner).json["key"] for _ in range(2))
+        bearer = {"Authorization": f"Bearer {first}"}
+        listed = server.send("GET", "/api/v1/runs", headers=bearer)
+        models = server.send("GET", "/v1/models", headers=bearer)
+        with connect(f"ws://127.0.0.1:{server.port}/api/v1/stream", additional_headers=bearer, proxy=None, open_timeout=10):
+            pass
+        called = _called(server, first)
+        again = _called(server, first)
+        refused = server.send("GET", "/api/v1/runs", headers={"X-API-Key": first})
+        other = server.send("GET", "/api/v1/runs", headers={"X-API-Key": second})
+        himself = server.send("GET", "/api/v1/runs", headers=owner)
+    finally:
+        server.stop()
+
+    assert [answer.headers["ratelimit-remaining"] for answer in (listed, models)] == ["3", "2"]
+    assert (called, again) == (grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert (refused.status, other.headers["ratelimit-remaining"], himself.headers["ratelimit-remaining"]) == (429, "3", "1")
+
+
+def _called(server: Server, key: str) -> grpc.StatusCode:
+    with grpc.insecure_channel(server.told["grpc"]) as channel:
+        query = channel.unary_unary(
+            "/agent.AgentService/Query",
+            request_serializer=agent_pb2.QueryRequest.SerializeToString,
+            response_deserializer=agent_pb2.QueryResponse.FromString,
+        )
+        try:
+            query(agent_pb2.QueryRequest(query="Hello"), metadata=(("authorization", f"Bearer {key}"),), timeout=20)
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK

@@ -66,12 +66,13 @@ async def taken(limits: RateLimits, principal: Principal) -> bool:
     [
         LimitRule(scope="user", rate=Rate(amount=2, window_s=60.0)),
         LimitRule(scope="user", names=("ann",), rate=Rate(amount=2, window_s=60.0)),
+        LimitRule(scope="key", rate=Rate(amount=2, window_s=60.0)),
         LimitRule(scope="tenant", rate=Rate(amount=2, window_s=60.0)),
         LimitRule(scope="route", names=("/chat",), by="tenant", rate=Rate(amount=2, window_s=60.0)),
         LimitRule(scope="tool", names=("send",), by="tenant", rate=Rate(amount=2, window_s=60.0)),
         LimitRule(scope="user", rate=Rate(amount=1, window_s=600.0, burst=2)),
     ],
-    ids=["user", "named user", "tenant", "route", "tool", "bucket"],
+    ids=["user", "named user", "key", "tenant", "route", "tool", "bucket"],
 )
 async def test_limit_that_one_has_used_up_is_untouched_for_the_other(counters: LimitState, rule: LimitRule) -> None:
     limits = RateLimits([rule], counters)
@@ -80,6 +81,14 @@ async def test_limit_that_one_has_used_up_is_untouched_for_the_other(counters: L
     others = [await taken(limits, TWIN) for _ in range(3)]
 
     assert own == others == [True, True, False]
+
+
+@pytest.mark.row("S10", part="keys")
+async def test_two_keys_of_one_person_are_counted_apart_and_one_with_a_new_text_is_not(counters: LimitState) -> None:
+    limits = RateLimits([LimitRule(scope="key", rate=Rate(amount=1, window_s=60.0))], counters)
+    keys = [replace(ANN, credential=f"key:{said}") for said in ("k1:aaaa", "k1:bbbb", "k2:cccc")]
+
+    assert [await taken(limits, who) for who in (*keys, ANN, ANN)] == [True, False, True, True, False]
 
 
 @pytest.mark.parametrize("scope", ["run", "user", "agent", "tenant"])

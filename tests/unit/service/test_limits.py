@@ -10,6 +10,10 @@ from quarterdeck.store.limits import MemoryLimits, Rate
 EMMA = Principal(user="emma", tenant="acme")
 OMAR = Principal(user="omar", tenant="acme")
 GIL = Principal(user="gil", tenant="globex")
+# What `ApiKeys` knows of who came with a key: its id, and the digits of its text.
+SCRIPT = Principal(user="emma", tenant="acme", credential="key:k1:aaaa")
+ROTATED = Principal(user="emma", tenant="acme", credential="key:k1:bbbb")
+OTHER = Principal(user="emma", tenant="acme", credential="key:k2:cccc")
 ONCE, TWICE = Rate(amount=1, window_s=60.0), Rate(amount=2, window_s=60.0)
 
 
@@ -52,6 +56,47 @@ async def test_a_route_may_be_counted_for_all_of_a_tenant() -> None:
     one = limits(LimitRule(scope="route", names=("/chat",), by="tenant", rate=ONCE))
 
     assert [await taken(one, who) for who in (EMMA, OMAR, GIL)] == [True, False, True]
+
+
+@pytest.mark.row("S10", part="keys")
+async def test_each_key_has_a_counter_whatever_its_text_is_and_who_came_otherwise_counts_as_a_user() -> None:
+    each = limits(LimitRule(scope="key", rate=ONCE))
+
+    said = [await taken(each, who) for who in (SCRIPT, ROTATED, OTHER, EMMA, EMMA, OMAR)]
+
+    assert said == [True, False, True, True, False, True]
+
+
+@pytest.mark.row("S10", part="keys")
+async def test_a_user_counts_with_all_of_his_keys() -> None:
+    each = limits(LimitRule(scope="user", rate=TWICE))
+
+    assert [await taken(each, who) for who in (SCRIPT, OTHER, EMMA)] == [True, True, False]
+
+
+@pytest.mark.row("S10", part="keys")
+async def test_a_key_may_have_a_rule_of_its_own() -> None:
+    both = limits(LimitRule(scope="key", rate=ONCE), LimitRule(scope="key", names=("k2",), rate=TWICE))
+
+    assert [await taken(both, who) for who in (OTHER, OTHER, OTHER, SCRIPT, SCRIPT)] == [True, True, False, True, False]
+
+
+@pytest.mark.row("S10", part="keys")
+async def test_a_route_and_a_tool_may_be_counted_by_key() -> None:
+    one = limits(
+        LimitRule(scope="route", names=("/chat",), by="key", rate=ONCE),
+        LimitRule(scope="tool", names=("send",), by="key", rate=ONCE),
+    )
+
+    assert [await taken(one, who) for who in (SCRIPT, ROTATED, OTHER, EMMA)] == [True, False, True, True]
+    assert [await one.tool(who, "send") for who in (SCRIPT, SCRIPT, OTHER, EMMA)] == [0.0, 60.0, 0.0, 0.0]
+
+
+async def test_a_key_that_is_called_as_a_user_is_counts_apart_from_him() -> None:
+    each = limits(LimitRule(scope="key", rate=ONCE))
+    called = Principal(user="omar", tenant="acme", credential="key:emma:dddd")
+
+    assert [await taken(each, who) for who in (EMMA, called)] == [True, True]
 
 
 @pytest.mark.row("S10", part="tools")
