@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import QUARTERDECK, Server, environment
+from .conftest import QUARTERDECK, Answer, Server, environment
 
 ARTICLES = 300
 USERS = """
@@ -281,3 +282,94 @@ def test_a_run_whose_worker_is_killed_goes_on_at_another_behind_its_last_event(
     assert {outcome for _, outcome in told[: left["head"] - 1]} == {"added"}
     assert len(found) == ARTICLES
     assert all(text.count("edition1") == 3 for text in found)
+
+
+class Searcher(threading.Thread):
+    """Asks a server without a pause, and keeps what nobody may be given: an error, or parts of two editions of a document.
+
+    Attributes:
+        asked: How many answers it has looked at.
+    """
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(daemon=True)
+        self.server = server
+        self.asked = 0
+        self.problems: list[str] = []
+        self._over = threading.Event()
+
+    def __enter__(self) -> Searcher:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(30)
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            number = self.asked * 7 % ARTICLES
+            asked = {"query": f"article {number} here", "k": 20}
+            found = self.server.send("POST", "/api/v1/search", asked, user="rita")
+            whole = self.server.send("GET", f"/api/v1/documents/{number:03}", user="rita")
+            self._look_at(found.status, found.json["passages"] if found.status == 200 else [], whole)
+            self.asked += 1
+
+    def more(self, count: int) -> None:
+        """Wait until so many more answers were looked at."""
+        enough, deadline = self.asked + count, time.monotonic() + 60
+        while self.asked < enough and self.is_alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def _look_at(self, status: int, passages: list[dict[str, Any]], whole: Answer) -> None:
+        editions: dict[str, set[str]] = {}
+        for passage in passages:
+            editions.setdefault(passage["document"], set()).update(re.findall(r"edition\d", passage["content"]))
+        mixed = {doc_id for doc_id, several in editions.items() if len(several) != 1}
+        if status != 200 or not passages or mixed:
+            self.problems.append(f"search: {status} {len(passages)} {mixed}")
+        if whole.status != 200 or sorted(whole.json["text"].count(f"edition{n}") for n in (1, 2)) != [0, 3]:
+            self.problems.append(f"document: {whole.status} {whole.body[:200]!r}")
+
+
+@pytest.mark.row("K8", part="kill")
+def test_who_asks_while_a_worker_is_killed_in_a_reindex_is_given_no_half_document(
+    folder: Path, tmp_path: Path, postgres_url: str
+) -> None:
+    environ = {
+        "DATABASE_URL": postgres_url,
+        "VECTOR_DB_URL": postgres_url,
+        "QUARTERDECK_WORKER__IN_SERVER": "false",
+        "QUARTERDECK_WORKER__HEARTBEAT_S": "0.5",
+        "QUARTERDECK_WORKER__STALLED_S": "2",
+    }
+    replica = Server(tmp_path / "data", environ, folder=folder)
+    workers: list[subprocess.Popen[str]] = []
+    try:
+        replica.start()
+        workers.append(work(folder, replica))
+        write_articles(folder, 1)
+        replica.ended(replica.send("POST", "/api/v1/documents/import", {"collection": "knowledge"}).json["run_id"])
+        write_articles(folder, 2)
+        with Searcher(replica) as searcher:
+            run_id = replica.send("POST", "/api/v1/documents/import", {"collection": "knowledge"}).json["run_id"]
+            deadline = time.monotonic() + 60
+            while head(replica, run_id)["head"] < 20:
+                assert time.monotonic() < deadline
+            stop(workers.pop())
+            left = head(replica, run_id)
+            searcher.more(30)
+            workers.append(work(folder, replica))
+            run = replica.ended(run_id)
+        found = texts(replica)
+    finally:
+        for worker in workers:
+            stop(worker)
+        replica.stop()
+
+    assert (left["status"], left["head"] < ARTICLES) == ("running", True)
+    assert searcher.problems == []
+    assert searcher.asked > 30
+    assert run["status"] == "done"
+    assert [text.count("edition2") for text in found] == [3] * ARTICLES
