@@ -41,6 +41,7 @@ class Standing:
     Attributes:
         requested_by: Whoever the call is made for.
         present: By user, those who consented as they are now; None for somebody who may not act any more.
+        withdrawn: Credentials people consented with that were taken back since: it may not have been they who did.
     """
 
     requested_by: str
@@ -48,12 +49,13 @@ class Standing:
     context: str
     now: datetime
     present: Mapping[str, Principal | None]
+    withdrawn: frozenset[str] = frozenset()
 
     def counts(self, consent: Consent, terms: Terms) -> bool:
         """True if a consent is for this call as it would be executed now, and its author may still give it."""
         if (consent.args_hash, consent.context) != (self.args_hash, self.context) or self.now >= consent.good_until:
             return False
-        if terms.four_eyes and self.requested_by in consent.people:
+        if consent.credential in self.withdrawn or (terms.four_eyes and self.requested_by in consent.people):
             return False
         return all(self.present.get(person) is not None for person in consent.people)
 

@@ -38,6 +38,7 @@ class Deciding:
         words: The user's, which are those of the state.
         resolvers: Tools whose results may ground arguments.
         present: By user, those who approved calls, as they are now; None for somebody who may not act any more.
+        withdrawn: Credentials they did so with that were taken back since.
         screened: By id, what guards found in the arguments of calls.
         events: In the order in which they are appended.
         beside: Draft records and audit rows of the same transaction.
@@ -55,6 +56,7 @@ class Deciding:
     max_calls: int
     resolvers: frozenset[str] = frozenset()
     present: Mapping[str, Principal | None] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
     screened: Mapping[str, Screened] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
@@ -186,6 +188,7 @@ class Deciding:
             context=context_of(self.run_id, prepared, decision),
             now=self.now,
             present=self.present,
+            withdrawn=self.withdrawn,
         )
         # Whoever agreed before a value was endorsed that must be, or upon a word that counts no more, is asked again.
         return outstanding(terms_of(decision), () if decision.endorse else call.consents, standing)
@@ -208,7 +211,7 @@ class Deciding:
     def _counts(self, endorsement: Endorsement, terms: Terms) -> bool:
         """True while both people may act, and what is left of the right it rests on is one to decide on these terms."""
         right, by = self.present.get(endorsement.right_of), self.present.get(endorsement.by)
-        if right is None or by is None:
+        if right is None or by is None or endorsement.credential in self.withdrawn:
             return False
         if terms.four_eyes and self.principal.user in (right.user, by.user):
             return False

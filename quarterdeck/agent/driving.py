@@ -50,7 +50,7 @@ from quarterdeck.agent.recalling import found_again, keep, recall, said_again, t
 from quarterdeck.agent.state import CallState
 from quarterdeck.core.answers import Answer, Asked
 from quarterdeck.core.context import Context, Principal
-from quarterdeck.core.decisions import BY_POLICY, DraftStatus, Verdict
+from quarterdeck.core.decisions import BY_POLICY, Consent, DraftStatus, Endorsement, Verdict
 from quarterdeck.core.errors import (
     BudgetExceeded,
     ContextTooLarge,
@@ -322,6 +322,7 @@ class Driving:
             max_calls=self.spec.limits.max_calls_per_turn,
             resolvers=self._resolvers,
             present=await self._present(calls),
+            withdrawn=await self._withdrawn(calls),
             screened=screened,
         )
         deciding.decide(calls)
@@ -363,6 +364,15 @@ class Driving:
                 roles[endorsement.right_of] = (*roles.get(endorsement.right_of, ()), *had)
         known = (Principal(user=user, tenant=self.ledger.tenant, roles=had) for user, had in roles.items())
         return {person.user: await self.loop.directory.current(person) for person in known}
+
+    async def _withdrawn(self, calls: Sequence[CallState]) -> frozenset[str]:
+        """What people agreed with that was taken back since: a key that somebody else had may have said yes, too."""
+        said: tuple[Consent | Endorsement, ...]
+        said = (*(consent for call in calls for consent in call.consents), *self.ledger.state.endorsed)
+        came = {each.credential: each.by for each in said if each.credential is not None}
+        known = (Principal(user=user, tenant=self.ledger.tenant, credential=came_with) for came_with, user in came.items())
+        gone = [each.credential for each in known if await self.loop.directory.current(each) is None]
+        return frozenset(each for each in gone if each is not None)
 
     async def _retrieve(self) -> None:
         if await self.ledger.commit() is not Commit.ALONE:

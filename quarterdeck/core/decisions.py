@@ -84,6 +84,7 @@ class Consent:
         context: Hash of run, call, tool, label and policy version.
         escalated: Those a level escalates to were among those asked.
         good_until: An approval that was not used by then counts no more.
+        credential: What let him in, where it can be taken back: then his yes counts no more.
     """
 
     by: str
@@ -94,6 +95,7 @@ class Consent:
     roles: tuple[str, ...] = ()
     on_behalf_of: str | None = None
     escalated: bool = False
+    credential: str | None = None
 
     @property
     def right_of(self) -> str:
@@ -123,6 +125,7 @@ class Endorsement:
         by: A user id, or `BY_POLICY` where a list of the policy file holds it.
         roles: Those of the person whose right it is, at that time.
         on_behalf_of: Whose right it rests on, if somebody had delegated it to him.
+        credential: What let him in, where it can be taken back: then his word counts no more.
     """
 
     value: Value
@@ -130,6 +133,7 @@ class Endorsement:
     reason: str = ""
     roles: tuple[str, ...] = ()
     on_behalf_of: str | None = None
+    credential: str | None = None
 
     @property
     def right_of(self) -> str:

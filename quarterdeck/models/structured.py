@@ -15,7 +15,7 @@ from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.models.base import Completion, Emit, Model, ModelRequest, ToolSpec
 from quarterdeck.models.wire import encode
 
-__all__ = ["Mode", "Structured"]
+__all__ = ["Mode", "Structured", "unfenced"]
 
 Mode = Literal["native", "tool", "prompted"]
 
@@ -46,7 +46,7 @@ class Structured:
             return await self._model.complete(request, ctx, emit)
         if self._mode == "prompted":
             completion = await self._model.complete(_prompted(request, schema), ctx, emit)
-            return completion if completion.tool_calls else replace(completion, text=_unfenced(completion.text))
+            return completion if completion.tool_calls else replace(completion, text=unfenced(completion.text))
         if request.tool_choice not in ("auto", "none"):
             # The caller wants another tool called now; the answer comes in a later turn.
             return await self._model.complete(replace(request, output_schema=None), ctx, emit)
@@ -94,7 +94,7 @@ def _prompted(request: ModelRequest, schema: Mapping[str, Any]) -> ModelRequest:
     return replace(request, messages=messages, output_schema=None)
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
     """`text` without the code fence around it that models are fond of."""
     fenced = _FENCED.match(text)
     return fenced[1] if fenced else text.strip()

@@ -317,6 +317,7 @@ def _consent(principal: Principal, seat: Seat, draft: Draft, edited: dict[str, A
         roles=seat.roles,
         on_behalf_of=None if seat.own else seat.user,
         escalated=draft.escalated,
+        credential=principal.credential,
     )
 
 

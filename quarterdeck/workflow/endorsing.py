@@ -46,6 +46,7 @@ async def endorse(
         reason=reason,
         roles=tuple(sorted(seat.names.intersection(draft.approvers or ("approver",)))),
         on_behalf_of=None if seat.own else seat.user,
+        credential=principal.credential,
     )
     endorsed = replace(draft, endorsed=(*draft.endorsed, endorsement))
     event = Endorsed(id=draft.call_id, draft=draft.id, endorsement=endorsement)

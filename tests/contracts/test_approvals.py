@@ -326,16 +326,18 @@ async def test_delegations_go_to_somebody_else_who_may_decide_for_a_bounded_time
 
 
 @pytest.mark.row("G1", part="binding")
-@pytest.mark.parametrize("lost", ["role", "person"])
+@pytest.mark.parametrize("lost", ["role", "person", "key"])
 async def test_an_approver_who_lost_the_right_before_execution_has_approved_nothing(
     lost: str, stored: dict[str, Any]
 ) -> None:
     office = Office("[finance]", **stored)
     await office.ask()
     draft = await office.waiting(FINN)
-    await office.approvals.decide(FINN, draft.id, approved=True)
+    await office.approvals.decide(replace(FINN, credential="key:stolen"), draft.id, approved=True)
     if lost == "role":
         office.staff.present["finn"] = replace(FINN, roles=("intern",))
+    elif lost == "key":
+        office.staff.revoked.add("key:stolen")
     else:
         office.staff.gone.add("finn")
 

@@ -12,6 +12,7 @@ from quarterdeck.core.errors import Unavailable
 from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.models.base import Model, ModelRequest
+from quarterdeck.models.structured import unfenced
 from quarterdeck.net.client import GuardedClient
 from quarterdeck.policy.guards.base import About, Finding
 
@@ -111,7 +112,7 @@ class ModelClassifier:
         )
         reply = await model.complete(request, about.context)
         try:
-            yes = json.loads(reply.text)["yes"]
+            yes = json.loads(unfenced(reply.text))["yes"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Unavailable(f"the classifier {self.name} answered what is no verdict") from error
         if not isinstance(yes, bool):

@@ -86,14 +86,16 @@ class Wakes:
 
 
 class Staff:
-    """A directory of everybody but those who left."""
+    """A directory of everybody but those who left, or came with what was taken back."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
+        self.revoked: set[str] = set()
         self.present: dict[str, Principal] = {}  # with other rights than when they asked
 
     async def current(self, principal: Principal) -> Principal | None:
-        return None if principal.user in self.gone else self.present.get(principal.user, principal)
+        lost = principal.user in self.gone or principal.credential in self.revoked
+        return None if lost else self.present.get(principal.user, principal)
 
 
 class Scene:

@@ -250,11 +250,12 @@ async def test_where_it_is_demanded_and_several_must_agree_one_endorses_and_all_
     assert bank.paid == [(IBAN, 100)]
 
 
-async def test_the_word_of_somebody_who_may_not_act_any_more_counts_for_nothing() -> None:
+@pytest.mark.parametrize("lost", ["person", "key"])
+async def test_the_word_of_somebody_who_may_not_act_any_more_counts_for_nothing(lost: str) -> None:
     made, bank = scene()
     draft = await waiting(made)
-    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
-    made.staff.gone.add("lee")
+    await endorse(made.approvals, replace(LEE, credential="key:stolen"), draft.id, argument="iban", value=IBAN)
+    (made.staff.gone if lost == "person" else made.staff.revoked).add("lee" if lost == "person" else "key:stolen")
 
     state = await made.go_on()
 

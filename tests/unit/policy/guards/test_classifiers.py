@@ -176,6 +176,7 @@ async def test_a_verdict_is_remembered_for_a_time_for_one_tenant_and_a_failure_i
     [
         ('{"yes": true}', [Finding("legal", 0, 11)]),
         ('{"yes": false}', []),
+        ('```json\n{"yes": true}\n```', [Finding("legal", 0, 11)]),
         ("Yes, of course.", [Finding("legal.unknown", 0, 11)]),
         ('{"yes": "no"}', [Finding("legal.unknown", 0, 11)]),
         (ModelUnavailable("away"), [Finding("legal.unknown", 0, 11)]),
