@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +14,7 @@ from quarterdeck.cli.client import segment
 from quarterdeck.cli.main import app, exit_code
 from quarterdeck.cli.reference import commands, reference
 from quarterdeck.core import errors
+from tests.acceptance.beside import beside
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 
@@ -98,3 +102,24 @@ def test_what_is_no_id_reaches_no_route(words: tuple[str, ...], id: str) -> None
 
 def test_an_id_is_one_segment_of_a_path_whatever_stands_in_it() -> None:
     assert segment("a?b#c%2F d") == "a%3Fb%23c%252F%20d"
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("delivered", 0), ("failed", 1), ("refused", 1)])
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_a_webhook_that_could_not_be_told_is_an_exit_code(verdict: str, code: int, more: tuple[str, ...]) -> None:
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps({"verdict": verdict, "detail": "it said 410"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with beside(HTTPServer(("127.0.0.1", 0), Server)) as server:
+        done = CliRunner().invoke(app, ["webhooks", "test", "crm", "--url", f"http://127.0.0.1:{server.server_port}", *more])
+
+    assert done.exit_code == code
+    assert verdict in done.stdout

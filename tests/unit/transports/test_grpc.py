@@ -153,9 +153,10 @@ async def test_method_that_declares_no_scope_lets_in_nobody(served: Served) -> N
         ((), grpc.StatusCode.UNAUTHENTICATED, "unauthenticated"),
         ((("authorization", "Bearer qd_wrong"),), grpc.StatusCode.UNAUTHENTICATED, "unauthenticated"),
         ((("authorization", f"Basic {KEYS['emma']}"),), grpc.StatusCode.UNAUTHENTICATED, "unauthenticated"),
+        ((*EMMA, ("x-api-key", "qd_other")), grpc.StatusCode.INVALID_ARGUMENT, "invalid_input"),
         ((("x-api-key", KEYS["omar"]),), grpc.StatusCode.PERMISSION_DENIED, "forbidden"),
     ],
-    ids=["no key", "wrong key", "wrong scheme", "no scope"],
+    ids=["no key", "wrong key", "wrong scheme", "two keys", "no scope"],
 )
 async def test_nobody_is_let_in_without_key_and_scope(client: Client, metadata: Any, status: Any, code: str) -> None:
     with pytest.raises(aio.AioRpcError) as caught:
