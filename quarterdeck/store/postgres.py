@@ -64,8 +64,10 @@ KEEP_SCHEMA: LiteralString = """SELECT set_config('search_path',
   array_to_string(ARRAY(SELECT quote_ident(found) FROM unnest(current_schemas(false)) AS found), ', '), false)"""
 
 # What a server may have as its default, but statements here must not find otherwise. Rows are read again after a lock was
-# waited for only in this isolation; compiling costs more than any of these statements.
+# waited for only in this isolation; compiling costs more than any of these statements. A process that stands still within a
+# transaction would hold its rows, the end of its tenant's audit log among them, from all others until it goes on.
 _SETTINGS = """{keep_schema}; SET ROLE {role}; SET TIME ZONE 'UTC'; SET jit = off; SET statement_timeout = {timeout_ms};
+SET idle_in_transaction_session_timeout = '5s';
 SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off"""
 
 
