@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import orjson
 from fastapi import Request, Response
-from fastapi._compat import field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.datastructures import ImmutableMultiDict
@@ -100,8 +99,15 @@ def refuse_repeated(parameters: ImmutableMultiDict[str, str], lists: Collection[
 
 def _lists(dependant: Dependant) -> frozenset[str]:
     """Names of which a route and what it depends on read every value."""
-    own = (field.alias for field in dependant.query_params if field_annotation_is_sequence(field.field_info.annotation))
+    own = (field.alias for field in dependant.query_params if _takes_many(field.field_info.annotation))
     return frozenset(own).union(*map(_lists, dependant.dependencies))
+
+
+def _takes_many(annotation: Any) -> bool:
+    """True for a list, a tuple or a set of values, also where it may be left out."""
+    kind = get_origin(annotation) or annotation
+    many = isinstance(kind, type) and issubclass(kind, Collection) and not issubclass(kind, str | bytes)
+    return many or any(map(_takes_many, get_args(annotation)))
 
 
 def _parameters(dependant: Dependant) -> frozenset[str]:
