@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,7 +25,7 @@ from quarterdeck.policy.base import Bound, Known, ToolPolicy
 from quarterdeck.policy.decide import Policy
 from quarterdeck.policy.extracts import Extract, extraction_of
 from quarterdeck.policy.rules import Comparison, Rule, comparison, matches
-from quarterdeck.policy.table import check_sink, declared, takes_number
+from quarterdeck.policy.table import check_sink, declared, takes_number, takes_text, values_taken
 from quarterdeck.policy.terms import everybody_named
 
 if TYPE_CHECKING:
@@ -177,6 +178,9 @@ def load_policy(text: str, source: str, tools: Iterable[Tool]) -> Policy:
         if len(problems.found) == before:
             table[name] = _tightened(table[name], entry, known[name])
     rules = tuple(rule for position, each in enumerate(file.rules) if (rule := _rule(each, position, problems)) is not None)
+    for position, each in enumerate(file.rules):
+        if any(each.id == earlier.id for earlier in file.rules[:position]):
+            problems.add(("rules", position, "id"), f"rules.{position}.id: there is a rule {each.id} already")
     for position, rule in enumerate(rules if len(rules) == len(file.rules) else ()):
         for key, why in _never_holds(rule, known.values()):
             problems.add(("rules", position, "when", key), f"rules.{position}.when.{key}: {why}")
@@ -355,6 +359,25 @@ def _never_holds(rule: Rule, tools: Iterable[Tool]) -> Iterator[tuple[str, str]]
             yield f"args.{name}", f"{', '.join(tool.name for tool in meant)} takes no argument {name}"
         elif wanted.orders and (texts := [tool.name for tool in takers if not takes_number(tool, name)]):
             yield f"args.{name}", f"{name} of {', '.join(texts)} is no number, so it is neither larger nor smaller"
+        elif not any(_may_be(tool, name, wanted) for tool in takers):
+            yield f"args.{name}", f"{name} of {', '.join(tool.name for tool in takers)} is never {wanted.operand!r}"
+
+
+def _may_be(tool: Tool, name: str, wanted: Comparison) -> bool:
+    """True if there is a value of an argument that meets `wanted`, as far as its schema says."""
+    if values := values_taken(tool, name):
+        return any(map(wanted.holds, values))
+    text = wanted.operand
+    if not isinstance(text, str):
+        return wanted.orders or not takes_text(tool, name)
+    return wanted.sign == "!" or "*" in text or _is_number(text) or not takes_number(tool, name)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _condition(key: str, value: str | float | bool, conditions: dict[str, Any], args: dict[str, Comparison]) -> None:
@@ -372,10 +395,18 @@ def _condition(key: str, value: str | float | bool, conditions: dict[str, Any], 
                 raise ValueError("the only condition is '!public': a rule for public contexts would let worse ones pass")
             conditions["not_public"] = True
         case "tool.risk":
-            conditions["risk"] = comparison(value)
+            conditions["risk"] = _one_of(value, range(4))
         case "tool.effect":
-            conditions["effect"] = comparison(value)
+            conditions["effect"] = _one_of(value, [effect.value for effect in Effect])
         case _ if key.startswith("args."):
             args[key.removeprefix("args.")] = comparison(value)
         case _:
             raise ValueError("unknown; there are tool, tool.risk, tool.effect, label.integrity, label.readers, args.<name>")
+
+
+def _one_of(written: str | float | bool, there_are: Sequence[str | int]) -> Comparison:
+    """A comparison that holds for one of `there_are`. Raises ValueError if it holds for none."""
+    wanted = comparison(written)
+    if not any(map(wanted.holds, there_are)):
+        raise ValueError(f"{written!r} holds for none of {', '.join(map(str, there_are))}")
+    return wanted

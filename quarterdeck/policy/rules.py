@@ -6,6 +6,7 @@ bad or worse", so a worse label never meets fewer of them: no attacker gains by 
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,12 +75,15 @@ class Comparison:
 
 
 def comparison(written: str | float | bool) -> Comparison:
-    """Read a comparison. Raises ValueError for a sign without a number behind it."""
+    """Read a comparison. Raises ValueError for a sign without a finite number behind it."""
     if not isinstance(written, str):
         return Comparison(sign="=", operand=written)
     for sign in _OPERATORS:
         if written.startswith(sign):
-            return Comparison(sign=sign, operand=float(written.removeprefix(sign)))
+            operand = float(written.removeprefix(sign))
+            if not math.isfinite(operand):
+                raise ValueError(f"{written!r} compares with what is no finite number")
+            return Comparison(sign=sign, operand=operand)
     if written.startswith("!"):
         return Comparison(sign="!", operand=written[1:])
     return Comparison(sign="=", operand=written)

@@ -11,7 +11,7 @@ from quarterdeck.policy.base import Bound, ToolPolicy
 from quarterdeck.policy.extracts import check_extraction
 from quarterdeck.policy.sinks import sink_parts
 
-__all__ = ["check_sink", "declared", "field_names", "takes_number"]
+__all__ = ["check_sink", "declared", "field_names", "takes_number", "takes_text", "values_taken"]
 
 
 def declared(tool: Tool) -> ToolPolicy:
@@ -74,12 +74,20 @@ def takes_number(tool: Tool, name: str) -> bool:
     return _is_number(tool.input_schema["properties"][name], tool.input_schema)
 
 
+def takes_text(tool: Tool, name: str) -> bool:
+    """True if the argument `name` of `tool` is a text or a list of texts."""
+    return _item(_resolved(tool.input_schema["properties"][name], tool.input_schema)).get("type") == "string"
+
+
+def values_taken(tool: Tool, name: str) -> tuple[Any, ...]:
+    """The values that the argument `name` of `tool`, or each in a list of them, is one of; empty where they are not few."""
+    node = _item(_resolved(tool.input_schema["properties"][name], tool.input_schema))
+    return (True, False) if node.get("type") == "boolean" else _choices(node)
+
+
 def _is_number(node: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    node = _resolved(node, root)
-    if node.get("type") == "array" and isinstance(node.get("items"), Mapping):
-        node = node["items"]
-    values = node.get("enum") or ([node["const"]] if "const" in node else [])
-    if values:
+    node = _item(_resolved(node, root))
+    if values := _choices(node):
         return all(isinstance(each, int | float) for each in values)
     several = [each for each in node.get("anyOf", ()) if each.get("type") != "null"]
     return node.get("type") in ("integer", "number") or (bool(several) and all(_is_number(each, root) for each in several))
@@ -104,12 +112,20 @@ def _resolved(node: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, 
     return target if isinstance(target, Mapping) else node
 
 
+def _item(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What each of a list is, and `node` itself if it is no list."""
+    items = node.get("items")
+    return items if node.get("type") == "array" and isinstance(items, Mapping) else node
+
+
+def _choices(node: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(node.get("enum") or ([node["const"]] if "const" in node else []))
+
+
 def _bound(node: Mapping[str, Any]) -> Bound | None:
-    if node.get("type") == "array" and isinstance(node.get("items"), Mapping):
-        node = node["items"]
-    values = node.get("enum") or ([node["const"]] if "const" in node else [])
-    if values:
-        return Bound(one_of=tuple(values))
+    node = _item(node)
+    if values := _choices(node):
+        return Bound(one_of=values)
     upper = node.get("maximum", node.get("exclusiveMaximum"))
     lower = node.get("minimum", node.get("exclusiveMinimum"))
     return Bound(minimum=lower, maximum=upper) if upper is not None and node.get("type") in ("integer", "number") else None

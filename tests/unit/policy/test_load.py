@@ -27,7 +27,7 @@ def pay(iban: str, amount: Annotated[float, Field(ge=0, le=5000)], note: str = "
 
 
 @tool(effect="write")
-def grade(level: Literal["low", "high"]) -> None: ...
+def grade(level: Literal["low", "high"], urgent: bool = False) -> None: ...
 
 
 def foreign(url: str, text: str) -> None: ...
@@ -199,6 +199,19 @@ def test_a_file_cannot_loosen_a_declaration(entry: str, complaint: str) -> None:
             "policy: v1\nrules:\n  - {id: a, when: {tool: pay, args.note: '>5'}, then: deny}",
             "policy.yaml:3",
             "note of pay is no number",
+        ),
+        ("policy: v1\nrules:\n  - {id: a, when: {tool: pay, args.amount: '>=nan'}, then: deny}", "policy.yaml:3", "finite"),
+        ("policy: v1\nrules:\n  - {id: a, when: {tool.risk: '<1e999'}, then: deny}", "policy.yaml:3", "finite"),
+        ("policy: v1\nrules:\n  - {id: a, when: {tool.risk: '>3'}, then: deny}", "policy.yaml:3", "none of 0, 1, 2, 3"),
+        ("policy: v1\nrules:\n  - {id: a, when: {tool.effect: wirte}, then: deny}", "policy.yaml:3", "none of read"),
+        ("policy: v1\nrules:\n  - {id: a, when: {args.amount: '=>5'}, then: deny}", "policy.yaml:3", "is never '=>5'"),
+        ("policy: v1\nrules:\n  - {id: a, when: {args.ticket_id: 7}, then: deny}", "policy.yaml:3", "is never 7"),
+        ("policy: v1\nrules:\n  - {id: a, when: {args.urgent: yes}, then: deny}", "policy.yaml:3", "is never 'yes'"),
+        ("policy: v1\nrules:\n  - {id: a, when: {args.level: top}, then: deny}", "policy.yaml:3", "is never 'top'"),
+        (
+            "policy: v1\nrules:\n  - {id: a, when: {tool: pay}, then: deny}\n  - {id: a, when: {}, then: approve}",
+            "policy.yaml:4",
+            "there is a rule a already",
         ),
         ("policy: v1\npolicy: v1", "policy.yaml:2", "line 1"),
         ("policy: &a v1\ntools: *a", "policy.yaml:2", "aliases"),
