@@ -47,6 +47,7 @@ class Delegation:
     Attributes:
         giver: Whose right it is.
         roles: Those the giver had when he gave it; only the ones he still has count.
+        credential: What let the giver in, where it can be taken back: then it may not have been he who gave it.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Delegation:
     roles: tuple[str, ...] = ()
     reason: str = ""
     revoked: bool = False
+    credential: str | None = None
 
     def holds(self, now: datetime) -> bool:
         return not self.revoked and self.begins_at <= now < self.ends_at
@@ -94,6 +96,7 @@ class Delegations:
             ends_at=ends_at,
             roles=principal.roles,
             reason=reason,
+            credential=principal.credential,
         )
         until = f"{begins.isoformat()}..{ends_at.isoformat()}"
         await self._records.write(principal.tenant, [Put(record=_row(given), expect=0), _audit(given, f"delegated:{until}")])
@@ -124,11 +127,12 @@ class Delegations:
         own = Seat(user=principal.user, roles=principal.roles)
         rows = await self._records.find(principal.tenant, KIND, status=_ACTIVE, owner=principal.user, limit=_MOST)
         found = [each for row in rows if (each := from_json(Delegation, row.data)).holds(self._now())]
-        seats = {each.giver: await self._seat(principal.tenant, each) for each in found}
-        return (own, *(seat for seat in seats.values() if seat is not None))
+        seats = [await self._seat(principal.tenant, each) for each in found]
+        return (own, *(seat for seat in seats if seat is not None))
 
     async def _seat(self, tenant: str, delegation: Delegation) -> Seat | None:
-        giver = await self._directory.current(Principal(user=delegation.giver, tenant=tenant, roles=delegation.roles))
+        gave = Principal(user=delegation.giver, tenant=tenant, roles=delegation.roles, credential=delegation.credential)
+        giver = await self._directory.current(gave)
         if giver is None:
             return None
         kept = tuple(role for role in giver.roles if role in delegation.roles)

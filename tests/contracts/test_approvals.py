@@ -267,11 +267,12 @@ async def test_a_delegate_decides_in_anothers_place_for_a_time_and_it_is_audited
 
 
 @pytest.mark.row("G2", part="delegation")
-@pytest.mark.parametrize("how", ["over", "not begun", "revoked", "passed on", "giver lost the role", "giver asked"])
+@pytest.mark.parametrize("how", ["over", "not begun", "revoked", "passed on", "giver lost the role", "giver asked", "key"])
 async def test_a_delegation_gives_no_more_than_its_giver_has_when_it_counts(how: str) -> None:
     office = Office("{by: [finance], four_eyes: true}")
     begins = START + timedelta(hours=2) if how == "not begun" else None
-    given = await office.delegations.give(FINN, "olga", ends_at=START + timedelta(hours=3), begins_at=begins)
+    giver = replace(FINN, credential="key:stolen")
+    given = await office.delegations.give(giver, "olga", ends_at=START + timedelta(hours=3), begins_at=begins)
     await office.begin(principal=FINN if how == "giver asked" else ANNA)
     await office.go_on()
     asker = OLGA
@@ -285,12 +286,29 @@ async def test_a_delegation_gives_no_more_than_its_giver_has_when_it_counts(how:
             asker = CARL
         case "giver lost the role":
             office.staff.present["finn"] = replace(FINN, roles=())
+        case "key":
+            office.staff.revoked.add("key:stolen")
     (draft,) = await office.approvals.list(FAYE)
 
     with pytest.raises((NotFound, Forbidden)):
         await office.approvals.decide(asker, draft.id, approved=True)
 
     assert office.payments.made == []
+
+
+@pytest.mark.row("G2", part="delegation")
+@pytest.mark.parametrize("first", [{"roles": ()}, {"credential": "key:stolen"}])
+async def test_a_delegation_that_gives_nothing_is_in_the_way_of_no_other(first: dict[str, Any]) -> None:
+    office = Office("[finance]")
+    await office.ask()
+    for giver in (replace(FINN, **first), FINN):
+        await office.delegations.give(giver, "carl", ends_at=START + timedelta(hours=1))
+    office.staff.revoked.add("key:stolen")
+
+    draft = await office.agree(CARL)
+
+    assert draft.consents[0].on_behalf_of == "finn"
+    assert office.payments.made == [5]
 
 
 @pytest.mark.row("G2", part="delegation")
