@@ -201,6 +201,7 @@ def _desk(configuration: Configuration, ground: Ground, running: Running) -> Des
             records=store.records,
             specs=agents.specs,
             dispatcher=dispatcher,
+            directory=ground.identity.access,
             interrupt=running.watch.interrupt,
             withdrawals=withdrawals,
         ),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from quarterdeck.agent import doubts, drafts
+from quarterdeck.agent.base import Directory
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.forking import fork_of
 from quarterdeck.agent.state import RunState
@@ -61,6 +62,7 @@ class Controls:
     """Commands to runs.
 
     Args:
+        directory: Knows what the one who asked may read now, where somebody else wants a run to go on.
         interrupt: Makes whoever advances a run of a tenant look at its journal at once.
     """
 
@@ -71,6 +73,7 @@ class Controls:
         records: Records,
         specs: BlobSpecs,
         dispatcher: Dispatcher,
+        directory: Directory,
         interrupt: Callable[[str, str], None],
         withdrawals: Withdrawals | None = None,
     ) -> None:
@@ -78,6 +81,7 @@ class Controls:
         self._records = records
         self._specs = specs
         self._dispatcher = dispatcher
+        self._directory = directory
         self._interrupt = interrupt
         self._runs = Runs(journal, withdrawals)
 
@@ -164,7 +168,7 @@ class Controls:
             raise Conflict(f"run {run_id} has not failed; it is {row.status.value}")
         event = RetryRequested(by=principal.user, reason=_reason(reason))
         entries = await self._runs.entries(row.tenant, run_id)
-        await self._runs.check_goes_on(principal, run_id, entries)
+        await self._check_goes_on(principal, run_id, entries)
         reopened = await self._reopened(row, fold(entries))
         await self._post(principal, row, event, f"retry:{row.head}", reopened)
         return await self._woken(principal, run_id)
@@ -193,7 +197,7 @@ class Controls:
             span_id=fork.span_id,
             request_id=fork.request_id,
         )
-        await self._runs.check_goes_on(principal, run_id, entries[: fork.at])
+        await self._check_goes_on(principal, run_id, entries[: fork.at])
         assert isinstance(started.event, RunStarted)  # every run begins with it
         alone = Entry(event=replace(started.event, session_id=None))
         audit = _audit(principal, row, "fork", f"{run_id}:{fork.at}:{new}")
@@ -202,6 +206,14 @@ class Controls:
             if not isinstance(first, RunStarted) or first.forked_at != fork.at:
                 raise KeyReused("this Idempotency-Key was used for another fork; take a new one")
         return await self._woken(principal, new)
+
+    async def _check_goes_on(self, principal: Principal, run_id: str, entries: Sequence[Entry]) -> None:
+        """See `Runs.check_goes_on`: the run acts for the one who asked, whoever wants it to go on."""
+        first = entries[0].event
+        assert isinstance(first, RunStarted)  # every run begins with it
+        its_own = principal.user == first.principal.user
+        asker = principal if its_own else await self._directory.current(first.principal)
+        await self._runs.check_goes_on(asker, run_id, entries)
 
     async def _reopened(self, row: RunRow, state: RunState) -> list[Beside]:
         """What the failure had withdrawn and people are asked about again, and what the run holds."""

@@ -51,11 +51,11 @@ class Runs:
         """The passages a run rests on that the principal may not read any more."""
         return await self._withdrawals.of(principal, view.sources)
 
-    async def check_goes_on(self, principal: Principal, run_id: str, entries: Sequence[Entry]) -> None:
+    async def check_goes_on(self, asker: Principal | None, run_id: str, entries: Sequence[Entry]) -> None:
         """Whoever goes on from old events gives a model again what they rest on, so it must be open to the asker still.
 
         Args:
-            principal: Who wants it; the run acts for the one who asked, whoever that is.
+            asker: The one who asked, as he is now; None if he may not act any more.
             entries: Those it would go on from.
 
         Raises:
@@ -65,8 +65,7 @@ class Runs:
         assert isinstance(first, RunStarted)  # every run begins with it
         if first.undoes or first.work != "agent":
             return  # no model reads anything in it
-        asker = principal if principal.user == view.user else first.principal
-        if not await self._may_read(asker, view):
+        if asker is None or not await self._may_read(asker, view):
             raise Forbidden(
                 f"run {run_id} rests on what user {view.user} may not read any more: it goes on from no such place"
             )

@@ -32,6 +32,7 @@ class Stage(Scene):
             records=self.store.records,
             specs=self,  # type: ignore[arg-type]  # reading one is all that is needed of them
             dispatcher=self.dispatcher,
+            directory=self.staff,
             interrupt=lambda tenant, run_id: self.interrupted.append(run_id),
         )
 

@@ -102,6 +102,7 @@ class Counter(Scene):
             records=self.store.records,
             specs=self,  # type: ignore[arg-type]  # reading one is all that is needed of them
             dispatcher=self.dispatcher,
+            directory=self.staff,
             interrupt=lambda tenant, run_id: None,
         )
 

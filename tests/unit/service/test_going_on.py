@@ -21,6 +21,7 @@ from quarterdeck.store.base import Entry
 from quarterdeck.store.memory import MemoryStore
 
 HANNA = Principal(user="hanna", tenant="acme", groups=("hr",), scopes=("chat",))
+MOVED = replace(HANNA, groups=())
 OMAR = Principal(user="omar", tenant="acme", groups=("hr",), scopes=("operate",))
 PLAN = Passage(
     id="plan-1",
@@ -33,10 +34,11 @@ PLAN = Passage(
 
 @dataclass
 class World:
-    """A run that asked, was given a passage of a document, and failed; and what may still be read."""
+    """A run that asked, was given a passage of a document, and failed; what may still be read, and who Hanna is now."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
     documents: set[str] = field(default_factory=lambda: {"plan"})
+    hanna: Principal | None = HANNA
     woken: list[str] = field(default_factory=list)
     run_id: str = field(default_factory=new_id)
 
@@ -46,12 +48,16 @@ class World:
             records=self.store.records,
             specs=self,  # type: ignore[arg-type]  # neither command reads one
             dispatcher=self,
+            directory=self,
             interrupt=lambda tenant, run_id: None,
             withdrawals=Withdrawals(self),
         )
 
     async def readable(self, tenant: str, doc_ids: Sequence[str], groups: frozenset[str]) -> frozenset[str]:
         return self.documents & frozenset(doc_ids)
+
+    async def current(self, principal: Principal) -> Principal | None:
+        return self.hanna if principal.user == "hanna" else principal
 
     async def wake(self, tenant: str, run_id: str) -> None:
         self.woken.append(run_id)
@@ -103,13 +109,16 @@ async def test_it_is_forked_before_the_document_was_given(world: World) -> None:
 
 
 @pytest.mark.row("K7", part="forks")
-async def test_who_lost_the_group_goes_on_no_more_from_what_was_for_it(world: World) -> None:
-    moved = replace(HANNA, groups=())
+@pytest.mark.parametrize(("by", "hanna"), [(MOVED, MOVED), (OMAR, MOVED), (OMAR, None)])
+async def test_from_what_was_for_a_group_nobody_goes_on_for_who_left_it(
+    world: World, by: Principal, hanna: Principal | None
+) -> None:
+    world.hanna = hanna
 
     with pytest.raises(Forbidden):
-        await world.controls.fork(moved, world.run_id, Fork(at=2))
+        await world.controls.fork(by, world.run_id, Fork(at=2))
     with pytest.raises(Forbidden):
-        await world.controls.retry(moved, world.run_id)
+        await world.controls.retry(by, world.run_id)
 
 
 async def test_a_run_whose_documents_are_open_is_forked_and_tried_again(world: World) -> None:

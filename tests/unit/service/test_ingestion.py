@@ -300,6 +300,7 @@ async def test_nobody_speaks_into_a_run_without_a_model(intake: Intake) -> None:
         records=records,
         specs=BlobSpecs(journal),
         dispatcher=intake,  # type: ignore[arg-type]
+        directory=intake.people,
         interrupt=lambda tenant, run_id: None,
     )
 

@@ -291,6 +291,7 @@ async def served(store: MemoryStore | SqliteStore) -> AsyncIterator[Served]:
             records=store.records,
             specs=specs,
             dispatcher=worker,  # type: ignore[arg-type]
+            directory=Access(USERS, {}, keyless=True),
             interrupt=lambda tenant, run_id: None,
         ),
         default_agent="support",
