@@ -11,6 +11,7 @@ import typer
 
 from quarterdeck.cli.client import Client, Key, Url
 from quarterdeck.cli.show import AsJson, as_json, console, plain
+from quarterdeck.core.errors import QuarterdeckError, error_of
 
 __all__ = ["chat"]
 
@@ -45,7 +46,9 @@ def _converse(client: Client, message: str | None, agent: str | None, session: s
             body = client.post("/chat", {"message": question, "agent": agent, "session_id": session})
             as_json(body)
         else:
-            body = _streamed(client, asked)
+            body, failure = _streamed(client, asked)
+            if failure is not None and message is not None:
+                raise failure
         session = body["session_id"]
 
 
@@ -62,9 +65,11 @@ def _questions(message: str | None) -> Iterator[str]:
             yield line
 
 
-def _streamed(client: Client, asked: dict[str, Any]) -> Any:
+def _streamed(client: Client, asked: dict[str, Any]) -> tuple[Any, QuarterdeckError | None]:
+    """The answer, and what the run failed of."""
     out = console()
     body: Any = {"session_id": asked["session_id"]}
+    failure: QuarterdeckError | None = None
     for event, data in client.stream("/api/v1/agent/stream", asked):
         match event:
             case "text":
@@ -75,11 +80,12 @@ def _streamed(client: Client, asked: dict[str, Any]) -> Any:
                 out.print(f"· {plain(data['name'])}: {plain(data['status'])}", style="yellow", markup=False)
             case "run_failed":
                 out.print(f"the run failed: {plain(data['error'])}", style="red", markup=False)
+                failure = error_of(data["code"], f"the run failed: {data['error']}")
             case "done":
                 body = data
     out.print()
     _sources(out, body)
-    return body
+    return body, failure
 
 
 def _sources(out: Any, body: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -27,11 +28,15 @@ def segment(id: str) -> str:
     """An id as one segment of a path.
 
     Raises:
-        InvalidInput: It would be none, or several: servers and proxies before them read ``%2F`` as ``/`` and follow ``..``.
+        InvalidInput: It would be none, or several: servers and proxies before them read ``%2F`` as ``/`` and follow ``..``;
+            or it is no text.
     """
-    if id in ("", ".", "..") or "/" in id or "\\" in id:
-        raise InvalidInput(f"{id!r} is no id")
-    return urllib.parse.quote(id, safe="")
+    try:
+        if id not in ("", ".", "..") and "/" not in id and "\\" not in id:
+            return urllib.parse.quote(id, safe="")
+    except UnicodeEncodeError:
+        pass
+    raise InvalidInput(f"{id!r} is no id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +53,15 @@ class Client:
     lane: str | None = None
 
     def get(self, path: str, **query: str | int | None) -> Any:
-        given = {name: value for name, value in query.items() if value is not None}
-        with self._open("GET", path + ("?" + urllib.parse.urlencode(given) if given else "")) as reply:
-            return json.load(reply)
+        return self._asked("GET", path, query=[(name, value) for name, value in query.items() if value is not None])
 
     def post(self, path: str, body: Mapping[str, Any], *, once: str | None = None) -> Any:
         """What the server says of it; `once` is an Idempotency-Key, under which it is done but once."""
-        with self._open("POST", path, body, {"Idempotency-Key": once} if once else {}) as reply:
-            return json.load(reply)
+        return self._asked("POST", path, body, {"Idempotency-Key": once} if once else {})
 
     def delete(self, path: str) -> Any:
         """What the server says of what it took away."""
-        with self._open("DELETE", path) as reply:
-            return json.load(reply)
+        return self._asked("DELETE", path)
 
     def download(self, path: str, body: Mapping[str, Any]) -> Any:
         """The answer as it comes, to be read in pieces and closed."""
@@ -68,28 +69,45 @@ class Client:
 
     def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]]) -> Any:
         """Send the bytes of a file as they are."""
-        with self._open("POST", f"{path}?{urllib.parse.urlencode(query)}", data) as reply:
-            return json.load(reply)
+        return self._asked("POST", path, data, query=query)
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Event names and their data, until the server says that it is done."""
+        """Event names and their data, until the server says that it is done. Raises Unavailable where it never does."""
         yield from self._events("POST", path, body)
 
     def follow(self, run_id: str) -> Iterator[tuple[str, Any]]:
-        """What happened and happens in a run, until it ends."""
+        """What happened and happens in a run, until it ends. Raises Unavailable where nothing more can be told."""
         yield from self._events("GET", f"/api/v1/runs/{segment(run_id)}/events")
 
     def _events(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
         event = "message"
-        with self._open(method, path, body) as reply:
-            for raw in reply:
-                name, _, value = raw.decode().rstrip("\r\n").partition(": ")
-                if name == "event":
-                    event = value
-                elif name == "data":
-                    if value == "[DONE]":
-                        return
-                    yield event, json.loads(value)
+        try:
+            with self._open(method, path, body) as reply:
+                for raw in reply:
+                    name, _, value = raw.decode().rstrip("\r\n").partition(": ")
+                    if name == "event":
+                        event = value
+                    elif name == "data":
+                        if value == "[DONE]":
+                            return
+                        yield event, json.loads(value)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unavailable(f"the stream from {self.url} was cut; its run goes on: {error}") from error
+        raise Unavailable(f"the stream from {self.url} was cut; its run goes on")
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | bytes | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+        query: Sequence[tuple[str, str | int]] = (),
+    ) -> Any:
+        try:
+            with self._open(method, path, body, more, query) as reply:
+                return json.load(reply)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unavailable(f"the answer from {self.url} is cut, or none of a Quarterdeck server: {error}") from error
 
     def _open(
         self,
@@ -97,6 +115,7 @@ class Client:
         path: str,
         body: Mapping[str, Any] | bytes | None = None,
         more: Mapping[str, str] = MappingProxyType({}),
+        query: Sequence[tuple[str, str | int]] = (),
     ) -> Any:
         if not self.url.startswith(("http://", "https://")):
             raise InvalidInput(f"{self.url!r} is no address of a server; it begins with http:// or https://")
@@ -107,13 +126,17 @@ class Client:
             headers["Authorization"] = f"Bearer {self.key}"
         if self.lane:
             headers["X-Lane"] = self.lane
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - checked above
         try:
+            address = self.url.rstrip("/") + path + ("?" + urllib.parse.urlencode(query) if query else "")
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+            request = urllib.request.Request(address, data, headers, method=method)  # noqa: S310 - checked above
             return urllib.request.urlopen(request, timeout=self.timeout_s)  # noqa: S310 - checked above
         except urllib.error.HTTPError as error:
             raise _raised(error) from error
-        except OSError as error:
+        except (ValueError, http.client.InvalidURL):
+            # Not told by itself, and not kept: the key stands in what Python says of it.
+            raise InvalidInput("the address, the key or an argument holds what no request can carry") from None
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unavailable(
                 f"no server answers at {self.url}: {reason}; start one with `quarterdeck serve FOLDER`"

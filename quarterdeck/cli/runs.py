@@ -54,7 +54,7 @@ def show(
         story = client.get(f"/api/v1/runs/{segment(id)}/story")
         runs = [story]
     except (NotFound, InvalidInput):  # no run has it, or could have
-        story = client.get(f"/api/v1/requests/{segment(id)}")
+        story = _of_request(client, f"/api/v1/requests/{segment(id)}")
         runs = story["runs"]
     if json:
         as_json(story)
@@ -122,6 +122,15 @@ def export(run_id: RunId, url: Url = _LOCAL, key: Key = None, json: AsJson = Fal
     """Keep all that happened in a run where the server keeps snapshots."""
     kept = Client(url=url, key=key).post(f"/api/v1/runs/{segment(run_id)}/export", {})
     _told(kept, kept["uri"], json)
+
+
+def _of_request(client: Client, path: str) -> dict[str, Any]:
+    """All its runs, oldest first, however many the server tells at once."""
+    story: dict[str, Any] = client.get(path)
+    while (before := story["before"]) is not None:
+        older = client.get(path, before=before)
+        story = older | {"runs": older["runs"] + story["runs"]}
+    return story
 
 
 def _list(rows: list[dict[str, Any]], last: dict[str, str], empty: str, json: bool) -> None:

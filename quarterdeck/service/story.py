@@ -19,9 +19,9 @@ from quarterdeck.service.views import RunView, view_of, without_words
 from quarterdeck.service.withdrawn import Withdrawn
 from quarterdeck.store.base import Entry, Journal
 
-__all__ = ["Stories", "Story"]
+__all__ = ["Stories", "StoriesOfRequest", "Story"]
 
-_MOST = 200  # runs of one request that are told
+_AT_ONCE = 200  # stories; a batch has up to 1,000 runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,19 @@ class Story:
     view: RunView
     steps: tuple[Step, ...]
     withheld: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoriesOfRequest:
+    """What happened in runs of one request.
+
+    Attributes:
+        stories: Oldest first.
+        before: A run id to go on from, as there are older ones; None where there are none.
+    """
+
+    stories: tuple[Story, ...]
+    before: str | None
 
 
 class Stories:
@@ -56,17 +69,21 @@ class Stories:
         withdrawn = await self._runs.withdrawn(principal, view)
         return self._told(principal, view, entries, spec, withdrawn)
 
-    async def of_request(self, principal: Principal, request_id: str) -> list[Story]:
-        """The stories of the runs a request began, oldest first, at most 200 of them.
+    async def of_request(self, principal: Principal, request_id: str, before: str | None = None) -> StoriesOfRequest:
+        """The stories of the last 200 runs a request began, or of the last 200 before the run `before`.
 
         Raises:
-            NotFound: It began none, or only somebody else's.
+            NotFound: It began none, none before that, or only somebody else's.
         """
         user = None if operates(principal) else principal.user
-        rows = await self._journal.runs(principal.tenant, request_id=request_id, user=user, limit=_MOST)
+        found = await self._journal.runs(
+            principal.tenant, request_id=request_id, user=user, before=before, limit=_AT_ONCE + 1
+        )
+        rows = found[:_AT_ONCE]
         if not rows:
             raise NotFound(f"there is no request {request_id} that began a run")
-        return [await self.of_run(principal, row.run_id) for row in reversed(rows)]
+        stories = [await self.of_run(principal, row.run_id) for row in reversed(rows)]
+        return StoriesOfRequest(stories=tuple(stories), before=rows[-1].run_id if len(found) > len(rows) else None)
 
     def _told(
         self, principal: Principal, view: RunView, entries: Iterable[Entry], spec: AgentSpec | None, withdrawn: Withdrawn

@@ -260,7 +260,7 @@ EXAMPLES: Mapping[str, Any] = {
     },
     "RunBody": _RUN_BODY,
     "StoryBody": _STORY,
-    "RequestStory": {"request_id": "b7d0c1e2-support-page", "runs": [_STORY]},
+    "RequestStory": {"request_id": "b7d0c1e2-support-page", "runs": [_STORY], "before": None},
     "RunList": {"runs": [_ROW]},
     "Exported": {"run_id": _RUN, "uri": f"file:///data/states/acme/runs/{_RUN}.json"},
     "DoubtList": {

@@ -31,7 +31,8 @@ class StoryBody(RunBody):
 
 class RequestStory(BaseModel):
     request_id: str
-    runs: list[StoryBody]
+    runs: list[StoryBody] = Field(description="Oldest first, the last 200 of them.")
+    before: str | None = Field(description="To ask for those before these with; null where there are none.")
 
 
 def story_body(story: Story) -> dict[str, Any]:

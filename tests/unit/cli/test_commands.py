@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 from typing import Any
 
 import pytest
@@ -102,6 +103,100 @@ def test_what_is_no_id_reaches_no_route(words: tuple[str, ...], id: str) -> None
 
 def test_an_id_is_one_segment_of_a_path_whatever_stands_in_it() -> None:
     assert segment("a?b#c%2F d") == "a%3Fb%23c%252F%20d"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("runs", "show", "\udcff"),
+        ("costs", "--name", "\udcff"),
+        ("chat", "\udcff"),
+        ("runs", "list", "--key", "qd_secret\n"),
+        ("runs", "list", "--key", "qd_secret\u2026"),
+        ("runs", "list", "--url", "http://[::1"),
+        ("runs", "list", "--url", "http://a b"),
+        ("runs", "list", "--url", "http://127.0.0.1:port"),
+    ],
+    ids=ascii,
+)
+def test_what_no_request_can_carry_is_wrong_input_and_tells_no_key(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, list(words), env={"QUARTERDECK_URL": "http://127.0.0.1:9"})  # where nobody answers
+
+    assert isinstance(done.exception, errors.InvalidInput), done.output
+    assert "qd_secret" not in str(done.exception)
+    assert done.exception.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"\x00\x00\x06\x04", b"HTTP/1.1 200 OK\r\n\r\n<html>", b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"runs": ['],
+    ids=["no HTTP", "a page", "cut"],
+)
+def test_what_is_no_answer_of_a_server_is_told_as_such(answer: bytes) -> None:
+    class Server(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(answer)
+
+    with beside(TCPServer(("127.0.0.1", 0), Server)) as server:
+        done = CliRunner().invoke(app, ["runs", "list", "--url", f"http://127.0.0.1:{server.server_address[1]}"])
+
+    assert isinstance(done.exception, errors.Unavailable), done.output
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ('event: text\ndata: {"text": "Hel"}\n\n', errors.Unavailable),
+        (
+            (
+                'event: run_failed\ndata: {"code": "model_unavailable", "error": "nobody answers"}\n\n'
+                'event: done\ndata: {"session_id": "s"}\n\ndata: [DONE]\n\n'
+            ),
+            errors.ModelUnavailable,
+        ),
+    ],
+    ids=["cut", "failed"],
+)
+def test_a_question_that_got_no_answer_is_no_success(told: str, kind: type[errors.QuarterdeckError]) -> None:
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(told.encode())
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with beside(HTTPServer(("127.0.0.1", 0), Server)) as server:
+        done = CliRunner().invoke(app, ["chat", "Hello", "--url", f"http://127.0.0.1:{server.server_port}"])
+
+    assert type(done.exception) is kind, done.output
+
+
+def test_all_runs_of_a_request_are_shown_however_many_are_told_at_once() -> None:
+    pages = {"": (["c", "d"], "c"), "?before=c": (["b"], "b"), "?before=b": (["a"], None)}
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            runs, before = pages[f"?{query}" if query else ""]
+            told = path == "/api/v1/requests/Req.1"  # which is no id of a run
+            body = {"request_id": "Req.1", "runs": [{"run_id": run} for run in runs], "before": before}
+            problem = {"error": {"code": "invalid_input", "message": "path.run_id", "request_id": "r"}}
+            data = json.dumps(body if told else problem).encode()
+            self.send_response(200 if told else 422)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with beside(HTTPServer(("127.0.0.1", 0), Server)) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = CliRunner().invoke(app, ["runs", "show", "Req.1", "--json", "--url", url])
+
+    assert [run["run_id"] for run in json.loads(done.stdout)["runs"]] == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("delivered", 0), ("failed", 1), ("refused", 1)])

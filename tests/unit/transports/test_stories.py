@@ -51,6 +51,18 @@ async def test_all_runs_of_a_batch_are_told_in_their_order(served: Served) -> No
     assert [run["question"] for run in story["runs"]] == ["one", "two"]
 
 
+@pytest.mark.row("O3", part="story")
+async def test_no_run_of_a_large_batch_is_left_out(served: Served) -> None:
+    items = [{"query": str(number)} for number in range(203)]
+    await served.send("POST", "/api/v1/agent/batch", {"items": items, "concurrency": 1}, headers={"x-request-id": "b-2"})
+
+    last = (await served.send("GET", "/api/v1/requests/b-2")).json
+    first = (await served.send("GET", f"/api/v1/requests/b-2?before={last['before']}")).json
+
+    assert [run["question"] for run in first["runs"] + last["runs"]] == [item["query"] for item in items]
+    assert (len(first["runs"]), first["before"]) == (3, None)
+
+
 @pytest.mark.row("O3", part="rights")
 async def test_an_operator_is_told_what_happened_and_not_what_was_said(served: Served) -> None:
     run_id = await ask(served, "r-2")
