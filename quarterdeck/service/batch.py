@@ -89,7 +89,7 @@ async def _asked(desk: Desk, principal: Principal, index: int, question: Questio
             return Outcome(index=index, error=error)
         except Exception:
             log.exception("a question of a batch crashed")
-            return Outcome(index=index, error=QuarterdeckError("something is wrong on the server; its log has the details"))
+            return Outcome(index=index, error=QuarterdeckError("a question of a batch crashed"))
     if run.failure is not None:
         return Outcome(index=index, error=error_of(run.failure.code, f"run {run.run_id} failed: {run.failure.message}"))
     if not run.rests:

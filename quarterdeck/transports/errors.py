@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from quarterdeck.core.errors import QuarterdeckError
 
-__all__ = ["ERRORS", "Kind", "Told", "sent_away"]
+__all__ = ["ERRORS", "INSIDE", "Kind", "Told", "sent_away", "words"]
+
+log = logging.getLogger(__name__)
+
+INSIDE = "something is wrong on the server; its log has the details under this request id"
 
 _REQUEST, _SERVER = "invalid_request_error", "server_error"
 
@@ -75,6 +80,15 @@ ERRORS: Mapping[str, Told] = {
     "fenced": Told(503, "UNAVAILABLE"),
     "deadline_exceeded": Told(504, "DEADLINE_EXCEEDED"),
 }
+
+
+def words(error: QuarterdeckError) -> str:
+    """What a client reads of it. What is wrong inside is for the log; the client gets the id to ask about."""
+    told = ERRORS.get(error.code)
+    if told is not None and told.http != 500:
+        return str(error)
+    log.error("request failed: %s", error.code, exc_info=error)
+    return INSIDE
 
 
 def sent_away(error: QuarterdeckError) -> str | None:

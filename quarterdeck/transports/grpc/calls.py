@@ -21,7 +21,7 @@ from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.telemetry import bound
 from quarterdeck.telemetry.tags import TagRules
-from quarterdeck.transports.errors import sent_away
+from quarterdeck.transports.errors import INSIDE, sent_away, words
 from quarterdeck.transports.grpc.errors import STATUS
 from quarterdeck.transports.http.callers import check_scope
 from quarterdeck.transports.http.errors import retry_after
@@ -142,14 +142,14 @@ class Entrance:
                 if self._metrics is not None and (reason := sent_away(error)) is not None:
                     self._metrics.sent_away("grpc", reason)
                 again = (("retry-after", retry_after(error)),) if error.retryable else ()
-                await _abort(context, status, error.code, str(error), call, ids, again)
+                await _abort(context, status, error.code, words(error), call, ids, again)
             except anyio.get_cancelled_exc_class():
                 status = StatusCode.CANCELLED
                 raise
             except Exception:
                 log.exception("call crashed")
                 status = StatusCode.INTERNAL
-                await _abort(context, status, "internal", "", call, ids)
+                await _abort(context, status, "internal", INSIDE, call, ids)
             finally:
                 self._under_way -= 1
                 self._over.set()
@@ -169,9 +169,6 @@ async def _abort(
     ids: RequestIds,
     also: tuple[tuple[str, str], ...] = (),
 ) -> NoReturn:
-    if status is StatusCode.INTERNAL:
-        # What is wrong inside is for the log; the client gets the id to ask about.
-        message = f"something is wrong on the server; its log has the details under {ids.request_id}"
     run = (("run-id", call.run_id),) if call is not None and call.run_id else ()
     await context.abort(status, message, (("x-request-id", ids.request_id), ("error-code", code), *run, *also))
 

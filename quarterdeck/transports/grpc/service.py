@@ -14,6 +14,7 @@ from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_
 from quarterdeck.service.desk import Desk, Followed, Question, late
 from quarterdeck.service.leaving import abandon
 from quarterdeck.service.streams import Signal
+from quarterdeck.transports.errors import words
 from quarterdeck.transports.grpc import agent_pb2 as pb
 from quarterdeck.transports.grpc.calls import Call, Context, Entrance
 from quarterdeck.transports.grpc.messages import Asked, asked, chunk, read, response
@@ -153,4 +154,4 @@ def _item(outcome: Outcome) -> pb.BatchItem:
         return pb.BatchItem(response=response(outcome.run))
     error = outcome.error
     assert error is not None
-    return pb.BatchItem(error=pb.Problem(code=error.code, message=str(error)))
+    return pb.BatchItem(error=pb.Problem(code=error.code, message=words(error)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +12,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from quarterdeck.core.errors import QuarterdeckError
-from quarterdeck.transports.errors import sent_away
+from quarterdeck.transports.errors import sent_away, words
 from quarterdeck.transports.http.description import allowed
 from quarterdeck.transports.http.errors import STATUS, Refused, retry_after
 from quarterdeck.transports.http.wire import Json
 
 __all__ = ["on_http_exception", "on_invalid", "on_quarterdeck_error", "problem"]
-
-log = logging.getLogger(__name__)
 
 _BY_STATUS = {400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
 _MAX_SHOWN = 5
@@ -36,17 +33,12 @@ async def on_quarterdeck_error(request: HTTPConnection, error: Exception) -> Res
     assert isinstance(error, QuarterdeckError)
     status = STATUS.get(error.code, 500)
     request.state.sent_away = sent_away(error)
-    message = str(error)
-    if status == 500:
-        # What is wrong inside is for the log; the client gets the id to ask about.
-        log.error("request failed: %s", error.code, exc_info=error)
-        message = "something is wrong on the server; its log has the details under this request id"
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="quarterdeck"'
     if error.retryable:
         headers["Retry-After"] = retry_after(error)
-    return problem(error.code, message, request.state.request_id, headers)
+    return problem(error.code, words(error), request.state.request_id, headers)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -24,9 +24,9 @@ from quarterdeck.service.limits import RateLimits
 from quarterdeck.service.stays import Stay, Stays
 from quarterdeck.service.streams import Signal
 from quarterdeck.telemetry import bound
-from quarterdeck.transports.errors import sent_away
+from quarterdeck.transports.errors import sent_away, words
 from quarterdeck.transports.http.callers import check_scope
-from quarterdeck.transports.http.errors import STATUS, Refused
+from quarterdeck.transports.http.errors import Refused
 from quarterdeck.transports.http.keys import checked
 from quarterdeck.transports.http.routes.approvals import draft_body
 from quarterdeck.transports.http.shapes import run_body
@@ -266,11 +266,7 @@ class Session:
                 log.info("message", extra={"message_type": wanted.type, "code": code, "duration_ms": duration_ms})
 
     def _refusal(self, id: str, error: QuarterdeckError, request_id: str) -> str:
-        message = str(error)
-        if STATUS.get(error.code, 500) == 500:
-            log.error("message failed: %s", error.code, exc_info=error)
-            message = "something is wrong on the server; its log has the details under this request id"
-        return _error(id, error.code, message, request_id, retryable=error.retryable)
+        return _error(id, error.code, words(error), request_id, retryable=error.retryable)
 
     async def _misheard(self, id: str | None, code: str, message: str) -> None:
         """Answer what is no message of those there are."""

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from quarterdeck.core.answers import Answer, Citation, Confidence, Passage
 from quarterdeck.core.errors import NotFound, Unavailable
-from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, Retrieved, RunStarted
+from quarterdeck.core.events import Delta, FinalAnswer, ModelReply, Retrieved, RunFailed, RunStarted
 from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
@@ -118,6 +118,7 @@ class Echo:
     Attributes:
         label: Of what it finds and answers.
         priorities: Of the wake-ups, as they came.
+        failure: What its runs end with, in place of an answer.
     """
 
     def __init__(self, store: MemoryStore | SqliteStore, hub: Hub) -> None:
@@ -127,6 +128,7 @@ class Echo:
         self.gate.set()
         self.label = OPEN
         self.priorities: list[int] = []
+        self.failure: RunFailed | None = None
 
     async def wake(self, tenant: str, run_id: str, *, priority: int = 0) -> None:
         self.priorities.append(priority)
@@ -139,6 +141,12 @@ class Echo:
             return
         started = claim.entries[0].event
         assert isinstance(started, RunStarted)
+        if self.failure is not None:
+            ends = [Entry(event=self.failure)]
+            failed = await self.store.journal.append(claim, ends, folded=claim.head, status=RunStatus.FAILED)
+            await self.hub.stored(tenant, run_id, failed.entries)
+            self.hub.rested(tenant, run_id)
+            return
         text = f"You asked: {started.input.text}"
         await self.hub.delta(tenant, run_id, Delta(kind="text", text=text))
         found = Retrieved(turn=0, query=started.input.text, passages=(PASSAGE,), mode="keyword", label=self.label)

@@ -5,6 +5,8 @@ import json
 import anyio
 import pytest
 
+from quarterdeck.core.events import RunFailed
+
 from .conftest import Served
 
 ASKED = 100
@@ -92,6 +94,17 @@ async def test_questions_whose_turn_did_not_come_in_time_are_not_asked(served: S
 
     assert {item["error"]["code"] for item in reply.json["items"]} == {"deadline_exceeded"}
     assert len(await served.store.journal.runs("acme")) == 1
+
+
+async def test_what_is_wrong_inside_is_told_to_the_log_alone(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    served.worker.failure = RunFailed(code="misconfigured", error="the file /etc/prices is missing")
+
+    reply = await served.send("POST", "/api/v1/agent/batch", {"items": _items(bad=(), many=1)})
+
+    (item,) = reply.json["items"]
+    assert (item["error"]["code"], item["error"]["request_id"]) == ("misconfigured", reply.headers["x-request-id"])
+    assert "/etc/prices" not in reply.body.decode()
+    assert "/etc/prices" in caplog.text
 
 
 @pytest.mark.parametrize(

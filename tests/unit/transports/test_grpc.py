@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from quarterdeck.core.answers import Answer, Confidence
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured
-from quarterdeck.core.events import FinalAnswer
+from quarterdeck.core.events import FinalAnswer, RunFailed
 from quarterdeck.core.runs import RunStatus, StopReason
 from quarterdeck.service.access import Access
 from quarterdeck.service.limits import LimitRule, RateLimits
@@ -429,3 +429,19 @@ async def test_what_broke_inside_is_not_told(client: Client, served: Served, cap
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "NoneType" not in (caught.value.details() or "")
     assert "call crashed" in caplog.text
+
+
+@pytest.mark.parametrize(("code", "is_told"), [("misconfigured", False), ("model_refused", True)])
+async def test_of_a_run_that_failed_a_call_is_told_what_http_tells(
+    client: Client, served: Served, caplog: pytest.LogCaptureFixture, code: str, is_told: bool
+) -> None:
+    served.worker.failure = RunFailed(code=code, error="see /etc/prices")
+    asked = pb.QueryRequest(query="Hi")
+
+    with pytest.raises(aio.AioRpcError) as caught:
+        await client.query(asked, metadata=EMMA, timeout=10)
+    batch = await client.batch(pb.BatchQueryRequest(requests=[asked]), metadata=EMMA, timeout=10)
+
+    assert trailer(caught.value, "error-code") == batch.items[0].error.code == code
+    assert ("/etc/prices" in (caught.value.details() or ""), "/etc/prices" in batch.items[0].error.message) == (is_told,) * 2
+    assert is_told or caplog.text.count("see /etc/prices") >= 2

@@ -15,9 +15,9 @@ from quarterdeck.core.ids import content_hash
 from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, Told, ask_all
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.repeats import Repeats
+from quarterdeck.transports.errors import words
 from quarterdeck.transports.http.asking import Waiting, WaitingAs
 from quarterdeck.transports.http.callers import Asker
-from quarterdeck.transports.http.errors import STATUS
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import PROBLEMS, AgentAnswer, AgentQuery, ProblemDetail, QueryOptions, agent_answer
 from quarterdeck.transports.http.sse import DONE, EVENTS, frame, until_gone
@@ -119,9 +119,7 @@ class _Batch:
         if outcome.run is not None:
             return {"index": outcome.index, "status": "ok", "answer": agent_answer(outcome.run)}
         error = outcome.error or QuarterdeckError("it was not asked")
-        inside = STATUS.get(error.code, 500) == 500
-        message = "something is wrong on the server; its log has the details" if inside else str(error)
-        problem = {"code": error.code, "message": message, "request_id": self._request_id}
+        problem = {"code": error.code, "message": words(error), "request_id": self._request_id}
         return {"index": outcome.index, "status": "error", "error": problem}
 
 
