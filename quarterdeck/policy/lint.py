@@ -28,6 +28,7 @@ class RuleOfTwo:
         private: Tools whose results are not for everybody.
         acting: Tools that change something, or tell somebody something.
         unasked: Those of them no person is asked about in every case.
+        harmless: Those of them that write for the user alone, at no risk: they ask for nothing.
     """
 
     agent: str
@@ -35,6 +36,7 @@ class RuleOfTwo:
     private: tuple[str, ...]
     acting: tuple[str, ...]
     unasked: tuple[str, ...]
+    harmless: tuple[str, ...]
 
     @property
     def all_three(self) -> bool:
@@ -54,10 +56,17 @@ class RuleOfTwo:
                 if not tools
             ]
             return f"at most two of three: {', '.join(missing)}"
-        if not self.unasked:
+        if not (self.unasked or self.harmless):
             return "all three, and a person is asked before everything it does"
-        after = ", ".join(self.outsiders)
-        return f"all three: after {after}, {', '.join(self.unasked)} need the user's own words or an approval"
+        needs = [
+            f"{', '.join(tools)} need {what}"
+            for tools, what in (
+                (self.unasked, "the user's own words or an approval"),
+                (self.harmless, "nothing, as they write for the user alone"),
+            )
+            if tools
+        ]
+        return f"all three: after {', '.join(self.outsiders)}, {'; '.join(needs)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +88,8 @@ def rule_of_two(policy: Policy, agent: str, tools: Sequence[Tool]) -> RuleOfTwo:
         outsiders=tuple(name for name, entry in entries if not (entry.result_trusted or _bounded(entry))),
         private=tuple(name for name, entry in reading if not entry.result_public),
         acting=tuple(name for name, _ in acting),
-        unasked=tuple(name for name, entry in acting if not _always_asks(entry)),
+        unasked=tuple(name for name, entry in acting if not (_always_asks(entry) or _harmless(entry))),
+        harmless=tuple(name for name, entry in acting if _harmless(entry)),
     )
 
 
@@ -104,7 +114,7 @@ def _findings(policy: Policy, tool: Tool) -> list[tuple[Literal["warning", "note
         found.append(("warning", f"has so many values taken out that an outsider can say much by them: {bits}"))
     if entry.effect is Effect.READ_EGRESS and not entry.allow_domains:
         found.append(("note", "may be sent to any address the user types: allow_domains would bound it"))
-    if entry.effect is Effect.READ or _always_asks(entry):
+    if entry.effect is Effect.READ or _always_asks(entry) or _harmless(entry):
         return found
     properties = set(tool.input_schema.get("properties", {}))
     free = sorted(properties - {*entry.identity_args, *entry.content_args, *entry.bounds})
@@ -126,3 +136,8 @@ def _bounded(entry: ToolPolicy) -> bool:
 
 def _always_asks(entry: ToolPolicy) -> bool:
     return entry.risk >= 3 or entry.needs_approval
+
+
+def _harmless(entry: ToolPolicy) -> bool:
+    """True if calls are allowed whatever the model has read, unless a person is always asked."""
+    return entry.effect is Effect.WRITE_LOCAL and entry.risk == 0 and not entry.needs_approval

@@ -27,13 +27,17 @@ def send_email(to: str, text: str) -> None: ...
 def wipe(everything: bool) -> None: ...
 
 
+@tool(effect="write_local", risk=0)
+def note_down(text: str) -> None: ...
+
+
 def catalogue(city: str) -> None: ...
 
 
 def lookup(name: str) -> None: ...
 
 
-TOOLS: list[Tool] = [read_mail, balance, send_email, wipe, as_tool(catalogue), as_tool(lookup)]
+TOOLS: list[Tool] = [read_mail, balance, send_email, wipe, as_tool(catalogue), as_tool(lookup), note_down]
 FILE = """
 policy: v1
 tools:
@@ -64,6 +68,10 @@ def test_an_agent_with_all_three_dangers_is_told_after_what_which_tools_need_mor
         ([TOOLS[4], TOOLS[2]], "at most two of three: it knows nothing private"),
         ([TOOLS[1]], "at most two of three: it reads no outsider's text, it changes nothing and sends nothing"),
         ([TOOLS[0], TOOLS[3]], "all three, and a person is asked before everything it does"),
+        (
+            [TOOLS[0], TOOLS[3], note_down],
+            "all three: after read_mail, wipe, note_down, note_down need nothing, as they write for the user alone",
+        ),
     ],
 )
 def test_an_agent_with_two_dangers_is_told_which_is_missing(tools: list[Tool], verdict: str) -> None:
