@@ -14,7 +14,7 @@ from quarterdeck.core.errors import DeadlineExceeded, QuarterdeckError, RateLimi
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.views import RunView
 
-__all__ = ["DEFAULT_CONCURRENCY", "MAX_CONCURRENCY", "MAX_QUESTIONS", "Outcome", "Told", "ask_all"]
+__all__ = ["DEFAULT_CONCURRENCY", "MAX_CONCURRENCY", "MAX_QUESTIONS", "Item", "Outcome", "Told", "ask_all"]
 
 MAX_QUESTIONS = 1_000
 DEFAULT_CONCURRENCY, MAX_CONCURRENCY = 8, 64
@@ -38,10 +38,22 @@ class Outcome:
     error: QuarterdeckError | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One question of many.
+
+    Attributes:
+        wait_s: Seconds its answer is waited for once its turn came; None for as long as there is time for all.
+    """
+
+    question: Question
+    wait_s: float | None = None
+
+
 async def ask_all(
     desk: Desk,
     principal: Principal,
-    questions: Sequence[Question],
+    items: Sequence[Item],
     *,
     wait_s: float,
     concurrency: int = DEFAULT_CONCURRENCY,
@@ -61,16 +73,17 @@ async def ask_all(
     turn = anyio.Semaphore(concurrency)
     outcomes: dict[int, Outcome] = {}
 
-    async def ask(index: int, question: Question) -> None:
+    async def ask(index: int, item: Item) -> None:
         async with turn:
-            outcomes[index] = await _asked(desk, principal, index, question, until)
+            ends = until if item.wait_s is None else min(until, time.monotonic() + item.wait_s)
+            outcomes[index] = await _asked(desk, principal, index, item.question, ends)
             if told is not None:
                 await told(outcomes[index])
 
     async with anyio.create_task_group() as group:
-        for index, question in enumerate(questions):
-            group.start_soon(ask, index, question)
-    return [outcomes[index] for index in range(len(questions))]
+        for index, item in enumerate(items):
+            group.start_soon(ask, index, item)
+    return [outcomes[index] for index in range(len(items))]
 
 
 async def _asked(desk: Desk, principal: Principal, index: int, question: Question, until: float) -> Outcome:

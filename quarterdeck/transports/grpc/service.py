@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 
 from quarterdeck.core.errors import DeadlineExceeded, InvalidInput, TooLarge, Unavailable, error_of
-from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, ask_all
+from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Item, Outcome, ask_all
 from quarterdeck.service.desk import Desk, Followed, Question, late
 from quarterdeck.service.leaving import abandon
 from quarterdeck.service.streams import Signal
@@ -75,7 +75,7 @@ class AgentService:
             outcomes = await ask_all(
                 self._desk,
                 call.principal,
-                [replace(_until(call, one.question), lane=Lane.BATCH) for one in given],
+                [Item(question=replace(_until(call, one.question), lane=Lane.BATCH), wait_s=one.wait_s) for one in given],
                 wait_s=self._wait_s(call, max((one.wait_s or self._answer_timeout_s) for one in given)),
                 concurrency=batch.concurrency or DEFAULT_CONCURRENCY,
             )

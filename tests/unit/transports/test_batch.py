@@ -96,6 +96,25 @@ async def test_questions_whose_turn_did_not_come_in_time_are_not_asked(served: S
     assert len(await served.store.journal.runs("acme")) == 1
 
 
+async def test_a_question_of_a_batch_is_waited_for_as_long_as_it_says(served: Served) -> None:
+    served.worker.gate = anyio.Event()
+    items = [{"query": "one", "options": {"timeout_s": 0.05}}, {"query": "two"}]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_open_late, served.worker.gate)
+        reply = await served.send("POST", "/api/v1/agent/batch", {"items": items})
+
+    late, answered = reply.json["items"]
+    assert late["error"]["code"] == "deadline_exceeded"
+    assert "goes on" in late["error"]["message"]
+    assert answered["status"] == "ok"
+
+
+async def _open_late(gate: anyio.Event) -> None:
+    await anyio.sleep(0.3)
+    gate.set()
+
+
 async def test_what_is_wrong_inside_is_told_to_the_log_alone(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     served.worker.failure = RunFailed(code="misconfigured", error="the file /etc/prices is missing")
 

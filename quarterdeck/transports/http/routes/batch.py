@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.ids import content_hash
-from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Outcome, Told, ask_all
+from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_QUESTIONS, Item, Outcome, Told, ask_all
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.repeats import Repeats
 from quarterdeck.transports.errors import words
@@ -94,25 +94,28 @@ class _Batch:
         self._wait_s = min(asked_s or limit_s, limit_s)
         self._concurrency = body.concurrency
         self._caller = caller
-        self._questions = [
-            Question(
-                text=item.query,
-                agent=item.agent_id,
-                session_id=item.session_id,
-                idempotency_key=None if key is None else f"{key}:{index}",
-                request_id=request.state.request_id,
-                trace_id=request.state.trace_id,
-                span_id=request.state.span_id,
-                tags=request.state.tags,
-                deadline=how.deadline,
-                lane=Lane.EVAL if how.lane is Lane.EVAL else Lane.BATCH,
+        self._items = [
+            Item(
+                question=Question(
+                    text=item.query,
+                    agent=item.agent_id,
+                    session_id=item.session_id,
+                    idempotency_key=None if key is None else f"{key}:{index}",
+                    request_id=request.state.request_id,
+                    trace_id=request.state.trace_id,
+                    span_id=request.state.span_id,
+                    tags=request.state.tags,
+                    deadline=how.deadline,
+                    lane=Lane.EVAL if how.lane is Lane.EVAL else Lane.BATCH,
+                ),
+                wait_s=item.options.timeout_s if item.options else None,
             )
             for index, item in enumerate(body.items)
         ]
 
     async def ask(self, told: Told | None = None) -> list[Outcome]:
         return await ask_all(
-            self._desk, self._caller, self._questions, wait_s=self._wait_s, concurrency=self._concurrency, told=told
+            self._desk, self._caller, self._items, wait_s=self._wait_s, concurrency=self._concurrency, told=told
         )
 
     def shown(self, outcome: Outcome) -> dict[str, Any]:
