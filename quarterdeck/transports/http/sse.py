@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
@@ -58,6 +59,7 @@ class EventStream(Response):
         heartbeat_s: Seconds of silence after which a comment is sent.
         done: The last frame of a stream that was not cut.
         left: Called when the reader leaves before the end.
+        wait_s: Seconds after which the stream ends, however the run stands; None for as long as it takes.
         over: Comes back when the reader may read no longer; then the stream ends too. None for who may read to the end.
     """
 
@@ -74,6 +76,7 @@ class EventStream(Response):
         done: bytes = DONE,
         left: Callable[[], Awaitable[None]] | None = None,
         over: Callable[[], Awaitable[str]] | None = None,
+        wait_s: float | None = None,
     ) -> None:
         self._followed = followed
         self._opened = opened
@@ -83,6 +86,7 @@ class EventStream(Response):
         self._done = done
         self._left = left
         self._over = over
+        self._wait_s = wait_s
         self._reason: str | None = None  # why the reader may read no longer
         super().__init__(headers={"X-Accel-Buffering": "no", "X-Run-Id": followed.run_id})
         del self.headers["content-length"]
@@ -110,13 +114,17 @@ class EventStream(Response):
         scope.cancel()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
+        ends = math.inf if self._wait_s is None else anyio.current_time() + self._wait_s
         while True:
             signal: Signal | None = None
             try:
-                with anyio.move_on_after(self._heartbeat_s) as silence:
+                with anyio.move_on_at(min(anyio.current_time() + self._heartbeat_s, ends)) as silence:
                     signal = await self._followed.signals.receive()
             except Forbidden as refused:
                 yield _comment(str(refused))
+                return
+            if silence.cancelled_caught and anyio.current_time() >= ends:
+                yield _comment("the time to wait for the answer is over; the run goes on")
                 return
             if silence.cancelled_caught:
                 yield _HEARTBEAT

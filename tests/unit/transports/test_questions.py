@@ -110,6 +110,22 @@ async def test_stream_of_a_question_has_simple_and_full_events_and_ends_in_done(
     assert reply.body.endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize("gone", ["detach", "cancel"])
+async def test_stream_of_a_question_ends_after_the_time_its_caller_waits_and_the_run_goes_on(
+    served: Served, gone: str
+) -> None:
+    served.worker.gate = anyio.Event()
+    asked = {"query": "Hello?", "options": {"timeout_s": 0.05}}
+
+    reply = await served.send("POST", f"/api/v1/agent/stream?on_disconnect={gone}", asked)
+    served.worker.gate.set()
+    rest = await served.send("GET", f"/api/v1/runs/{reply.headers['x-run-id']}/events", headers={"last-event-id": "1"})
+
+    assert reply.body.endswith(b": the time to wait for the answer is over; the run goes on\n\n")
+    assert b"[DONE]" not in reply.body
+    assert b"final_answer" in rest.body
+
+
 @pytest.mark.row("S3", part="resume")
 async def test_events_resume_after_any_id_without_gap_or_repeat(served: Served) -> None:
     run_id = (await served.send("POST", "/chat", {"message": "Hello?"})).json["run_id"]

@@ -77,7 +77,7 @@ async def stream(
 ) -> Response:
     """Ask, and watch the answer being made."""
     question = _question(request, body.query, body.agent_id, body.session_id, idempotency_key)
-    return await _streamed(request, caller, question, how)
+    return await _streamed(request, caller, question, how, body.options.timeout_s if body.options else None)
 
 
 @router.get("/api/v1/agent/stream", response_class=Response, responses=DESCRIBED, dependencies=[NotByHead])
@@ -117,7 +117,9 @@ def _status(run: RunView) -> int:
     return 200 if run.rests else 202
 
 
-async def _streamed(request: Request, caller: Principal, question: Question, how: Waiting) -> Response:
+async def _streamed(
+    request: Request, caller: Principal, question: Question, how: Waiting, wait_s: float | None = None
+) -> Response:
     desk: Desk = request.app.state.desk
     async with contextlib.AsyncExitStack() as stack:
         asked = await stack.enter_async_context(desk.asking(caller, how.on(question), deltas=True))
@@ -133,5 +135,6 @@ async def _streamed(request: Request, caller: Principal, question: Question, how
             rests=lambda: frames.rests,
             left=leaver(request, caller, asked.run_id, how),
             over=over,
+            wait_s=wait_s,
         )
     raise AssertionError("unreachable: the block returns or raises")
