@@ -202,6 +202,7 @@ def _desk(configuration: Configuration, ground: Ground, running: Running) -> Des
             specs=agents.specs,
             dispatcher=dispatcher,
             directory=ground.identity.access,
+            guards=agents.loop.guards,
             interrupt=running.watch.interrupt,
             withdrawals=withdrawals,
         ),

@@ -29,8 +29,9 @@ from quarterdeck.core.ids import hashed_id, new_id
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import RunStatus
+from quarterdeck.policy.guards.layers import Guards, GuardsOf
 from quarterdeck.policy.guards.markers import neutral
-from quarterdeck.service.intake import check_fits, cleaned
+from quarterdeck.service.intake import admitted, cleaned, looking
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.service.views import RunView
@@ -63,6 +64,7 @@ class Controls:
 
     Args:
         directory: Knows what the one who asked may read now, where somebody else wants a run to go on.
+        guards: What looks at what is said into a run, by agent.
         interrupt: Makes whoever advances a run of a tenant look at its journal at once.
     """
 
@@ -75,6 +77,7 @@ class Controls:
         dispatcher: Dispatcher,
         directory: Directory,
         interrupt: Callable[[str, str], None],
+        guards: GuardsOf = lambda agent: Guards(),
         withdrawals: Withdrawals | None = None,
     ) -> None:
         self._journal = journal
@@ -82,6 +85,7 @@ class Controls:
         self._specs = specs
         self._dispatcher = dispatcher
         self._directory = directory
+        self._guards = guards
         self._interrupt = interrupt
         self._runs = Runs(journal, withdrawals)
 
@@ -133,16 +137,17 @@ class Controls:
             NotFound: No such run.
             Conflict: It has ended, or no model works in it that could hear.
             KeyReused: The key was used for another message.
-            InvalidInput: Nothing visible was said; ContextTooLarge: it can fit no model call.
+            InvalidInput: Nothing visible was said, or a guard blocks it; ContextTooLarge: it can fit no model call.
         """
         row = await self._open(principal, run_id)
-        said = neutral(cleaned(text))
         started = (await self._state(row)).started
         if started is None:
             raise Conflict(f"run {run_id} has not begun")
         if started.work != "agent":
             raise Conflict(f"run {run_id} has no model that could hear: it brings documents in")
-        check_fits(said, await self._specs.get(row.tenant, started.config_hash))
+        agent, guards = await self._specs.get(row.tenant, started.config_hash), self._guards(started.agent)
+        context = looking(principal, run_id, started.agent)
+        said, found = await admitted(neutral(cleaned(text)), agent, guards, self._records, context, "steer")
         own = row.user == principal.user
         label = Label(
             integrity=Integrity.TRUSTED if own else Integrity.ENDORSED,
@@ -151,6 +156,8 @@ class Controls:
         )
         event = Steer(by=principal.user, message=Message(role=Role.USER, parts=(Text(text=said, label=label),)))
         entry_key = None if key is None else f"steer:{hashed_id(principal.user, key)}"
+        for each in found:  # before what they are about, and once for all that is said into the run
+            await self._journal.post(row.tenant, run_id, Entry(event=each, key=f"steer:{each.rule}:{each.action}"))
         if not await self._post(principal, row, event, entry_key):
             await self._check_repeated(row, entry_key, said)
         return await self._woken(principal, run_id)

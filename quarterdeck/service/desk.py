@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ import anyio
 
 from quarterdeck.agent.fold import fold
 from quarterdeck.agent.state import RunState
-from quarterdeck.core.context import Context, Principal
+from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import DeadlineExceeded, Forbidden, InvalidInput, KeyReused
 from quarterdeck.core.events import GuardrailFired, RunStarted
 from quarterdeck.core.ids import hashed_id, new_id
@@ -27,7 +26,7 @@ from quarterdeck.service.controls import Controls
 from quarterdeck.service.export import Exports
 from quarterdeck.service.follow import Follow, Permitted, Signals
 from quarterdeck.service.history import Turn, bringing, told
-from quarterdeck.service.intake import Blocked, accepted, cleaned
+from quarterdeck.service.intake import admitted, cleaned, looking
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.sessions import Earlier, Session, Sessions
 from quarterdeck.service.specs import BlobSpecs
@@ -35,7 +34,7 @@ from quarterdeck.service.story import Stories
 from quarterdeck.service.streams import Hub, Rested
 from quarterdeck.service.views import RunView, view_of_state
 from quarterdeck.service.withdrawn import Withdrawals
-from quarterdeck.store.base import Audit, Beside, Entry, Journal, Put, Records, RunRow
+from quarterdeck.store.base import Beside, Entry, Journal, Put, Records, RunRow
 from quarterdeck.workflow.base import Dispatcher
 from quarterdeck.workflow.lanes import Lane
 
@@ -280,7 +279,8 @@ class Desk:
             session = await self.sessions.active(principal, question.session_id)
             agent = self._agent(question.agent or session.agent)
             session_id, earlier = session.id, await self.sessions.earlier(principal, session.id)
-        text, found = await self._accepted(principal, run_id, question.text, agent)
+        context = looking(principal, run_id, agent.name)
+        text, found = await admitted(question.text, agent, self._guards(agent.name), self._records, context)
         typed = Label(integrity=Integrity.TRUSTED, readers=Readers.of(f"user:{principal.user}"), sources=(f"run:{run_id}",))
         started = RunStarted(
             input=Message(role=Role.USER, parts=(Text(text=text, label=typed),)),
@@ -299,22 +299,6 @@ class Desk:
             deadline=question.deadline,
         )
         return started, found, beside
-
-    async def _accepted(
-        self, principal: Principal, run_id: str, text: str, agent: AgentSpec
-    ) -> tuple[str, tuple[GuardrailFired, ...]]:
-        """What the run begins with. That a guard refused it is a row of the audit log, without a word of it."""
-        try:
-            return await accepted(text, agent, self._guards(agent.name), _looking(principal, run_id, agent.name))
-        except Blocked as blocked:
-            if self._records is not None:
-                who = f"user:{principal.user}"
-                how = f"deny:{','.join(f'guard:{rule}' for rule in blocked.rules)}"
-                audit = Audit(
-                    actor=who, subject=who, action="decision", object=f"{run_id}:question:{agent.name}", decision=how
-                )
-                await self._records.write(principal.tenant, [audit])
-            raise
 
     async def _repeated(self, run_id: str, principal: Principal, question: Question) -> RunStarted | None:
         """How the run began that this idempotency key stands for, None if it stands for none yet.
@@ -340,7 +324,7 @@ class Desk:
 
     async def _as_accepted(self, principal: Principal, run_id: str, text: str, agent: str) -> str:
         """`text` as a run of `agent` would begin with it."""
-        checked = await self._guards(agent).input.check(cleaned(text), About(context=_looking(principal, run_id, agent)))
+        checked = await self._guards(agent).input.check(cleaned(text), About(context=looking(principal, run_id, agent)))
         return checked.text
 
     def _agent(self, name: str | None) -> AgentSpec:
@@ -348,11 +332,6 @@ class Desk:
         if found is None:
             raise InvalidInput(f"there is no agent {name!r}; there are: {', '.join(self.agents)}")
         return found
-
-
-def _looking(principal: Principal, run_id: str, agent: str) -> Context:
-    """For guards that look at a question, whose run has not begun."""
-    return Context(principal=principal, run_id=run_id, deadline=time.monotonic() + _GUARDED_S, agent=agent)
 
 
 def late(run: RunView, deadline: datetime | None) -> bool:
@@ -363,5 +342,4 @@ def late(run: RunView, deadline: datetime | None) -> bool:
 
 
 _EARLY = timedelta(seconds=0.5)  # what a model call may end before the deadline that it was given
-_GUARDED_S = 30.0  # the longest that guards look at a question
 _RESTING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import unicodedata
 
 from quarterdeck.agent.guarding import fired
-from quarterdeck.core.context import Context
+from quarterdeck.core.context import Context, Principal
 from quarterdeck.core.errors import ContextTooLarge, InvalidInput
 from quarterdeck.core.events import GuardrailFired
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.models.tokens import count_tokens
 from quarterdeck.policy.guards.base import About, Ruling
 from quarterdeck.policy.guards.layers import Guards
+from quarterdeck.store.base import Audit, Records
 
-__all__ = ["Blocked", "accepted", "check_fits", "cleaned", "visible"]
+__all__ = ["Blocked", "accepted", "admitted", "check_fits", "cleaned", "looking", "visible"]
 
 log = logging.getLogger(__name__)
+
+_GUARDED_S = 30.0  # the longest that guards look at what somebody typed
 
 # Control characters but tab and line ends; bidirectional controls, which show a text in another order than the model reads
 # it; tag characters, which nobody sees.
@@ -78,3 +82,30 @@ async def accepted(text: str, agent: AgentSpec, guards: Guards, context: Context
         log.warning("a message was refused by a guard", extra={"agent": agent.name, "rule": ", ".join(blocking)})
         raise Blocked(blocking)
     return checked.text, fired("input", checked)
+
+
+def looking(principal: Principal, run_id: str, agent: str) -> Context:
+    """For guards that look at what somebody typed, before it is part of a run."""
+    return Context(principal=principal, run_id=run_id, deadline=time.monotonic() + _GUARDED_S, agent=agent)
+
+
+async def admitted(
+    text: str, agent: AgentSpec, guards: Guards, records: Records | None, context: Context, what: str = "question"
+) -> tuple[str, tuple[GuardrailFired, ...]]:
+    """See `accepted`. That a guard refused it is a row of the audit log, without a word of it.
+
+    Args:
+        records: Where that is written down; None for nowhere.
+        what: It is to the run.
+    """
+    try:
+        return await accepted(text, agent, guards, context)
+    except Blocked as blocked:
+        if records is not None:
+            who = f"user:{context.principal.user}"
+            how = f"deny:{','.join(f'guard:{rule}' for rule in blocked.rules)}"
+            audit = Audit(
+                actor=who, subject=who, action="decision", object=f"{context.run_id}:{what}:{agent.name}", decision=how
+            )
+            await records.write(context.principal.tenant, [audit])
+        raise

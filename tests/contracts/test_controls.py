@@ -11,6 +11,8 @@ from quarterdeck.core.decisions import DraftStatus
 from quarterdeck.core.errors import Conflict, ContextTooLarge, InvalidInput, KeyReused, ModelUnavailable, NotFound
 from quarterdeck.core.runs import AgentSpec, Limits, RunStatus, StopReason
 from quarterdeck.core.tools import ToolContext
+from quarterdeck.policy.guards import Chain, Guards, Link, Ruling
+from quarterdeck.policy.guards.patterns import Pattern
 from quarterdeck.service.controls import Controls, Fork
 from quarterdeck.tools.decorator import tool
 from tests.contracts.stores import Clock, Store
@@ -27,12 +29,14 @@ class Stage(Scene):
     def __init__(self, *replies: Any, **fields: Any) -> None:
         super().__init__(*replies, **fields)
         self.interrupted: list[str] = []
+        self.listening = Guards()
         self.controls = Controls(
             journal=self.store.journal,
             records=self.store.records,
             specs=self,  # type: ignore[arg-type]  # reading one is all that is needed of them
             dispatcher=self.dispatcher,
             directory=self.staff,
+            guards=lambda agent: self.listening,
             interrupt=lambda tenant, run_id: self.interrupted.append(run_id),
         )
 
@@ -278,6 +282,25 @@ async def test_a_message_nobody_could_take_in_is_refused(
         await stage.controls.steer(ANNA, stage.run_id, text)
 
     assert await stage.kinds() == ["run_started"]
+
+
+@pytest.mark.row("G6", part="steered")
+async def test_what_is_said_into_a_run_is_looked_at_like_a_question(store: Store, clock: Clock) -> None:
+    stage = Stage(says("Yes."), store=store, clock=clock)
+    rulings = {"orion": Ruling.BLOCK, "lyra": Ruling.REDACT}
+    stage.listening = Guards(input=Chain(Link(guard=Pattern(name, name), ruling=does) for name, does in rulings.items()))
+    await stage.begin()
+
+    with pytest.raises(InvalidInput, match="refused by a guard: orion"):
+        await stage.controls.steer(ANNA, stage.run_id, "What of orion?")
+    await stage.controls.steer(ANNA, stage.run_id, "What of lyra?", "k1")
+    await stage.controls.steer(ANNA, stage.run_id, "What of lyra?", "k1")
+    await stage.go_on()
+    audited = [row for row in await stage.store.records.audit_rows("acme") if row["action"] == "decision"]
+
+    assert [message.text for message in stage.model.requests[0].messages[2:]] == ["What of ███?"]
+    assert (await stage.kinds()).count("guardrail") == 1
+    assert [(row["object"], row["decision"]) for row in audited] == [(f"{stage.run_id}:steer:helper", "deny:guard:orion")]
 
 
 @pytest.mark.row("L2", part="retry")
