@@ -22,7 +22,7 @@ async def endorse(
     """Endorse one value in the arguments of a waiting draft: policy decides the call again, and later ones by it too.
 
     If nothing else is in the way, the call runs and the draft is withdrawn; else it goes on waiting. Event, row and audit
-    row are one transaction. The same again changes nothing.
+    row are one transaction. The same again with the same credential changes nothing.
 
     Args:
         value: As it stands there, a number also as text.
@@ -38,8 +38,6 @@ async def endorse(
     meant = Value(tool=draft.tool, argument=argument, value=_leaf(draft, argument, value))
     if (draft.steps > 1 or draft.quorum > 1) and meant not in draft.endorse:
         raise Conflict(f"draft {draft.id} needs several people; a value that one of them endorsed would pass the others by")
-    if any(each.value == meant and each.by == principal.user for each in draft.endorsed):
-        return draft
     endorsement = Endorsement(
         value=meant,
         by=principal.user,
@@ -48,8 +46,10 @@ async def endorse(
         on_behalf_of=None if seat.own else seat.user,
         credential=principal.credential,
     )
-    endorsed = replace(draft, endorsed=(*draft.endorsed, endorsement))
     event = Endorsed(id=draft.call_id, draft=draft.id, endorsement=endorsement)
+    if any(replace(event, endorsement=each).key == event.key for each in draft.endorsed):
+        return draft
+    endorsed = replace(draft, endorsed=(*draft.endorsed, endorsement))
     await approvals.post(principal, endorsed, record, event, _audit(principal, draft, endorsement))
     return endorsed
 

@@ -78,8 +78,9 @@ class Endorsed:
 
     @property
     def key(self) -> str:
-        value, by = self.endorsement.value, self.endorsement.by
-        return f"w:{self.id}:{content_hash([value.argument, value.value, by, self.draft])[:16]}"
+        said = self.endorsement
+        came_with = [] if said.credential is None else [said.credential]
+        return f"w:{self.id}:{content_hash([said.value.argument, said.value.value, said.by, self.draft, *came_with])[:16]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -263,6 +263,19 @@ async def test_the_word_of_somebody_who_may_not_act_any_more_counts_for_nothing(
     assert list(state.drafts) == [draft.id]
 
 
+async def test_a_word_that_counts_no_more_is_given_again_by_the_same_person() -> None:
+    made, bank = scene()
+    draft = await waiting(made)
+    await endorse(made.approvals, replace(LEE, credential="key:stolen"), draft.id, argument="iban", value=IBAN)
+    made.staff.revoked.add("key:stolen")
+    await made.go_on()
+
+    await endorse(made.approvals, LEE, draft.id, argument="iban", value=IBAN)
+    await made.go_on()
+
+    assert bank.paid == [(IBAN, 100)]
+
+
 class _StopsBeforeStarts:
     """The process dies when the start of a write would become durable."""
 
