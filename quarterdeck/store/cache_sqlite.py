@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -17,6 +16,7 @@ from anyio import to_thread
 
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.store.cache import Kept, check_place
+from quarterdeck.store.sqlite import make
 
 __all__ = ["SqliteCache"]
 
@@ -188,7 +188,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for everybody
+        make(path)
     except OSError as error:
         raise Misconfigured(f"the cache {path} cannot be opened: {error}") from error
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)

@@ -22,7 +22,7 @@ from anyio import to_thread
 from quarterdeck.core.errors import Misconfigured, QuarterdeckError, StoreUnavailable
 from quarterdeck.store.migrate import load, migrate
 
-__all__ = ["SqliteDatabase", "connect"]
+__all__ = ["SqliteDatabase", "connect", "make"]
 
 T = TypeVar("T")
 Unit = Callable[[sqlite3.Connection], T]
@@ -48,6 +48,20 @@ _PRAGMAS = (
 _PROBE = "REPLACE INTO keyvalue (tenant, key, bytes, updated_at) VALUES ('.', 'probe', zeroblob(65536), 0)"
 
 
+def make(path: Path) -> None:
+    """Make the file of a database for its owner only, where it is not there: SQLite would make it readable for everybody.
+
+    One that is there is not touched. POSIX locks of a process on a file end when it closes any descriptor of it, and without
+    them another program that closes the database, such as `audit verify`, takes itself for the last one and deletes the
+    write-ahead log this process goes on writing into.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode with the settings every connection needs.
 
@@ -59,7 +73,7 @@ def connect(path: Path) -> sqlite3.Connection:
         raise Misconfigured(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, OLDEST_SQLITE))} is needed")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for everybody
+        make(path)
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise StoreUnavailable(f"the database {path} cannot be opened: {error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -216,6 +218,22 @@ async def test_second_process_may_write_beside_us(database: SqliteDatabase, tmp_
 
     assert len(await keys(database)) == len(await keys(other)) == 40
     await other.close()
+
+
+async def test_another_program_that_looks_into_it_leaves_the_log_where_it_is(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    await database.read(lambda c: c.execute("SELECT 1").fetchone())
+    log = next(tmp_path.rglob("*.db-wal"))
+    before = log.stat().st_ino
+    looks = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT count(*) FROM sqlite_master'); c.close()"
+    )
+
+    subprocess.run([sys.executable, "-c", looks, str(log).removesuffix("-wal")], check=True, timeout=30)
+
+    assert log.exists()  # the last one to close it deletes it
+    assert log.stat().st_ino == before
 
 
 async def test_files_are_for_their_owner_only(database: SqliteDatabase, tmp_path: Path) -> None:
