@@ -34,7 +34,7 @@ Reason = Annotated[str | None, typer.Option(help="Why; it stands in the run.")]
 def list_drafts(
     url: Url = _LOCAL,
     key: Key = None,
-    status: Annotated[str, typer.Option(help="waiting, approved, rejected, expired or all.")] = "waiting",
+    status: Annotated[str, typer.Option(help="waiting, approved, rejected, expired, withdrawn or all.")] = "waiting",
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
     json: AsJson = False,
 ) -> None:

@@ -40,11 +40,13 @@ class Served:
         model: The agent's name.
         fingerprint: Changes when the agent's declaration does.
         metadata: As the client sent it.
+        background: True if the client did not wait, None where that is no longer known.
     """
 
     model: str
     fingerprint: str
     metadata: Mapping[str, str]
+    background: bool | None = False
 
 
 def cut_short(run: RunView) -> Literal["max_output_tokens", "content_filter"] | None:

@@ -104,7 +104,7 @@ async def responses(
     else:
         session_id = await _session_of(request, caller, body.previous_response_id, (*turns, *said.since))
         question = _question(request, agent, said.text, idempotency_key, session_id=session_id, tools=tools)
-    served = _served(agent, body.metadata)
+    served = dataclasses.replace(_served(agent, body.metadata), background=bool(body.background))
     if body.stream:
 
         def frames(run_id: str) -> ResponseEvents:
@@ -123,7 +123,7 @@ async def response_again(request: Request, caller: Asker, response_id: str) -> R
     run = await desk.view(caller, _run_id(response_id))
     agent = desk.agents.get(run.agent)
     fingerprint = _fingerprint(agent) if agent is not None else ""
-    return _json(response(run, Served(model=run.agent, fingerprint=fingerprint, metadata={})), run)
+    return _json(response(run, Served(model=run.agent, fingerprint=fingerprint, metadata={}, background=None)), run)
 
 
 @router.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)

@@ -161,7 +161,7 @@ async def test_response_in_the_background_is_fetched_when_it_is_done(served: Ser
         while (again := (await served.send("GET", f"/v1/responses/{made['id']}")).json)["status"] == "in_progress":
             await anyio.sleep(0.01)
 
-    assert (made["status"], made["output"], made["usage"]) == ("in_progress", [], None)
+    assert (made["status"], made["background"], made["output"], made["usage"]) == ("in_progress", True, [], None)
     assert again["status"] == "completed"
     assert again["output"][0]["content"][0]["text"] == "You asked: Hi"
     assert (await served.send("GET", f"/v1/responses/{made['id']}", key=KEYS["gil"])).status == 404
