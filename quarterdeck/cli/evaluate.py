@@ -72,6 +72,12 @@ def evaluate(
     rubrics: Annotated[
         bool, typer.Option("--rubrics/--no-rubrics", help="Whether rubrics are graded; without, the rest of a case counts.")
     ] = True,
+    cases_shown: Annotated[
+        bool,
+        typer.Option(
+            "--cases/--no-cases", help="Whether failed cases are shown; without, figures alone: nothing to tune by."
+        ),
+    ] = True,
     timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds for one question.")] = 60.0,
     url: Annotated[str | None, typer.Option(help="Ask a server that runs, in place of the folder.")] = None,
     key: Key = None,
@@ -118,7 +124,7 @@ def evaluate(
     if json:
         print(as_json(report, verdict), end="")
     else:
-        _show(report, verdict, output or [])
+        _show(report, verdict, output or [], failed=cases_shown)
     if not verdict.passed:
         raise typer.Exit(1)
 
@@ -215,12 +221,12 @@ def _write(path: Path, report: Report, verdict: Verdict) -> None:
     path.write_text(FORMATS[path.suffix](report, verdict), encoding="utf-8", errors="backslashreplace")
 
 
-def _show(report: Report, verdict: Verdict, written: list[Path]) -> None:
+def _show(report: Report, verdict: Verdict, written: list[Path], *, failed: bool) -> None:
     from quarterdeck.evals.report import totals
 
     out = console()
     for case in report.cases:
-        if case.status != "passed":
+        if failed and case.status != "passed":
             out.print(f"{case.status} {plain(case.id)}: {plain(case.input)}", style="red", markup=False)
             for fault in dict.fromkeys(fault for trial in case.trials for fault in trial.faults):
                 out.print(f"  {plain(fault)}", markup=False)

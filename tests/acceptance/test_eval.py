@@ -284,6 +284,19 @@ def test_a_floor_that_is_not_reached_ends_with_exit_code_1_and_one_nobody_knows_
     assert (unknown.returncode, "a floor is 0 to 1" in unknown.stderr) == (7, True)
 
 
+def test_failed_cases_of_a_set_that_nobody_should_tune_to_are_counted_and_not_shown(shop: Path) -> None:
+    asked = {"id": "secret-case", "user": "ana", "input": "What does an umbrella cost?", "expected_sources": ["raincoats"]}
+    path = cases_file(shop, asked)
+
+    shown = evaluated(path, cwd=shop)
+    counted = evaluated(path, "--no-cases", cwd=shop)
+
+    assert (shown.returncode, counted.returncode) == (1, 1)
+    assert "secret-case" in shown.stdout
+    assert "secret-case" not in counted.stdout
+    assert "0 of 1 cases passed" in counted.stdout
+
+
 def test_without_rubrics_the_rest_of_a_case_is_judged_and_what_is_left_out_is_told(shop: Path) -> None:
     path = cases_file(shop, {"id": "a", "user": "ana", "input": "What does an umbrella cost?", "rubric": "Polite."})
 
