@@ -36,13 +36,13 @@ from quarterdeck.policy.base import Decider
 from quarterdeck.policy.guards.layers import Guards, GuardsOf
 from quarterdeck.store.base import Claim, Journal, Put, Records
 from quarterdeck.store.codec import to_json
+from quarterdeck.store.suspects import POISON_AFTER
 from quarterdeck.tools.base import Toolbox
 
 __all__ = ["Loop"]
 
 _LETTING_GO_S = 1.0
 _FOLD_AFTER = 400  # events; when a claim had to fold more, the next one shall begin with what it gave
-_POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
 
 
 class Loop:
@@ -177,7 +177,7 @@ class Loop:
         if started is None:
             await self._fail(ledger, "internal", "the run has no first event")
             return None
-        if claim.attempts > _POISON_AFTER:
+        if claim.attempts > POISON_AFTER:
             times = claim.attempts - 1
             await self._fail(
                 ledger, "poison", f"the run stopped its worker {times} times without a step forward", poison=True

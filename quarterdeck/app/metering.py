@@ -9,6 +9,7 @@ from quarterdeck.service.measured import MeasuredJournal
 from quarterdeck.service.standing import Standing
 from quarterdeck.settings import Configuration
 from quarterdeck.store.base import Journal, KeyValue, Records
+from quarterdeck.store.suspects import SuspectsApart
 from quarterdeck.telemetry.metrics import Metrics
 
 __all__ = ["MeasuredStore", "standing_of"]
@@ -16,7 +17,7 @@ __all__ = ["MeasuredStore", "standing_of"]
 
 @dataclass(frozen=True, slots=True)
 class MeasuredStore:
-    """A store whose events are counted once they are stored."""
+    """A store whose events are counted once they are stored, and of which this process claims suspects apart."""
 
     journal: Journal
     records: Records
@@ -25,7 +26,7 @@ class MeasuredStore:
     @classmethod
     def of(cls, store: Store, metrics: Metrics) -> MeasuredStore:
         """`store` is closed by whoever opened it."""
-        return cls(MeasuredJournal(store.journal, metrics), store.records, store.keyvalue)
+        return cls(MeasuredJournal(SuspectsApart(store.journal), metrics), store.records, store.keyvalue)
 
     async def close(self) -> None:
         """Nothing: the store is another's."""

@@ -28,13 +28,13 @@ from quarterdeck.service.ingestion_sources import uploaded_id
 from quarterdeck.service.orders import Order, Upload, decode
 from quarterdeck.service.upload_line import UploadLine
 from quarterdeck.store.base import Claim, Journal
+from quarterdeck.store.suspects import POISON_AFTER
 
 __all__ = ["Ingestion", "Sources"]
 
 _AGAIN_AFTER_S = 5.0  # when something it needs was away
 _ANOTHERS_TURN_S = 0.5  # until it is looked again whether an earlier upload of the document has ended
 _LETTING_GO_S = 1.0
-_POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
 _NAMED = 100  # refused documents that the summary names; the events name them all
 
 
@@ -110,7 +110,7 @@ class Ingestion:
         if started is None:
             await self._fail(ledger, "internal", "the run has no first event")
             return
-        if claim.attempts > _POISON_AFTER:
+        if claim.attempts > POISON_AFTER:
             times = claim.attempts - 1
             said = f"the run stopped its worker {times} times without a step forward"
             await self._fail(ledger, "poison", said, poison=True)

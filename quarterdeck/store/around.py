@@ -29,8 +29,8 @@ class JournalAround:
     ) -> bool:
         return await self._journal.create(tenant, run_id, started, then=then, beside=beside, order=order)
 
-    async def claim(self, tenant: str, run_id: str) -> Claim | None:
-        return await self._journal.claim(tenant, run_id)
+    async def claim(self, tenant: str, run_id: str, *, below: int | None = None) -> Claim | None:
+        return await self._journal.claim(tenant, run_id, below=below)
 
     async def append(
         self,

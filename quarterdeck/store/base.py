@@ -182,8 +182,12 @@ class Journal(Protocol):
         """
         ...
 
-    async def claim(self, tenant: str, run_id: str) -> Claim | None:
-        """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown."""
+    async def claim(self, tenant: str, run_id: str, *, below: int | None = None) -> Claim | None:
+        """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown.
+
+        Args:
+            below: None as well if it was claimed so often, or more often, since a worker last appended.
+        """
         ...
 
     async def append(

@@ -72,9 +72,9 @@ class PostgresJournal:
         statement = sql.CREATE_LARGE if batch.large else sql.CREATE
         return await self._written(tenant, statement, values, rows, order) is not None
 
-    async def claim(self, tenant: str, run_id: str) -> Claim | None:
-        """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown."""
-        values = {"tenant": tenant, "run": run_id, "now": self._now()}
+    async def claim(self, tenant: str, run_id: str, *, below: int | None = None) -> Claim | None:
+        """Take the run: epoch + 1, attempts + 1, status running. See `Journal.claim`."""
+        values = {"tenant": tenant, "run": run_id, "below": below, "now": self._now()}
 
         async def unit(connection: PostgresConnection) -> tuple[Any, list[Any]] | None:
             rows = await (await connection.execute(sql.CLAIM, values, binary=True)).fetchall()

@@ -146,12 +146,12 @@ class SqliteJournal:
 
         return await self._database.write(unit)
 
-    async def claim(self, tenant: str, run_id: str) -> Claim | None:
-        """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown."""
+    async def claim(self, tenant: str, run_id: str, *, below: int | None = None) -> Claim | None:
+        """Take the run: epoch + 1, attempts + 1, status running. See `Journal.claim`."""
 
         def unit(connection: sqlite3.Connection) -> tuple[int, int, int, list[Any]] | None:
             standing = connection.execute(_CLAIMING, (tenant, run_id)).fetchone()
-            if standing is None or not claimable(standing[4]):
+            if standing is None or not claimable(standing[4], standing[3], below):
                 return None
             no, head, epoch, attempts, _, upto, folded = standing
             connection.execute(_CLAIMED, (epoch + 1, attempts + 1, self._now(), no))

@@ -262,10 +262,10 @@ class MemoryJournal:
         self._runs[tenant, run_id] = self._open[tenant, run_id] = run
         return True
 
-    async def claim(self, tenant: str, run_id: str) -> Claim | None:
-        """Take the run: epoch + 1, attempts + 1, status running. None if it ended, is paused, or is unknown."""
+    async def claim(self, tenant: str, run_id: str, *, below: int | None = None) -> Claim | None:
+        """Take the run: epoch + 1, attempts + 1, status running. See `Journal.claim`."""
         run = self._open.get((tenant, run_id))
-        if run is None or not claimable(run.status):
+        if run is None or not claimable(run.status, run.attempts, below):
             return None
         run.epoch += 1
         run.attempts += 1

@@ -16,9 +16,9 @@ ENDED: frozenset[str] = frozenset({RunStatus.DONE, RunStatus.FAILED, RunStatus.C
 _RESTING: frozenset[str] = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
 
 
-def claimable(present: str) -> bool:
+def claimable(present: str, attempts: int = 0, below: int | None = None) -> bool:
     """True if a worker may take the run. A running one may be taken over; a paused one rests until somebody resumes it."""
-    return present not in ENDED and present != RunStatus.PAUSED
+    return present not in ENDED and present != RunStatus.PAUSED and (below is None or attempts < below)
 
 
 def open_to(present: str, event: Event) -> bool:

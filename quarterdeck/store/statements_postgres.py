@@ -104,7 +104,7 @@ _BLOB = "LEFT JOIN blobs b ON b.tenant = e.tenant AND b.sha256 = e.blob"
 # The newest folded state first, then what it does not cover.
 CLAIM = f"""WITH run AS (
   UPDATE runs SET status = 'running', epoch = epoch + 1, attempts = attempts + 1, wake_at = NULL, updated_at = {_NOW}
-  WHERE {_RUN} AND status IN ('ready', 'running', 'waiting')
+  WHERE {_RUN} AND status IN ('ready', 'running', 'waiting') AND (attempts < %(below)s::int OR %(below)s::int IS NULL)
   RETURNING tenant, no, head, epoch, attempts, folded_upto, folded_seq)
 SELECT run.head, run.epoch, run.attempts, run.folded_upto, run.folded_seq, {_EVENT}
 FROM run JOIN events e ON e.tenant = run.tenant AND e.run = run.no AND e.seq > run.folded_upto {_BLOB}

@@ -25,6 +25,7 @@ from quarterdeck.core.tools import Tool, ToolContext
 from quarterdeck.policy.decide import Policy
 from quarterdeck.store.around import JournalAround
 from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal
+from quarterdeck.store.suspects import SuspectsApart
 from quarterdeck.tools.decorator import tool
 from quarterdeck.tools.registry import Registry
 from tests.chaos import engines
@@ -142,7 +143,7 @@ class Specs:
 async def main(where: str, port: int, sabotage: str) -> None:
     registry = Registry(Outside(port, sabotage).tools())
     async with engines.store(where) as store:
-        journal: Any = Forgetful(store.journal) if sabotage == "no-journal" else Telling(store.journal)
+        journal: Any = Forgetful(store.journal) if sabotage == "no-journal" else Telling(SuspectsApart(store.journal))
         loop = Loop(
             journal=journal,
             records=store.records,

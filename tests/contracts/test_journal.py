@@ -241,6 +241,19 @@ async def test_append_resets_the_count_of_attempts(store: Store) -> None:
     assert row.attempts == 0
 
 
+async def test_a_claim_may_be_left_to_whoever_wants_runs_that_were_claimed_often(store: Store) -> None:
+    await begin(store.journal)
+    second = await store.journal.claim("acme", "r1", below=2)
+
+    refused = await store.journal.claim("acme", "r1", below=2)
+    third = await store.journal.claim("acme", "r1")
+
+    assert second is not None
+    assert refused is None
+    assert third is not None
+    assert (second.attempts, third.attempts, third.epoch) == (2, 3, second.epoch + 1)
+
+
 async def test_due_lists_ready_then_woken_then_stalled_runs(store: Store, clock: Clock) -> None:
     stalled = await begin(store.journal, "stalled")
     await store.journal.append(stalled, [reply(1)], folded=1)
