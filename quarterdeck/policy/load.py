@@ -342,6 +342,9 @@ def _rule(written: _Rule, position: int, problems: _Problems) -> Rule | None:
             _condition(key, value, conditions, args)
         except ValueError as error:
             problems.add(("rules", position, "when", key), f"rules.{position}.when.{key}: {error}")
+    if written.by and written.then != Verdict.APPROVE:
+        why = f"nobody is asked where a rule says {written.then}: leave `by` out, or say `then: approve`"
+        problems.add(("rules", position, "by"), f"rules.{position}.by: {why}")
     if len(problems.found) > before:
         return None
     by = (written.by,) if isinstance(written.by, str) else tuple(written.by)

@@ -193,6 +193,7 @@ def test_a_file_cannot_loosen_a_declaration(entry: str, complaint: str) -> None:
         ),
         ("policy: v1\nrules:\n  - {id: a, when: {label.readers: public}, then: deny}", "policy.yaml:3", "!public"),
         ("policy: v1\nrules:\n  - {id: a, when: {label.integrity: bad}, then: deny}", "policy.yaml:3", "untrusted"),
+        ("policy: v1\nrules:\n  - {id: a, when: {tool: pay}, then: deny, by: manager}", "policy.yaml:3", "nobody is asked"),
         ("policy: v1\nrules:\n  - {id: a, when: {tool: pya}, then: deny}", "policy.yaml:3", "no tool 'pya'"),
         ("policy: v1\nrules:\n  - {id: a, when: {args.sum: 1}, then: deny}", "policy.yaml:3", "takes no argument sum"),
         (
