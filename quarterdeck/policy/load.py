@@ -342,8 +342,8 @@ def _rule(written: _Rule, position: int, problems: _Problems) -> Rule | None:
             _condition(key, value, conditions, args)
         except ValueError as error:
             problems.add(("rules", position, "when", key), f"rules.{position}.when.{key}: {error}")
-    if written.by and written.then != Verdict.APPROVE:
-        why = f"nobody is asked where a rule says {written.then}: leave `by` out, or say `then: approve`"
+    if written.by and written.then == "deny":
+        why = "nobody is asked where a rule denies: leave `by` out, or say `then: approve`"
         problems.add(("rules", position, "by"), f"rules.{position}.by: {why}")
     if len(problems.found) > before:
         return None
