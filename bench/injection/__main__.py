@@ -17,8 +17,9 @@ from bench.injection.suites import SUITES, VERSION, World
 from bench.injection.trying import Trial, tried
 from quarterdeck.core.decisions import Verdict
 from quarterdeck.core.tools import Tool
-from quarterdeck.policy import Policy, load_policy
+from quarterdeck.policy import Policy
 from quarterdeck.policy.base import Decider
+from quarterdeck.policy.load import load_policy
 
 RULES = Path(__file__).parent / "policy.yaml"
 ROOT = Path(__file__).parents[2]

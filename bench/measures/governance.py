@@ -20,7 +20,8 @@ from quarterdeck import tool
 from quarterdeck.app.guards import guards_of
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.core.tools import Tool
-from quarterdeck.policy import Policy, load_policy
+from quarterdeck.policy import Policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.service.limits import LimitRule, RateLimits
 from quarterdeck.settings.guards import GuardSettings
 from quarterdeck.store.limits import MemoryLimits, Rate

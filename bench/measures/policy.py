@@ -11,7 +11,8 @@ from quarterdeck.core.decisions import Verdict
 from quarterdeck.core.labels import Label, Readers
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Tool
-from quarterdeck.policy import Grounds, load_policy
+from quarterdeck.policy import Grounds
+from quarterdeck.policy.load import load_policy
 from quarterdeck.tools import tool
 
 RULES = 200

@@ -18,7 +18,8 @@ from quarterdeck.core.context import Context
 from quarterdeck.core.errors import Misconfigured, QuarterdeckError, Unavailable
 from quarterdeck.core.tools import Tool
 from quarterdeck.knowledge.tool import search_tool
-from quarterdeck.policy import Policy, load_policy
+from quarterdeck.policy import Policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.settings import Configuration
 from quarterdeck.tools.registry import Registry
 

@@ -2,6 +2,5 @@
 
 from quarterdeck.policy.base import Bound, Decider, Grounds, ToolPolicy
 from quarterdeck.policy.decide import Policy
-from quarterdeck.policy.load import load_policy
 
-__all__ = ["Bound", "Decider", "Grounds", "Policy", "ToolPolicy", "load_policy"]
+__all__ = ["Bound", "Decider", "Grounds", "Policy", "ToolPolicy"]

@@ -16,7 +16,7 @@ from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from quarterdeck.core.events import Decided, Endorsed
 from quarterdeck.core.labels import Integrity
 from quarterdeck.core.runs import RunStatus
-from quarterdeck.policy import load_policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.workflow.endorsing import endorse
 from tests.unit.agent.scene import ANNA, LEE, Killed, Scene, calls, says
 

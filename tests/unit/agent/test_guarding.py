@@ -18,8 +18,8 @@ from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, ResultStatus, Role, Text, ToolCall, ToolResult
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.usage import Usage
-from quarterdeck.policy import load_policy
 from quarterdeck.policy.guards.base import Ruling
+from quarterdeck.policy.load import load_policy
 from quarterdeck.service.intake import Blocked, accepted
 from quarterdeck.settings.guards import GuardSettings
 from tests.unit.agent.scene import ANNA, LEE, Scene, calls

@@ -20,7 +20,7 @@ from quarterdeck.core.events import Decided, RunStarted, StateFolded
 from quarterdeck.core.labels import Integrity, Label, Readers
 from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import AgentSpec, Limits
-from quarterdeck.policy import load_policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.store.base import Entry
 from quarterdeck.store.codec import from_json, to_json
 from quarterdeck.tools import tool

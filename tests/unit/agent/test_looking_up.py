@@ -11,7 +11,7 @@ from quarterdeck.core.decisions import Decision
 from quarterdeck.core.events import Decided
 from quarterdeck.core.labels import Integrity
 from quarterdeck.core.tools import Tool, ToolContext
-from quarterdeck.policy import load_policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.tools import tool
 from tests.unit.agent.scene import Scene, calls, says
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quarterdeck.app.approvals import unheld
-from quarterdeck.policy import load_policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.service.access import User
 from quarterdeck.tools.decorator import tool
 

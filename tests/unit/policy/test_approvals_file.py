@@ -9,7 +9,8 @@ from quarterdeck.core.decisions import Level, Terms, Verdict
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import ToolCall
-from quarterdeck.policy import Grounds, Policy, load_policy
+from quarterdeck.policy import Grounds, Policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.tools.decorator import tool
 
 

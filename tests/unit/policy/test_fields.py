@@ -10,7 +10,8 @@ import pytest
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.labels import PUBLIC, Integrity, Label, Readers
-from quarterdeck.policy import Policy, load_policy
+from quarterdeck.policy import Policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.tools import tool
 from quarterdeck.tools.decorator import as_tool
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from quarterdeck.core.tools import Tool
-from quarterdeck.policy import Policy, load_policy
+from quarterdeck.policy import Policy
 from quarterdeck.policy.explain import explain
 from quarterdeck.policy.lint import lint, rule_of_two
+from quarterdeck.policy.load import load_policy
 from quarterdeck.tools import as_tool, tool
 
 

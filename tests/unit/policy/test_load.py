@@ -14,7 +14,8 @@ from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.labels import PUBLIC, Integrity, Label, Readers
 from quarterdeck.core.messages import ToolCall
 from quarterdeck.core.tools import Effect, Tool
-from quarterdeck.policy import Bound, Grounds, Policy, load_policy
+from quarterdeck.policy import Bound, Grounds, Policy
+from quarterdeck.policy.load import load_policy
 from quarterdeck.tools import as_tool, tool
 
 
