@@ -15,7 +15,7 @@ from quarterdeck.agent.fold import fold
 from quarterdeck.agent.forking import fork_of
 from quarterdeck.agent.state import RunState
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, KeyReused
+from quarterdeck.core.errors import Conflict, Forbidden, KeyReused
 from quarterdeck.core.events import (
     CancelRequested,
     Event,
@@ -31,6 +31,7 @@ from quarterdeck.core.messages import Message, Role, Text
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.policy.guards.layers import Guards, GuardsOf
 from quarterdeck.policy.guards.markers import neutral
+from quarterdeck.service.api_keys import MAKING
 from quarterdeck.service.intake import admitted, cleaned, looking
 from quarterdeck.service.runs import Runs
 from quarterdeck.service.specs import BlobSpecs
@@ -136,6 +137,7 @@ class Controls:
         Raises:
             NotFound: No such run.
             Conflict: It has ended, or no model works in it that could hear.
+            Forbidden: It is his own and may do more than what he came with.
             KeyReused: The key was used for another message.
             InvalidInput: Nothing visible was said, or a guard blocks it; ContextTooLarge: it can fit no model call.
         """
@@ -145,10 +147,12 @@ class Controls:
             raise Conflict(f"run {run_id} has not begun")
         if started.work != "agent":
             raise Conflict(f"run {run_id} has no model that could hear: it brings documents in")
+        own = row.user == principal.user
+        if own:
+            await self._check_may_as_much(principal, run_id, started.principal)
         agent, guards = await self._specs.get(row.tenant, started.config_hash), self._guards(started.agent)
         context = looking(principal, run_id, started.agent)
         said, found = await admitted(neutral(cleaned(text)), agent, guards, self._records, context, "steer")
-        own = row.user == principal.user
         label = Label(
             integrity=Integrity.TRUSTED if own else Integrity.ENDORSED,
             readers=Readers.of(f"user:{row.user}"),
@@ -189,7 +193,8 @@ class Controls:
         Raises:
             NotFound: No such run.
             InvalidInput: It cannot be forked there; the message says why, and where it can.
-            Forbidden: What it has seen up to there the one who asked may not read any more.
+            Forbidden: What it has seen up to there the one who asked may not read any more; or it is the principal's own and
+                may do more than what he came with.
             KeyReused: The key was used for another fork of this run.
         """
         row = await self._runs.row(principal, run_id)
@@ -206,7 +211,11 @@ class Controls:
         )
         await self._check_goes_on(principal, run_id, entries[: fork.at])
         assert isinstance(started.event, RunStarted)  # every run begins with it
-        alone = Entry(event=replace(started.event, session_id=None))
+        asker = started.event.principal
+        if asker.user == principal.user:
+            await self._check_may_as_much(principal, run_id, asker)
+            asker = replace(asker, credential=principal.credential or asker.credential)  # it ends with what it came of
+        alone = Entry(event=replace(started.event, session_id=None, principal=asker))
         audit = _audit(principal, row, "fork", f"{run_id}:{fork.at}:{new}")
         if not await self._journal.create(row.tenant, new, alone, then=then, beside=[audit]):
             first = (await self._runs.entries(row.tenant, new))[0].event
@@ -221,6 +230,15 @@ class Controls:
         its_own = principal.user == first.principal.user
         asker = principal if its_own else await self._directory.current(first.principal)
         await self._runs.check_goes_on(asker, run_id, entries)
+
+    async def _check_may_as_much(self, principal: Principal, run_id: str, asker: Principal) -> None:
+        """Whoever has a run of his own do something new came with all that it may do, but for what no key can have.
+
+        Else a key of few rights would get those of another through what was begun with that. Raises Forbidden.
+        """
+        present = await self._directory.current(asker)
+        if present is not None and (more := sorted({*present.scopes} - {*principal.scopes, MAKING})):
+            raise Forbidden(f"run {run_id} may do more than what you came with: {', '.join(more)}; come as it was begun")
 
     async def _reopened(self, row: RunRow, state: RunState) -> list[Beside]:
         """What the failure had withdrawn and people are asked about again, and what the run holds."""
