@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from quarterdeck.cli.client import Client, Key, Url, segment
-from quarterdeck.cli.show import AsJson, as_json, console, plain, table
+from quarterdeck.cli.show import AsJson, as_json, console, indented, plain, table
 from quarterdeck.core.errors import InvalidInput
 
 __all__ = ["app"]
@@ -58,21 +58,21 @@ def show(draft_id: DraftId, url: Url = _LOCAL, key: Key = None, json: AsJson = F
     out = console()
     out.print(f"[bold]{plain(draft['tool'])}[/] for {plain(draft['requested_by'])}: {plain(draft['status'])}")
     for name, value in draft["args"].items():
-        out.print(f"  {plain(name)}: {plain(value)}", markup=False)
+        out.print(f"  {plain(name)}: {indented(value)}", markup=False)
     for each in draft["evidence"]:
         source = f" in {each['source']}" if each["source"] else ""
         out.print(f"  {plain(each['argument'])} <- {_ORIGINS[each['origin']]}{plain(source)}", markup=False, style="dim")
         if each["snippet"]:
-            out.print(f"    | {plain(each['snippet'])}", markup=False, style="dim")
+            out.print(f"    | {indented(each['snippet'])}", markup=False, style="dim")
     for each in draft["endorsed"]:
-        out.print(f"  {plain(each['argument'])} = {plain(each['value'])}: endorsed by {plain(each['by'])}", markup=False)
+        out.print(f"  {plain(each['argument'])} = {indented(each['value'])}: endorsed by {plain(each['by'])}", markup=False)
     for each in draft["endorse"]:
-        out.print(f"  {plain(each['argument'])} = {plain(each['value'])}: to be endorsed before approval", markup=False)
-    out.print(f"goes to: {plain(', '.join(draft['sink']) or 'nobody else')}", markup=False)
+        out.print(f"  {plain(each['argument'])} = {indented(each['value'])}: to be endorsed before approval", markup=False)
+    out.print(f"goes to: {indented(', '.join(draft['sink']) or 'nobody else')}", markup=False)
     agreed = ", ".join(each["by"] for each in draft["consents"]) or "nobody yet"
     who = f"{draft['quorum']} of {', '.join(draft['approvers'])}"
     out.print(f"level {draft['step']} of {draft['steps']}: {plain(who)}; agreed: {plain(agreed)}", markup=False)
-    out.print(f"why: {plain('; '.join(draft['reasons']) or draft['rule'])}", markup=False)
+    out.print(f"why: {indented('; '.join(draft['reasons']) or draft['rule'])}", markup=False)
     out.print(f"taken back by: {plain(draft['undo'] or 'nothing')}", markup=False)
     out.print(f"risk {draft['risk']}, context {draft['integrity']}, waits until {draft['expires_at']}", style="dim")
 

@@ -250,8 +250,9 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
     if quiet:
         yield lambda done, total, name: None
         return
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(transient=True) as bar:
         task = bar.add_task("reading documents", total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=plain(name)[:40])
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=escape(plain(name)[:40]))

@@ -14,6 +14,7 @@ from quarterdeck.cli.doctor import doctor
 from quarterdeck.cli.evaluate import evaluate
 from quarterdeck.cli.folder import config, migrate, serve, worker
 from quarterdeck.cli.ingest import ingest
+from quarterdeck.cli.show import plain
 from quarterdeck.cli.simulate import simulate
 from quarterdeck.core.errors import (
     Conflict,
@@ -79,7 +80,7 @@ def main() -> None:
     try:
         app()
     except QuarterdeckError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         sys.exit(exit_code(type(error)))
     except KeyboardInterrupt:
         sys.exit(130)

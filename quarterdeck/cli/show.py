@@ -13,17 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["AsJson", "as_json", "console", "plain", "table"]
+__all__ = ["AsJson", "as_json", "console", "indented", "plain", "table"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 _PIPE_WIDTH = 200
-_ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_ESCAPES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+_FURTHER = "\n      "  # deeper than lines of ours begin
 
 
 def console() -> Console:
     """Standard output, with colours where they can be seen; a file or a pipe is wide enough for whole lines."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def as_json(value: Any) -> None:
@@ -32,8 +33,13 @@ def as_json(value: Any) -> None:
 
 
 def plain(text: object) -> str:
-    """Text from outside for a terminal: what could move its cursor or turn its direction is shown as U+FFFD."""
+    """Text from outside for a terminal: what moves its cursor, turns its direction or hides is shown as U+FFFD."""
     return _ESCAPES.sub("\ufffd", str(text))
+
+
+def indented(text: object) -> str:
+    """`plain`, with all lines but the first set in: none of them looks like a line of the program's own."""
+    return plain(text).replace("\n", _FURTHER)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from quarterdeck.cli.show import plain
+from quarterdeck.cli.show import indented, plain
 
 __all__ = ["print_story"]
 
@@ -27,7 +27,7 @@ def print_story(out: Console, run: Mapping[str, Any]) -> None:
     for step in run["steps"]:
         out.print(plain(_heading(step)), style="cyan", markup=False)
         for line in _lines(step["kind"], step["told"]):
-            out.print(f"    {plain(line)}", markup=False)
+            out.print(f"    {indented(line)}", markup=False)
     usage = run["usage"]
     cost = "unknown" if usage["cost_usd"] is None else f"{usage['cost_usd']:.6f} USD"
     out.print(f"{usage['total_tokens']} tokens, cost {cost}, model {plain(run['model']) or '-'}", style="dim", markup=False)
