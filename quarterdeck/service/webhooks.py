@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from quarterdeck.agent.base import Directory
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound
+from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, KeyReused, NotFound
 from quarterdeck.core.events import Event, FinalAnswer
 from quarterdeck.core.ids import content_hash, hashed_id, new_id
 from quarterdeck.core.labels import Label
@@ -28,6 +28,7 @@ _KIND = "webhook"
 _PER_TENANT = 50
 _OVERLAP = timedelta(hours=24)  # how long a rotated secret still signs beside its successor
 _PREFIX = "whsec_"
+_READS = "chat"  # without it nobody is shown an answer
 
 
 def secret_bytes(text: str) -> bytes:
@@ -143,10 +144,13 @@ class Webhooks:
 
         Raises:
             InvalidInput: The address may not be called, or there is no such event.
+            Forbidden: Answers are wanted, which the principal may not read as he came.
             Conflict: The tenant has as many as it may have.
             KeyReused: The key was used for another webhook.
         """
         self._check(wanted)
+        if wanted.content and _READS not in principal.scopes:
+            raise Forbidden(f"content: who is sent answers needs the scope {_READS}, which {principal.user} came without")
         made = new_id() if key is None else hashed_id("webhook", principal.tenant, principal.user, key)
         asked = content_hash([wanted.url, sorted(wanted.events), wanted.description, wanted.content])
         data = {
@@ -156,6 +160,7 @@ class Webhooks:
             "content": wanted.content,
             "generation": 1,
             "asked": asked,
+            "credential": principal.credential,
         }
         record = Record(kind=_KIND, id=made, data=data, status=ACTIVE, owner=principal.user)
         if await self._crowded(principal.tenant, made):
@@ -294,9 +299,10 @@ class Webhooks:
             await self._records.write(tenant, [Put(record=changed, expect=record.version), audit])
 
     async def _names(self, tenant: str, record: Record) -> Sequence[str]:
-        """What the maker of a webhook goes by now; nobody who may act no more."""
-        maker = await self._directory.current(Principal(user=record.owner, tenant=tenant))
-        return tuple(maker.names) if maker is not None else ()
+        """What the maker of a webhook goes by now; nobody who may act or read no more, or came with what was taken back."""
+        came = Principal(user=record.owner, tenant=tenant, credential=record.data.get("credential"))
+        maker = await self._directory.current(came)
+        return tuple(maker.names) if maker is not None and _READS in maker.scopes else ()
 
     def _check(self, wanted: WebhookWanted) -> None:
         if not wanted.events:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from quarterdeck.core.answers import Answer, Confidence
 from quarterdeck.core.context import Principal
-from quarterdeck.core.errors import Conflict, InvalidInput, KeyReused, NotFound
+from quarterdeck.core.errors import Conflict, Forbidden, InvalidInput, KeyReused, NotFound
 from quarterdeck.core.events import Event, FinalAnswer, RunFailed
 from quarterdeck.core.labels import Label, Readers
 from quarterdeck.core.runs import StopReason
@@ -15,7 +16,8 @@ from quarterdeck.service.deliveries import Happened, Notice
 from quarterdeck.service.webhooks import ConfiguredWebhook, Webhooks, WebhookWanted, secret_bytes, secret_text
 from quarterdeck.store.memory import MemoryStore
 
-EMMA, OMAR = Principal(user="emma", tenant="acme", groups=("hr",)), Principal(user="omar", tenant="acme")
+EMMA = Principal(user="emma", tenant="acme", groups=("hr",), scopes=("chat", "webhooks"))
+OMAR = Principal(user="omar", tenant="acme", scopes=("chat", "webhooks"))
 GIL = Principal(user="gil", tenant="globex")
 WANTED = WebhookWanted(url="https://crm.example/hook", events=("run_finished",))
 CRM = ConfiguredWebhook(
@@ -33,9 +35,10 @@ class People:
 
     def __init__(self) -> None:
         self.there = {person.user: person for person in (EMMA, OMAR, GIL)}
+        self.revoked: set[str] = set()
 
     async def current(self, principal: Principal) -> Principal | None:
-        return self.there.get(principal.user)
+        return None if principal.credential in self.revoked else self.there.get(principal.user)
 
 
 class Shop:
@@ -208,6 +211,24 @@ async def test_answer_is_sent_along_only_to_who_may_read_it() -> None:
     assert for_emma == {"crm": text, hers.id: text, his.id: {}, bare.id: {}}
     assert for_hr == {"crm": {}, hers.id: text, his.id: {}, bare.id: {}}
     assert once_she_left[hers.id] == {}
+
+
+async def test_no_answer_is_sent_by_the_right_of_a_key_that_was_taken_back_or_of_one_who_reads_none() -> None:
+    shop = Shop()
+    wanted = WebhookWanted(url="https://hr.example", events=("run_finished",), content=True)
+    made, _ = await shop.hooks.create(replace(EMMA, credential="key:k1:00"), wanted)
+
+    with pytest.raises(Forbidden, match="scope chat"):
+        await shop.hooks.create(replace(EMMA, scopes=("webhooks",), credential="key:k2:00"), wanted)
+    with_key = await shop.told(answered("user:emma"))
+    shop.people.there["emma"] = replace(EMMA, scopes=("webhooks",))
+    once_she_reads_none = await shop.told(answered("user:emma"))
+    shop.people.there["emma"] = EMMA
+    shop.people.revoked.add("key:k1:00")
+    once_revoked = await shop.told(answered("user:emma"))
+
+    assert with_key == {made.id: {"answer": "Twelve hours.", "sources": ["vpn-1"]}}
+    assert once_she_reads_none == once_revoked == {made.id: {}}
 
 
 async def test_webhook_of_the_configuration_is_changed_there() -> None:

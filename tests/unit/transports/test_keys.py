@@ -50,7 +50,7 @@ async def test_another_body_and_what_is_no_key_are_refused(served: Served) -> No
     other = await post(served, SESSIONS, {"context": {"a": 1}})
     long = await post(served, SESSIONS, {}, key="k" * 256)
     webhook = await post(served, "/api/v1/webhooks", WANTED, who="omar")
-    changed = await post(served, "/api/v1/webhooks", {**WANTED, "content": True}, who="omar")
+    changed = await post(served, "/api/v1/webhooks", {**WANTED, "description": "another"}, who="omar")
 
     assert (first.status, other.status, other.code) == (201, 422, "key_reused")
     assert (long.status, long.code) == (422, "invalid_input")
