@@ -13,6 +13,7 @@ from quarterdeck.agent.loop import Loop
 from quarterdeck.app.folder import build_tools
 from quarterdeck.app.guards import guards_of
 from quarterdeck.app.knowledge import Knowledge
+from quarterdeck.app.limits import in_lanes
 from quarterdeck.app.models import ModelShelf
 from quarterdeck.app.policy import PolicyFile
 from quarterdeck.app.stores import Store
@@ -26,7 +27,6 @@ from quarterdeck.policy.guards.base import Guard
 from quarterdeck.service.specs import BlobSpecs
 from quarterdeck.settings import Configuration
 from quarterdeck.settings.secrets import secret_values
-from quarterdeck.tools.lane import DeterministicLane
 from quarterdeck.tools.registry import Registry
 from quarterdeck.tools.secrets import with_secrets
 
@@ -79,9 +79,7 @@ def assembled(
     secrets, settings = configuration.secrets, configuration.settings
     secrets.check()
     own = (with_secrets(tool, secrets) for tool in build_tools(folder, configuration.data))
-    quick = settings.limits.deterministic
-    lane = DeterministicLane(places=quick.places, deadline_s=quick.deadline_s)
-    tools = lane.over((search_tool(knowledge.search, query=knowledge.query), *own), quick.tools)
+    tools = in_lanes(settings, (search_tool(knowledge.search, query=knowledge.query), *own))
     registry = Registry(tools)
     registry.check_undo()
     _of_each_agent(configuration, lambda agent: registry.only(agent.tools))

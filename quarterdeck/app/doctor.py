@@ -18,6 +18,7 @@ from pathlib import Path
 
 from quarterdeck.app.approvals import unheld
 from quarterdeck.app.doctor_models import asked_models
+from quarterdeck.app.doctor_start import STARTING, Look
 from quarterdeck.app.doctor_stores import journal_standing, opened_states_of
 from quarterdeck.app.implementations import BREAKERS, BUSES, CACHES, INDEXES, STATES, STORES, resolve
 from quarterdeck.app.knowledge import open_index
@@ -77,6 +78,7 @@ async def examined(configuration: Configuration, *, calls: bool = True) -> list[
         "index": _index,
         "tools and policy": _policy,
         "people": _people,
+        **{name: _started(name, look) for name, look in STARTING.items()},
         "port": _port,
         **({"models": _models} if calls else {}),
     }
@@ -94,6 +96,7 @@ _ADVICE = {
     "state": "start what keeps snapshots or correct store.state_url",
     "index": "correct knowledge.index_url, or bring the documents into a new index: quarterdeck ingest --from-index",
     "tools and policy": "correct the file that is named",
+    **dict.fromkeys(STARTING, "correct what is named: the server does not start with it"),
 }
 
 
@@ -222,6 +225,14 @@ async def _policy(configuration: Configuration) -> AsyncIterator[Finding]:
         for said in unheld(policy, configuration.users):
             advice = "give somebody the role and the scope approvals, or name others: drafts of it only expire"
             yield Finding(check=name, severity=Severity.WARN, said=said, advice=advice)
+
+
+def _started(check: str, look: Look) -> Check:
+    async def started(configuration: Configuration) -> AsyncIterator[Finding]:
+        if said := await look(configuration):
+            yield _ok(check, said)
+
+    return started
 
 
 async def _people(configuration: Configuration) -> AsyncIterator[Finding]:

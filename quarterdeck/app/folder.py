@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from quarterdeck.app.knowledge import Knowledge
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.tools import Tool
 from quarterdeck.knowledge.ingest import IngestReport, Progress
 from quarterdeck.settings import Configuration
+from quarterdeck.settings.knowledge import Collection
+from quarterdeck.tools import as_tool
 
-__all__ = ["build_tools", "ingest"]
+__all__ = ["build_tools", "collection_path", "ingest"]
 
 
 def build_tools(folder: Path, data: Path) -> Sequence[Tool]:
     """What ``build_tools(data)`` of the folder's ``tools.py`` returns; nothing if there is no such file.
 
-    It is an administrator's code and runs with the server's rights. Raises Misconfigured if it fails.
+    A bare function among them is taken for what `tools.as_tool` says. It is an administrator's code and runs with the
+    server's rights. Raises Misconfigured if it fails.
     """
     path = folder / "tools.py"
     if path.is_dir():
@@ -34,8 +38,10 @@ def build_tools(folder: Path, data: Path) -> Sequence[Tool]:
     with _importable(folder):
         try:
             spec.loader.exec_module(module)
-            build: Callable[[Path], Sequence[Tool]] = module.build_tools
-            return tuple(build(data))
+            build: Callable[[Path], Iterable[Tool | Callable[..., Any]]] = module.build_tools
+            return tuple(as_tool(one) for one in build(data))
+        except Misconfigured as error:
+            raise Misconfigured(f"{path}: {error}") from error
         except AttributeError as error:
             raise Misconfigured(f"{path}: {error}; it must define build_tools(data: Path) -> list of tools") from error
         except Exception as error:
@@ -54,17 +60,21 @@ def _importable(folder: Path) -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
+def collection_path(configuration: Configuration, collection: Collection) -> Path:
+    """Where the documents of a collection lie. Raises Misconfigured if it is no folder."""
+    path = (configuration.folder / collection.path).resolve()
+    if not path.is_dir():
+        raise Misconfigured(f"{configuration.folder / 'quarterdeck.yaml'}: knowledge.collections: {path} is not a folder")
+    return path
+
+
 async def ingest(
     configuration: Configuration, knowledge: Knowledge, progress: Progress | None = None
 ) -> Mapping[Path, IngestReport]:
     """Bring every collection into the index; only what changed is read. Raises Misconfigured for a folder there is not."""
     reports: dict[Path, IngestReport] = {}
     for collection in configuration.settings.knowledge.collections:
-        path = (configuration.folder / collection.path).resolve()
-        if not path.is_dir():
-            raise Misconfigured(
-                f"{configuration.folder / 'quarterdeck.yaml'}: knowledge.collections: {path} is not a folder"
-            )
+        path = collection_path(configuration, collection)
         reports[path] = await knowledge.ingester(collection.tenant).ingest_folder(
             path,
             groups=collection.groups,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from quarterdeck.app.implementations import LIMITS, resolve
 from quarterdeck.app.stores import shared
+from quarterdeck.core.tools import Tool
 from quarterdeck.service.admission import Admission, Load
 from quarterdeck.service.limits import LimitRule, RateLimits
 from quarterdeck.settings import Configuration, Settings
 from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.telemetry.metrics import Metrics
+from quarterdeck.tools.lane import DeterministicLane
 from quarterdeck.workflow.lanes import Lane
 
-__all__ = ["admission", "opened_limits"]
+__all__ = ["admission", "in_lanes", "opened_limits"]
 
 
 @contextlib.asynccontextmanager
@@ -60,3 +62,9 @@ def admission(configuration: Configuration) -> Admission:
         shares={Lane.BATCH: given.batch_share, Lane.EVAL: given.eval_share},
     )
     return Admission(load, asked=shared(configuration))
+
+
+def in_lanes(settings: Settings, tools: Iterable[Tool]) -> tuple[Tool, ...]:
+    """The tools, of which those that only compute are in a lane of their own. Raises Misconfigured for one that cannot."""
+    quick = settings.limits.deterministic
+    return DeterministicLane(places=quick.places, deadline_s=quick.deadline_s).over(tools, quick.tools)

@@ -22,8 +22,8 @@ from quarterdeck.service.outbox import Outbox, Patience
 from quarterdeck.service.stream_sink import EventStream, EventStreams
 from quarterdeck.service.webhook_sink import WebhookSink
 from quarterdeck.service.webhooks import ConfiguredWebhook, Webhooks, secret_bytes
-from quarterdeck.settings import Configuration
-from quarterdeck.settings.webhooks import WebhookFile
+from quarterdeck.settings import Configuration, Settings
+from quarterdeck.settings.webhooks import EventStreamFile, WebhookFile
 from quarterdeck.store.base import Journal, KeyValue, Records
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from quarterdeck.telemetry.metrics import Metrics
 
-__all__ = ["Notices", "NotifyingStore", "attach", "opened_notices"]
+__all__ = ["Notices", "NotifyingStore", "attach", "check_notices", "opened_notices"]
 
 _LEASE_BEYOND_S = 20.0  # what else an attempt takes: reading and writing the record, waiting for the processor
 
@@ -76,7 +76,7 @@ async def opened_notices(
     """
     settings = configuration.settings
     patience = settings.deliveries
-    named = [_configured(name, file) for name, file in settings.webhooks.items()]
+    named = check_notices(settings)
     async with contextlib.AsyncExitStack() as stack:
         trusted = await stack.enter_async_context(WebClient({_origin(webhook.url) for webhook in named}))
         public = await stack.enter_async_context(WebClient(patience.allowed_origins))
@@ -112,6 +112,13 @@ async def opened_notices(
         yield Notices(store=telling, webhooks=hooks, sink=sink, outbox=outbox)
 
 
+def check_notices(settings: Settings) -> list[ConfiguredWebhook]:
+    """The webhooks of a configuration. Raises Misconfigured if one has no secret, or an event stream no address."""
+    for name, file in settings.event_streams.items():
+        _stream_url(settings, name, file)
+    return [_configured(name, file) for name, file in settings.webhooks.items()]
+
+
 def attach(app: FastAPI, notices: Notices) -> None:
     """Give an HTTP application the routes of webhooks and deliveries."""
     from quarterdeck.transports.http.routes import webhooks as routes
@@ -127,14 +134,18 @@ async def _streams(configuration: Configuration) -> AsyncIterator[list[EventStre
     async with contextlib.AsyncExitStack() as stack:
         found = []
         for name, file in configuration.settings.event_streams.items():
-            given = file.url or configuration.settings.store.redis_url
-            if given is None:
-                raise Misconfigured(f"event_streams.{name} needs a url, or store.redis_url")
-            url = given.get_secret_value()
+            url = _stream_url(configuration.settings, name, file)
             log = resolve(EVENT_LOGS, scheme_of(url), "event stream")(url, file.key, max_entries=file.max_entries)
             stack.push_async_callback(log.close)
             found.append(EventStream(name=name, log=log, tenant=file.tenant, events=file.events))
         yield found
+
+
+def _stream_url(settings: Settings, name: str, file: EventStreamFile) -> str:
+    given = file.url or settings.store.redis_url
+    if given is None:
+        raise Misconfigured(f"event_streams.{name} needs a url, or store.redis_url")
+    return given.get_secret_value()
 
 
 def _configured(name: str, file: WebhookFile) -> ConfiguredWebhook:

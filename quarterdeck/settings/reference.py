@@ -95,12 +95,13 @@ _USERS = """
 _REST = """
 ## policy.yaml
 
-What tools may do; see the page on policy. Without it the declarations of the tools hold.
+What tools may do; see [how to write a policy](../howto/policy.md). Without it the declarations of the tools hold.
 
 ## tools.py
 
-`build_tools(data: Path)` is called once at start with the data folder and returns the tools. The folder is on the import
-path meanwhile. It is an administrator's code and runs with the server's rights.
+`build_tools(data: Path)` is called once at start with the data folder and returns the tools: functions with `@tool`, or
+bare ones, which count as writes of risk 2 with an untrusted result until `policy.yaml` says what they are. The folder is on
+the import path meanwhile. It is an administrator's code and runs with the server's rights.
 """
 
 

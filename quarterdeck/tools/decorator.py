@@ -150,7 +150,12 @@ def tool(
 
 
 def as_tool(value: Tool | Callable[..., Any]) -> Tool:
-    """A tool as it is; a bare function as what it must be taken for: a write of risk 2 with an untrusted result."""
+    """A tool as it is; a bare function as what it must be taken for: a write of risk 2 with an untrusted result.
+
+    Raises Misconfigured for anything else.
+    """
+    if not callable(value) and not isinstance(value, Tool):
+        raise Misconfigured(f"{value!r} is no tool: a tool is a function, declared with @tool or bare")
     return value if isinstance(value, Tool) else _make(value, None, None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from quarterdeck.app.doctor import Finding, Severity, examined
+from quarterdeck.app.runtime import opened
+from quarterdeck.core.errors import Misconfigured
 from quarterdeck.devtools.simulator import Options, Simulator
 from quarterdeck.settings import load
 from quarterdeck.store.migrate import load as migrations
@@ -159,3 +162,35 @@ async def test_a_port_that_is_taken_is_named_as_it_is_configured(tmp_path: Path,
         found = await look(tmp_path, LOCAL, server={"port": 0, name: taken.getsockname()[1]})
 
     assert (found["port"].severity, found["port"].advice.split()[-1]) == (Severity.WARN, f"server.{name}")
+
+
+@pytest.mark.parametrize(
+    ("written", "check", "said"),
+    [
+        ("secrets: {crm: {source: 'env:CRM_TOKEN'}}", "secrets", "there is nothing in env:CRM_TOKEN"),
+        ("guards: {agents: {legal: {output: {card: block}}}}", "guards", "guards.agents.legal: there is no such agent"),
+        ("limits: {deterministic: {tools: [fly]}}", "tools that only compute", "there is no tool 'fly'"),
+        ("knowledge: {collections: [{path: nowhere, tenant: acme}]}", "documents", "nowhere is not a folder"),
+        (
+            "webhooks: {crm: {url: 'https://crm.example', events: [run_failed]}}",
+            "webhooks",
+            "webhooks.crm.secret is missing",
+        ),
+        ("event_streams: {bus: {key: events}}", "webhooks", "event_streams.bus needs a url"),
+        ("identity: {issuers: {corp: ISSUER}}", "issuers", "corp-ann begins like users of an issuer"),
+        ("models: {default: 'mistral:large', mode: remote}", "agents", "needs a key"),
+    ],
+)
+async def test_what_a_start_refuses_doctor_names(tmp_path: Path, written: str, check: str, said: str) -> None:
+    issuer = "{issuer: 'https://login.example', audience: qd, algorithms: [RS256], tenant: acme}"
+    (tmp_path / "quarterdeck.yaml").write_text(written.replace("ISSUER", issuer))
+    (tmp_path / "users.yaml").write_text("users: [{id: corp-ann, tenant: acme, scopes: [chat]}]\n")
+    environ = {} if check == "agents" else LOCAL
+
+    found = await look(tmp_path, environ)
+
+    assert [name for name, finding in found.items() if finding.severity is Severity.FAIL] == [check]
+    assert said in found[check].said
+    with pytest.raises(Misconfigured, match=re.escape(said)):
+        async with opened(load(tmp_path, environ, {"store": {"data": str(tmp_path / "data")}})):
+            pass

@@ -10,6 +10,7 @@ from quarterdeck.app.runtime import opened
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.settings import load
 
+AGENT = "tools: [search_knowledge_base, {tool}]\nmodel: simulated\n"
 TOOLS = """
 from __future__ import annotations
 from numbers_beside_it import ONE
@@ -39,9 +40,31 @@ def test_folder_without_tools_has_none(tmp_path: Path) -> None:
     assert build_tools(tmp_path, tmp_path) == ()
 
 
+BARE = """
+def pay(iban: str) -> str:
+    "Pay."
+    return "paid"
+
+def build_tools(data):
+    return [pay]
+"""
+
+
+async def test_bare_function_of_the_tools_is_a_write_whose_result_is_untrusted(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "desk.yaml").write_text(AGENT.format(tool="pay"))
+    (tmp_path / "tools.py").write_text(BARE)
+
+    async with opened(load(tmp_path, {"LLM_MODE": "local"})) as runtime:
+        pay = next(tool for tool in runtime.catalogue.tools if tool.name == "pay")
+
+    assert (pay.effect, pay.risk_level) == ("write", "medium")
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
+        ("def build_tools(data):\n    return ['pay']\n", "a tool is a function"),
         ("x = 1\n", "must define build_tools"),
         ("import nothing_of_that_name\n", "ModuleNotFoundError"),
         ("def build_tools(data):\n    raise RuntimeError('no ticket system')\n", "RuntimeError: no ticket system"),
@@ -55,9 +78,6 @@ def test_mistake_in_the_tools_is_told_with_the_file(tmp_path: Path, source: str,
         build_tools(tmp_path, tmp_path)
 
     assert str(tmp_path / "tools.py") in str(caught.value)
-
-
-AGENT = "tools: [search_knowledge_base, {tool}]\nmodel: simulated\n"
 
 
 async def test_tools_there_are_not_are_told_for_every_agent_with_its_file(tmp_path: Path) -> None:
