@@ -90,13 +90,15 @@ class LocalDispatcher:
             await self.wake(tenant, run_id)
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            scan_at = anyio.current_time() + self._scan_s
             while not self._stopping:
                 self._start_queued(tasks, advance, concurrency)
-                with anyio.move_on_after(self._scan_s) as scan:
+                with anyio.CancelScope(deadline=scan_at):
                     await self._news.wait()
                 self._news = anyio.Event()
-                if scan.cancelled_caught:
+                if anyio.current_time() >= scan_at:  # however much news there is: timers wait for no silence
                     await self._scan()
+                    scan_at = anyio.current_time() + self._scan_s
         self._done.set()
 
     async def stop(self, grace_s: float) -> None:

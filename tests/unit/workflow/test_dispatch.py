@@ -65,6 +65,24 @@ async def test_a_lost_wake_up_is_found_by_the_scan() -> None:
     assert advanced == ["r1"]
 
 
+async def test_timers_of_a_server_that_is_never_without_news_are_found_as_well() -> None:
+    dispatcher = LocalDispatcher(Due([], [("acme", "timer")]), scan_s=0.05)  # type: ignore[arg-type]
+    found = anyio.Event()
+
+    async def advance(tenant: str, run_id: str) -> None:
+        if run_id == "timer":
+            found.set()
+        else:
+            await dispatcher.wake(tenant, f"{int(run_id) + 1}")
+
+    await dispatcher.wake("acme", "1")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.serve, advance)
+            await found.wait()
+            await dispatcher.stop(1.0)
+
+
 async def test_a_wake_up_during_an_advance_leads_to_one_more() -> None:
     dispatcher = LocalDispatcher(Due())  # type: ignore[arg-type]
     advanced: list[str] = []
