@@ -24,29 +24,34 @@ class SuspectsApart(JournalAround):
     Runs that were with a worker when it was lost look alike: each was claimed and got no further, and one of them may have
     stopped it. Whichever has only one chance left is claimed when no other such run is under way here, which it is until it
     appends, or for five seconds. What stops a worker later than that may take a suspect along that was claimed since.
+    Until its turn comes a suspect cannot be claimed, and then it is due: while it waits it keeps no place of a worker.
     """
 
     def __init__(self, journal: Journal, *, alone_s: float = _ALONE_S) -> None:
         super().__init__(journal)
         self._alone_s = alone_s
-        self._turn = asyncio.Lock()
+        self._free = True
         self._under_way: Claim | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._left: dict[tuple[str, str], datetime] = {}  # suspects whose turn it was not, and when each was touched last
 
     async def claim(self, tenant: str, run_id: str, *, below: int | None = None) -> Claim | None:
-        claim = await self._journal.claim(tenant, run_id, below=_LAST_CHANCE if below is None else below)
+        claim = await super().claim(tenant, run_id, below=_LAST_CHANCE if below is None else below)
         if claim is not None or below is not None:
             return claim
-        row = await self._journal.find(tenant, run_id)
-        if row is None or row.attempts < _LAST_CHANCE or not claimable(row.status):
+        touched = await self._touched(tenant, run_id)
+        if touched is None:
             return None
-        await self._turn.acquire()
+        if not self._free:
+            self._left[tenant, run_id] = touched
+            return None
+        self._free = False
         try:
-            claim = await self._journal.claim(tenant, run_id)
+            claim = await super().claim(tenant, run_id)
         finally:
-            if claim is None:
-                self._turn.release()
+            self._free = claim is None
         if claim is not None:
+            self._left.pop((tenant, run_id), None)
             self._under_way = claim
             self._timer = asyncio.get_running_loop().call_later(self._alone_s, self._over, claim)
         return claim
@@ -66,9 +71,25 @@ class SuspectsApart(JournalAround):
         finally:
             self._over(claim)
 
+    async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
+        due = await super().due(limit, stalled_s=stalled_s)
+        if not self._free:
+            return due
+        for run, touched in list(self._left.items()):
+            if await self._touched(*run) != touched:  # somebody has it, or had it
+                self._left.pop(run, None)
+        return [*due, *(run for run in self._left if run not in due)]
+
+    async def _touched(self, tenant: str, run_id: str) -> datetime | None:
+        """When a suspect was touched last; None for a run that is none."""
+        row = await self._journal.find(tenant, run_id)
+        if row is None or row.attempts < _LAST_CHANCE or not claimable(row.status):
+            return None
+        return row.updated_at
+
     def _over(self, claim: Claim) -> None:
         if claim is self._under_way:
             assert self._timer is not None  # set with it
             self._timer.cancel()
             self._under_way = None
-            self._turn.release()
+            self._free = True
