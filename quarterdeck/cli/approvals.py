@@ -35,7 +35,7 @@ def list_drafts(
     url: Url = _LOCAL,
     key: Key = None,
     status: Annotated[str, typer.Option(help="waiting, approved, rejected, expired, withdrawn or all.")] = "waiting",
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List drafts, newest first."""

@@ -69,7 +69,7 @@ def show(
     tenant: Tenant = None,
     data: Data = None,
     after: Annotated[int, typer.Option(min=0, help="Seq behind which rows are shown.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """Show rows, oldest first."""

@@ -80,13 +80,15 @@ def _argument(argument: TyperArgument) -> str:
 
 
 def _names(option: TyperOption) -> str:
-    names = ", ".join(f"`{name}`" for name in option.opts)
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
     variable = f" (`{option.envvar}`)" if isinstance(option.envvar, str) else ""
     several = ", several times" if option.multiple else ""
     return f"{names}{variable}{several}"
 
 
 def _default(option: TyperOption) -> str:
+    if option.secondary_opts:
+        return f"`{(option.opts if option.default else option.secondary_opts)[0]}`"
     if option.is_flag or option.default in (None, "", ()) or callable(option.default):
         return ""
     return f"`{option.default}`"

@@ -18,7 +18,7 @@ app = typer.Typer(help="Runs of a server: list, show, stop, pause, steer, fork, 
 _LOCAL = "http://127.0.0.1:8080"
 RunId = Annotated[str, typer.Argument(help="Id of a run.")]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the run.")]
-Limit = Annotated[int, typer.Option(min=1, max=200)]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
 
 
 @app.command("list")

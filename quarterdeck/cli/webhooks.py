@@ -36,7 +36,7 @@ def deliveries(
     key: Key = None,
     status: Annotated[str, typer.Option(help="waiting, delivered, dead or all.")] = "dead",
     webhook: Annotated[str | None, typer.Option(help="Only those to this webhook.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=_PAGE)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=_PAGE, help="How many at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List what was to be told, newest first: by default the dead letters."""

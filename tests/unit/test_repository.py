@@ -140,6 +140,14 @@ def test_links_between_documents_lead_to_files() -> None:
     assert dead == []
 
 
+def test_every_page_of_the_documents_is_found_from_the_first() -> None:
+    first = ROOT / "docs" / "index.md"
+    linked = re.findall(r"\]\(([\w/.-]+\.md)\)", first.read_text(encoding="utf-8"))
+    pages = {page.relative_to(first.parent).as_posix() for page in first.parent.rglob("*.md") if page != first}
+
+    assert sorted(page for page in pages - set(linked) if not page.startswith("decisions/")) == []
+
+
 def test_decisions_are_numbered_once() -> None:
     numbers = [page.name[:4] for page in (ROOT / "docs" / "decisions").glob("*.md")]
 

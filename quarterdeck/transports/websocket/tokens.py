@@ -19,13 +19,13 @@ router = APIRouter(route_class=ControlRoute, tags=["streams"], responses=PROBLEM
 
 
 class StreamTokenBody(BaseModel):
-    token: str = Field(description="For the address of one WebSocket, as `token`; told once, good once.")
+    token: str = Field(description="For the address of one WebSocket or event stream, as `token`; told once, good once.")
     expires_at: datetime
 
 
 @router.post("/api/v1/stream-tokens", status_code=201, responses={201: {"model": StreamTokenBody}})
 async def make(request: Request, caller: Reader) -> Response:
-    """A token that opens one WebSocket as its caller, within a minute."""
+    """A token that opens one WebSocket, or one event stream, as its caller, within a minute."""
     tokens: StreamTokens = request.app.state.stream_tokens
     access: Access = request.app.state.access
     return Json(await tokens.make(caller, await access.until(caller_of(request))), status_code=201)
