@@ -18,7 +18,7 @@ from quarterdeck.store.checkpoint_places import FileCheckpoints, KeptCheckpoints
 from quarterdeck.store.checkpoints import Checkpoint, CheckpointPlace, Signer
 from quarterdeck.store.sqlite_store import DATABASE_NAME
 
-__all__ = ["checkpoints_of", "key_file", "opened_log", "opened_witness"]
+__all__ = ["check_checkpoints", "checkpoints_of", "key_file", "opened_log", "opened_witness"]
 
 
 @contextlib.asynccontextmanager
@@ -64,6 +64,13 @@ async def checkpoints_of(configuration: Configuration, tenants: Collection[str])
         await place.close()
 
 
+def check_checkpoints(configuration: Configuration) -> None:
+    """Raises Misconfigured if the file of checkpoints is none, or within the data folder. Nothing is opened."""
+    url = configuration.settings.audit.checkpoints_url
+    if url is not None and scheme_of(url.get_secret_value()) == "file":
+        _file(configuration, url.get_secret_value())
+
+
 @contextlib.asynccontextmanager
 async def opened_log(url: str, folder: Path) -> AsyncIterator[Records]:
     """The records in a database that is there already, beside whoever else has it open, while the block lasts.
@@ -95,12 +102,16 @@ async def _place(configuration: Configuration, url: str) -> CheckpointPlace:
     if scheme == "stdout":
         return PrintedCheckpoints()
     if scheme == "file":
-        path = path_of(url, configuration.folder).resolve()
-        if path.is_relative_to(configuration.data) or path.is_dir():
-            raise Misconfigured(
-                f"audit.checkpoints_url: {path} must be a file outside of the data folder: who can change the one could "
-                "change the other"
-            )
-        return FileCheckpoints(path)
+        return FileCheckpoints(_file(configuration, url))
     kind = resolve(STATES, scheme, "place for checkpoints")
     return KeptCheckpoints(await kind.open(url, secret=await sealing_secret(configuration)))
+
+
+def _file(configuration: Configuration, url: str) -> Path:
+    path = path_of(url, configuration.folder).resolve()
+    if path.is_relative_to(configuration.data) or path.is_dir():
+        raise Misconfigured(
+            f"audit.checkpoints_url: {path} must be a file outside of the data folder: who can change the one could "
+            "change the other"
+        )
+    return path

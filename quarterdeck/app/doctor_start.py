@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from quarterdeck.app.audit import check_checkpoints
 from quarterdeck.app.classifiers import opened_classifiers
 from quarterdeck.app.folder import collection_path
 from quarterdeck.app.guards import guards_of
@@ -62,6 +63,11 @@ async def _issuers(configuration: Configuration) -> str:
     return "their users are told from those of users.yaml" if configuration.settings.identity.issuers else ""
 
 
+async def _checkpoints(configuration: Configuration) -> str:
+    check_checkpoints(configuration)
+    return "checkpoints rest elsewhere" if configuration.settings.audit.checkpoints_url is not None else ""
+
+
 async def _notices(configuration: Configuration) -> str:
     webhooks = check_notices(configuration.settings)
     return f"{len(webhooks)} configured webhooks have their secrets" if webhooks else ""
@@ -74,5 +80,6 @@ STARTING: Mapping[str, Look] = {
     "tools that only compute": _lanes,
     "documents": _collections,
     "issuers": _issuers,
+    "audit log": _checkpoints,
     "webhooks": _notices,
 }

@@ -178,6 +178,7 @@ async def test_a_port_that_is_taken_is_named_as_it_is_configured(tmp_path: Path,
         ),
         ("event_streams: {bus: {key: events}}", "webhooks", "event_streams.bus needs a url"),
         ("identity: {issuers: {corp: ISSUER}}", "issuers", "corp-ann begins like users of an issuer"),
+        ("audit: {checkpoints_url: 'file:///data/checkpoints'}", "audit log", "must be a file outside of the data folder"),
         ("models: {default: 'mistral:large', mode: remote}", "agents", "needs a key"),
     ],
 )
