@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, get_args, get_origin
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import Request, Response
@@ -73,7 +74,8 @@ class StrictRoute(APIRoute):
 
     def check_address(self, request: Request) -> None:
         """Raises InvalidInput for an address with a parameter that is not known, or with two values where one is meant:
-        something would be left out unseen."""
+        something would be left out unseen. And for one that is no text, of which another would be read."""
+        _refuse_unreadable(request.scope["query_string"])
         refuse_unknown(self.unknown(request))
         refuse_repeated(request.query_params, _lists(self.dependant))
 
@@ -82,6 +84,17 @@ class ControlRoute(StrictRoute):
     """A route that acts on something; its body may not say one thing twice."""
 
     request_class = _ControlRequest
+
+
+def _refuse_unreadable(query: bytes) -> None:
+    """Raises InvalidInput if what stands behind the question mark of an address is not UTF-8.
+
+    Read with a mark in place of each such byte, names that differ would be one.
+    """
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("query: the parameters of the address are not UTF-8") from None
 
 
 def refuse_unknown(parameters: Sequence[str]) -> None:

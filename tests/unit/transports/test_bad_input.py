@@ -173,6 +173,16 @@ async def test_parameter_of_an_address_that_nobody_knows_is_refused(
     assert not await served.store.journal.runs("acme")
 
 
+@pytest.mark.parametrize("given", ["%FF", "stra%DFe", "%ED%A0%80", "a%C3"])
+async def test_parameter_of_an_address_that_is_no_text_is_refused(served: Served, given: str) -> None:
+    asked = await served.send("GET", f"/api/v1/query?query={given}")
+    begun = await served.send("GET", f"/api/v1/agent/stream?query={given}")
+
+    assert [(reply.status, reply.code) for reply in (asked, begun)] == [(422, "invalid_input")] * 2
+    assert "not UTF-8" in asked.json["error"]["message"]
+    assert not await served.store.journal.runs("acme")
+
+
 async def test_who_is_not_let_in_is_told_nothing_of_parameters(served: Served) -> None:
     reply = await served.send("GET", "/api/v1/runs?limt=1", key="qd_" + "0" * 64)
 
