@@ -34,6 +34,8 @@ SCOPES: Mapping[str, str] = {
     "metrics.read": "read the metrics of this process: counts and times of all tenants, and nothing anybody said",
     "history.write": "answer for earlier messages and the tools a client sends along, and speak in an application's name",
 }
+_OF_FILE = "file:"
+_APART = 12  # characters that tell keys of one person apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,11 @@ class User:
     scopes: tuple[str, ...] = ()
     key: str | None = None
     default: bool = False
+
+    @property
+    def credential(self) -> str | None:
+        """What tells the key from those before it, in what is known of somebody who came with one; None without a key."""
+        return None if self.key is None else f"{_OF_FILE}{self.key.removeprefix('sha256:')[:_APART]}"
 
     @property
     def principal(self) -> Principal:
@@ -238,10 +245,11 @@ class Access:
                     self._note(address, kind.name, kind.tenant_of(credential))
                     raise
         try:
-            principal = self._holder(credential).principal
+            user = self._holder(credential)
         except Unauthenticated:
             self._note(address, "key", None)
             raise
+        principal = replace(user.principal, credential=user.credential)
         if self._logins is not None:
             await self._logins.allowed(principal, "key")
         return principal
@@ -262,9 +270,10 @@ class Access:
 
         Who came with something that can be taken back from him is nobody once it was, whoever knows him otherwise.
         """
-        user = self._people.by_id.get(principal.user)
-        if user is not None and principal.credential is None:
-            return narrowed(user.principal, principal) if user.tenant == principal.tenant else None
+        user, came = self._people.by_id.get(principal.user), principal.credential
+        if user is not None and (came is None or came.startswith(_OF_FILE)):
+            counts = user.tenant == principal.tenant and came in (None, user.credential)
+            return replace(narrowed(user.principal, principal), credential=came) if counts else None
         for kind in self._others:
             if (found := await kind.current(principal)) is not None:
                 return found

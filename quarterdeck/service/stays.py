@@ -26,10 +26,16 @@ class Entitling(Directory, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stay:
-    """Somebody who was let in. Attributes: until: When what let him in is over, None if it has no end of its own."""
+    """Somebody who was let in.
+
+    Attributes:
+        until: When what let him in is over, None if it has no end of its own.
+        needs: Scopes of which he needs one to stay; none for nothing but being known.
+    """
 
     principal: Principal
     until: datetime | None = None
+    needs: frozenset[str] = frozenset()
 
 
 class Stays:
@@ -70,6 +76,8 @@ class Stays:
             raise Unauthenticated("whoever opened this may not act any more")
         if lost := stay.principal.names - present.names:
             raise Unauthenticated(f"who opened this is no more one of {', '.join(sorted(lost))}")
+        if stay.needs and stay.needs.isdisjoint(present.scopes):
+            raise Unauthenticated(f"who opened this has no more the scope {' or '.join(sorted(stay.needs))}")
         self._hold(end)
 
     def _hold(self, end: datetime | None) -> None:

@@ -128,10 +128,11 @@ class Entrance:
                     raise InvalidInput("authorization and x-api-key name two credentials; send one of them")
                 caller = _caller(context, given, self._proxies)
                 principal = await self._access.admit(caller)
-                check_scope(principal, SCOPES.get(method, ()))
+                needs = frozenset(SCOPES.get(method, ()))
+                check_scope(principal, needs)
                 if self._rates is not None:
                     await self._rates.check(principal, method)
-                stay = Stay(principal=principal, until=await self._access.until(caller))
+                stay = Stay(principal=principal, until=await self._access.until(caller), needs=needs)
                 call = Call(context, stay, self._stays, ids)
                 with bound(tenant=principal.tenant):
                     yield call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -89,6 +90,7 @@ class NeedsOrToken(Needs):
 async def admitted(request: Request, principal: Principal, scopes: Collection[str]) -> AsyncIterator[None]:
     """The principal's request, as far as he holds one of `scopes`, counted, with his tenant in every line of the log."""
     check_scope(principal, scopes)
+    request.state.needs = frozenset(scopes)
     if isinstance(route := request.scope.get("route"), StrictRoute):
         route.check_address(request)
     request.state.tenant = principal.tenant
@@ -122,7 +124,7 @@ async def until_over(request: Request, principal: Principal) -> Callable[[], Awa
     if stay is None:
         access: Access = request.app.state.access
         stay = Stay(principal=principal, until=await access.until(caller_of(request)))
-    return partial(stays.over, stay)
+    return partial(stays.over, replace(stay, needs=request.state.needs))
 
 
 def check_scope(principal: Principal, scopes: Collection[str]) -> None:

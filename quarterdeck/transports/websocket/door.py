@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 from fastapi import FastAPI
@@ -87,7 +88,7 @@ class Door:
         scope["state"]["tenant"] = principal.tenant
         with bound(tenant=principal.tenant):
             await socket.accept()
-            await Session(socket, stay, self._parts).run()
+            await Session(socket, replace(stay, needs=ANY), self._parts).run()
 
     def drain(self) -> None:
         """Let nobody in any more, and send those who are away, to come back to another server or later."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,8 @@ async def test_generated_key_is_made_once_kept_private_and_proves_its_user(tmp_p
     assert keys.readable.read_text().splitlines() == [f"emma {first['emma']}", f"omar {again['omar']}"]
     assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()] == [0o600, 0o600]
     access = Access([EMMA], keys.hashes(), keyless=False)
-    assert (
-        await access.admit(Caller(key=first["emma"], forwarded=True, known_origin=False, loopback=False)) == EMMA.principal
-    )
+    admitted = await access.admit(Caller(key=first["emma"], forwarded=True, known_origin=False, loopback=False))
+    assert admitted == replace(EMMA.principal, credential="file:generated")
 
 
 def test_what_is_checked_holds_no_key(tmp_path: Path) -> None:
@@ -53,7 +53,8 @@ def test_damaged_hashes_are_told_not_replaced(tmp_path: Path) -> None:
 async def test_key_made_elsewhere_is_known_by_its_hash() -> None:
     access = Access([EMMA, OMAR, NOBODY], {}, keyless=False)
 
-    assert await access.admit(Caller(key="given", forwarded=False, known_origin=True, loopback=False)) == OMAR.principal
+    admitted = await access.admit(Caller(key="given", forwarded=False, known_origin=True, loopback=False))
+    assert replace(admitted, credential=None) == OMAR.principal
 
 
 @pytest.mark.parametrize("key", ["", "wrong", "' OR '1'='1", "qd_" + "0" * 64, "\udcff", "None"])
@@ -104,3 +105,16 @@ async def test_directory_knows_present_rights_and_forgets_who_left() -> None:
     assert await access.current(before) == EMMA.principal
     assert await access.current(OMAR.principal) is None
     assert await access.current(moved) is None
+
+
+@pytest.mark.parametrize("key", [None, "generated", "sha256:" + hashlib.sha256(b"another").hexdigest()])
+async def test_who_came_with_a_key_that_was_taken_out_or_changed_is_nobody(key: str | None) -> None:
+    access = Access([OMAR], {}, keyless=False)
+    came = await access.admit(Caller(key="given", forwarded=False, known_origin=True, loopback=False))
+    before = await access.current(came)
+
+    access.adopt([replace(OMAR, key=key)], {})
+
+    assert before == came
+    assert await access.current(came) is None
+    assert await access.current(replace(came, credential=None)) == OMAR.principal

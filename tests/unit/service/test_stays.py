@@ -60,6 +60,16 @@ async def test_stay_is_over_once_who_opened_it_has_lost_a_group_and_not_when_he_
     assert scene.passed_s == 105
 
 
+async def test_stay_is_over_once_who_opened_it_has_lost_the_scope_it_needs_and_not_for_another() -> None:
+    began = replace(ANN, scopes=("chat", "operate"))
+    scene = Scene(lambda passed_s: ANN if passed_s < 100 else replace(ANN, scopes=("operate",)))
+
+    said = await scene.stays().over(Stay(principal=began, needs=frozenset({"chat"})))
+
+    assert "no more the scope chat" in said
+    assert scene.passed_s == 105
+
+
 async def test_stay_is_over_when_what_let_somebody_in_is() -> None:
     scene = Scene(lambda passed_s: ANN)
 
