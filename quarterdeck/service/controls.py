@@ -236,8 +236,8 @@ class Controls:
 
         Else a key of few rights would get those of another through what was begun with that. Raises Forbidden.
         """
-        present = await self._directory.current(asker)
-        if present is not None and (more := sorted({*present.scopes} - {*principal.scopes, MAKING})):
+        present = await self._directory.current(asker) or asker
+        if more := sorted({*present.scopes} - {*principal.scopes, MAKING}):
             raise Forbidden(f"run {run_id} may do more than what you came with: {', '.join(more)}; come as it was begun")
 
     async def _reopened(self, row: RunRow, state: RunState) -> list[Beside]:

@@ -439,11 +439,15 @@ async def test_a_fork_by_an_operator_stays_the_run_of_the_one_who_asked(store: S
     assert audit["object"] == f"{stage.run_id}:1:{view.run_id}"
 
 
-async def test_a_key_of_few_rights_gets_no_others_through_a_run_of_its_holder(store: Store, clock: Clock) -> None:
-    person = replace(ANNA, scopes=("chat", "mail.send"))
+@pytest.mark.parametrize("revoked", [(), ("key:k0:00",)], ids=["live", "begun with a key since revoked"])
+async def test_a_key_of_few_rights_gets_no_others_through_a_run_of_its_holder(
+    store: Store, clock: Clock, revoked: tuple[str, ...]
+) -> None:
+    person = replace(ANNA, scopes=("chat", "mail.send"), credential="key:k0:00")
     few = replace(person, scopes=("chat",), credential="key:k1:00")
     stage = Stage(says("Here."), store=store, clock=clock)
     await stage.begin(principal=person)
+    stage.staff.revoked.update(revoked)
 
     with pytest.raises(Forbidden, match=r"mail\.send"):
         await stage.controls.fork(few, stage.run_id, Fork(at=1))
