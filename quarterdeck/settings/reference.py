@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from quarterdeck.service.access import SCOPES
-from quarterdeck.settings.guards import ArgumentGuard, PatternGuard
+from quarterdeck.settings.guards import ArgumentGuard, ClassifierGuard, PatternGuard
 from quarterdeck.settings.identity import IssuerFile
 from quarterdeck.settings.knowledge import Collection
 from quarterdeck.settings.limits import LimitRuleFile
@@ -27,6 +29,7 @@ from quarterdeck.settings.schema import (
     UserFile,
 )
 from quarterdeck.settings.tags import TagFile
+from quarterdeck.settings.tool_secrets import SecretFile
 from quarterdeck.settings.webhooks import EventStreamFile, WebhookFile
 
 __all__ = ["reference"]
@@ -130,10 +133,14 @@ def _lines() -> Iterator[str]:
     yield from _table(_fields(TagFile))
     yield "\nEach of `limits.rules`; [how to limit](../howto/limits.md) has examples:\n"
     yield from _table(_fields(LimitRuleFile))
+    yield "\nEach of `secrets`, by name; [how to give tools their secrets](../howto/secrets.md) has examples:\n"
+    yield from _table(_fields(SecretFile))
     yield "\nEach of `guards.patterns`; [how to guard](../howto/guardrails.md) has examples:\n"
     yield from _table(_fields(PatternGuard))
     yield "\nEach of `guards.arguments`:\n"
     yield from _table(_fields(ArgumentGuard))
+    yield "\nEach of `guards.classifiers`:\n"
+    yield from _table(_fields(ClassifierGuard))
     yield "\nEach of `identity.issuers`, by name; [how to let people in](../howto/identity.md) has examples:\n"
     yield from _table(_fields(IssuerFile))
     yield "\nEach of `webhooks`; [how to use webhooks](../howto/webhooks.md) has examples:\n"
@@ -165,7 +172,27 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not LimitsFile:
             yield from _fields(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _shown(field), str(field.description)
+            yield f"{prefix}{name}", _shown(field), _meaning(field)
+
+
+def _meaning(field: Any) -> str:
+    """What is said of it, and what it may be where that names not all of it."""
+    said, values = str(field.description), list(dict.fromkeys(_values(field.annotation)))
+    if all(re.search(rf"\b{value}\b", said) for value in values):
+        return said
+    return f"{said} Values: {', '.join(f'`{value}`' for value in values)}."
+
+
+def _values(annotation: Any) -> Iterator[str]:
+    """The few values that something of a type may have, or may be made of."""
+    if get_origin(annotation) is Literal:
+        yield from map(str, get_args(annotation))
+    elif isinstance(annotation, type) and issubclass(annotation, Enum):
+        yield from (str(one.value) for one in annotation)
+    else:
+        inside = get_args(annotation)
+        for inner in inside[1:] if get_origin(annotation) is dict else inside:
+            yield from _values(inner)
 
 
 def _shown(field: Any) -> str:

@@ -5,12 +5,14 @@ import json
 import os
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from quarterdeck.core.errors import Misconfigured
 from quarterdeck.core.runs import AgentSpec, Limits
-from quarterdeck.settings import AgentFile, load
+from quarterdeck.settings import AgentFile, Settings, load
 from quarterdeck.settings.reference import reference
 from quarterdeck.settings.schema import LimitsFile
 
@@ -180,6 +182,29 @@ def test_reference_page_says_what_the_schema_says() -> None:
     assert page.read_text() == reference(), (
         "quarterdeck config examples/support_desk --reference > docs/reference/configuration.md"
     )
+
+
+def test_reference_says_what_may_stand_where_only_few_values_may() -> None:
+    told = {line.split("`")[1]: line for line in reference().splitlines() if line.startswith("| `")}
+
+    assert "`tool`, `always`, `never`" in told["retrieve"]
+    assert "`day`, `month`" in told["period"]
+    assert "`debug`, `info`, `warning`, `error`" in told["log.level"]
+
+
+@pytest.mark.parametrize("settings", [Settings, AgentFile])
+def test_reference_tells_every_key_of_every_section_there_may_be(settings: type[BaseModel]) -> None:
+    keys = [line.split("`")[1] for line in reference().splitlines() if line.startswith("| `")]
+    told = {name for key in keys for name in key.split(".")}
+
+    assert sorted(name for section in sections(settings) for name in section.model_fields if name not in told) == []
+
+
+def sections(kind: Any) -> set[type[BaseModel]]:
+    """Those that a section may hold, also in lists and by name, and itself."""
+    found = {kind} if isinstance(kind, type) and issubclass(kind, BaseModel) else set()
+    inner = [field.annotation for field in kind.model_fields.values()] if found else get_args(kind)
+    return found.union(*map(sections, inner))
 
 
 @pytest.mark.parametrize("name", ["quarterdeck.yaml", "agents/support.yaml", "users.yaml", "policy.yaml"])
