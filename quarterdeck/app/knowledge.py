@@ -94,6 +94,7 @@ async def opened_knowledge(
         tuning = Tuning(
             keyword=settings.keyword_weight,
             vector=settings.vector_weight,
+            least=settings.least_evidence,
             reranked=settings.reranker.passages,
             rerank_timeout_s=settings.reranker.timeout_s,
         )

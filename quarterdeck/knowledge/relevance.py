@@ -19,15 +19,15 @@ from quarterdeck.knowledge.calibration import Meaning
 from quarterdeck.knowledge.topic import Topic
 from quarterdeck.knowledge.unrelated import Unrelated
 
-__all__ = ["ANSWERS", "BESIDE", "HEADING", "Evidence"]
+__all__ = ["BESIDE", "HEADING", "LEAST", "Evidence"]
 
-# The least evidence the best passage must have, else there is no answer here. What it keeps and refuses stands in
-# docs/explanation/retrieval-quality.md.
-ANSWERS = 0.44
+# The least evidence the best passage must have, else nothing here speaks of the question. Whether a passage with little more
+# answers it is for its reader to say. What it keeps and refuses stands in docs/explanation/retrieval-quality.md.
+LEAST = 0.2
 BESIDE = 0.4  # the least share, relative to the best passage's, that another one must reach to stand beside it
 _HEADED = 0.2  # what a passage gains whose headings speak of all it says of the question
 _APART = 0.5  # what a passage loses that says nothing of it in one sentence: words far apart are a coincidence
-_LITTLE = ANSWERS * BESIDE  # less is no evidence, together or apart
+_LITTLE = 0.176  # less is no evidence, together or apart
 HEADING = 1.5  # what a hit in a heading weighs more
 _LONELY = 0.8  # what is left of a share that rests on a single term, which may have another meaning
 _FULL_BITS = 14.0  # hits that weigh so much are full evidence: natural logarithms of how rare each is, added up

@@ -27,7 +27,7 @@ from quarterdeck.knowledge.calibration import STRONGER, Meaning
 from quarterdeck.knowledge.distinct import distinct, varied
 from quarterdeck.knowledge.explain import Dropped, Explanation, Term, stage
 from quarterdeck.knowledge.fuse import fuse
-from quarterdeck.knowledge.relevance import ANSWERS, BESIDE, HEADING, Evidence
+from quarterdeck.knowledge.relevance import BESIDE, HEADING, LEAST, Evidence
 from quarterdeck.knowledge.rerank import Reranked, Reranker, reordered
 from quarterdeck.knowledge.sides import Found, Sides
 from quarterdeck.knowledge.topic import NO_SYNONYMS, Topic, widened
@@ -59,6 +59,7 @@ class Tuning:
         keyword, vector: Weights of the two sides in the fusion.
         smoothing: The k of reciprocal rank fusion.
         candidates: Passages asked of each side.
+        least: Evidence the best passage must have, 0 to 1; with less, nothing is given.
         vector_timeout_s: Seconds the side of meaning has; the words' side stands without it.
         reranked: How many of the best a reranker is shown.
         rerank_timeout_s: Seconds it has; the order stands without it.
@@ -70,6 +71,7 @@ class Tuning:
     vector: float = 1.0
     smoothing: int = 60
     candidates: int = 100
+    least: float = LEAST
     vector_timeout_s: float = 2.0
     reranked: int = 30
     rerank_timeout_s: float = 2.0
@@ -164,7 +166,7 @@ class Searcher:
     def _weighed(self, lookup: Lookup, found: Found) -> _Trail:
         topic = self._topic(lookup, found)
         trail = _Trail(query=lookup.text, found=found, fused=self._fused(found, topic), topic=topic)
-        trail.cut(self._meaning)
+        trail.cut(self._meaning, self._tuning.least)
         return trail
 
     def _topic(self, lookup: Lookup, found: Found) -> Topic:
@@ -222,19 +224,18 @@ class _Trail:
     given: tuple[Passage, ...] = ()
     dropped: list[Dropped] = field(default_factory=list)
 
-    def cut(self, meaning: Meaning) -> None:
-        """Keep nothing if the best has too little evidence, else what has about as much as that one."""
+    def cut(self, meaning: Meaning, least: float) -> None:
+        """Keep nothing if the best has less evidence than `least`, else what has about as much as that one."""
         cosines = {passage.id: passage.score for passage in self.found.vector}
         self.evidence = {
             passage.id: Evidence.of(passage, self.topic, cosines.get(passage.id), self.found.unrelated, meaning)
             for passage in self.fused
         }
         best = max((evidence.whole for evidence in self.evidence.values()), default=0.0)
-        if best < ANSWERS:
+        if best < least:
             self._drop(self.fused, "cut", "nothing that was found speaks of enough of the question")
             return
-        least = BESIDE * best
-        self.kept = [passage for passage in self.fused if self.evidence[passage.id].whole >= least]
+        self.kept = [passage for passage in self.fused if self.evidence[passage.id].whole >= BESIDE * best]
         kept = {passage.id for passage in self.kept}
         beside = [passage for passage in self.fused if passage.id not in kept]
         self._drop(beside, "cut", "speaks of much less of the question than the best")

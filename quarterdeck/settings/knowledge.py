@@ -92,6 +92,13 @@ class KnowledgeSettings(Section):
     cache: KnowledgeCaches = Field(default_factory=KnowledgeCaches)
     keyword_weight: float = Field(1.0, ge=0, le=100, description="Weight of the order by words when both are joined.")
     vector_weight: float = Field(1.0, ge=0, le=100, description="Weight of the order by vectors.")
+    least_evidence: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="What must speak for the best passage, 0 to 1, or the search gives nothing. With more it says sooner that "
+        "nothing is known, and finds less.",
+    )
     rewrite: Literal["terms", "model", "never"] = Field(
         "terms",
         description="How a question that leans on the one before is completed for the search: with its terms, by a model "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -55,6 +55,7 @@ class Outcome:
 
 # Only the head of a text that is no JSON is looked at: what a document says further down is no verdict on the call.
 _HEAD = 240
+_LITTLE = 0.445  # what must speak for the best passage; it is told in hundredths, and what it refuses was measured
 _PENDING = re.compile(
     r"wait(?:s|ing)? for (?:a |an |the |human |somebody'?s? )?(?:person|approval|decision|human|review)|await(?:s|"
     r"ing)? (?:\w+ )?(?:approval|decision|review)|"
@@ -92,7 +93,7 @@ def read_result(text: str) -> Outcome:
         return _read_words(stripped)
     sources = _sources(value)
     if sources:
-        return Outcome(Status.PASSAGES, value, sources)
+        return Outcome(Status.PASSAGES, value, sources) if _tell(sources) else Outcome(Status.EMPTY, value)
     if value is None or value == "" or value == [] or value == {}:
         return Outcome(Status.EMPTY, value)
     if isinstance(value, Mapping):
@@ -122,7 +123,10 @@ def handed_over(text: str) -> tuple[Source, ...] | None:
         value = json.loads(rest)
     except (ValueError, RecursionError):
         return None
-    return _sources(value) or (() if value == [] else None)
+    sources = _sources(value)
+    if sources or value == []:
+        return sources if _tell(sources) else ()
+    return None
 
 
 def _read_words(text: str) -> Outcome:
@@ -156,6 +160,13 @@ def _read_object(value: Mapping[str, Any]) -> Outcome:
             if not inner and len(value) <= 3:
                 return Outcome(Status.EMPTY, value)
     return Outcome(Status.VALUE, value)
+
+
+def _tell(sources: Sequence[Source]) -> bool:
+    """False where the search says that little speaks for any of them: a model that reads may find an answer in them all the
+    same, but whoever compares words cannot tell it from a coincidence."""
+    best = max((source.score for source in sources), default=0.0)
+    return not 0.0 < best < _LITTLE
 
 
 def _sources(value: Any) -> tuple[Source, ...]:

@@ -133,8 +133,12 @@ async def test_a_shared_word_is_no_answer_where_meaning_does_not_stand_out(index
     await add(index, "doors", f"Staff open the garage with the badge. {NOISE} {OTHER_NOISE}")
     asked = "Is there a garage badge for kindergarten nurses?"
 
-    assert ids((await Searcher(index).search(asked, context()))[0]) == ["doors"]
-    assert (await Searcher(index, embedder=Meaning()).search(asked, context()))[0] == []
+    by_words = await Searcher(index).find(asked, context())
+    by_meaning = await Searcher(index, embedder=Meaning()).find(asked, context())
+    strict = await Searcher(index, embedder=Meaning(), tuning=Tuning(least=0.44)).find(asked, context())
+
+    assert (ids(by_words.passages), ids(by_meaning.passages), ids(strict.passages)) == (["doors"], ["doors"], [])
+    assert by_meaning.passages[0].score < 0.44 <= by_words.passages[0].score
 
 
 async def test_a_passage_with_the_whole_topic_stays_however_little_it_means_to_the_embedder(index: SqliteIndex) -> None:

@@ -16,7 +16,7 @@ from quarterdeck.knowledge.base import Document, Lookup
 from quarterdeck.knowledge.chunk import split
 from quarterdeck.knowledge.indexes.sqlite import SqliteIndex
 from quarterdeck.knowledge.parsers import markdown
-from quarterdeck.knowledge.search import Searcher, lookup_groups
+from quarterdeck.knowledge.search import Searcher, Tuning, lookup_groups
 from quarterdeck.knowledge.tool import search_tool
 from tests.unit.knowledge import desks
 
@@ -42,8 +42,10 @@ def context(principal: Principal = ANN, seconds: float = 30.0) -> Context:
     return Context(principal=principal, run_id="r", deadline=time.monotonic() + seconds)
 
 
-async def ask(index: SqliteIndex, query: str, principal: Principal = ANN) -> Sequence[Passage]:
-    passages, mode = await Searcher(index).search(query, context(principal))
+async def ask(
+    index: SqliteIndex, query: str, principal: Principal = ANN, *, tuning: Tuning | None = None
+) -> Sequence[Passage]:
+    passages, mode = await Searcher(index, tuning=tuning).search(query, context(principal))
     assert mode == "keyword"
     return passages
 
@@ -57,19 +59,33 @@ DESKS = {
 @pytest.mark.row("K4", part="keyword")
 @pytest.mark.row("K9", part="search")
 @pytest.mark.parametrize("language", DESKS)
-async def test_a_desk_answers_what_it_knows_and_gives_nothing_to_the_rest(index: SqliteIndex, language: str) -> None:
+async def test_a_strict_desk_answers_what_it_knows_and_gives_nothing_to_the_rest(index: SqliteIndex, language: str) -> None:
     articles, answered, unanswered = DESKS[language]
     for both in DESKS.values():
         for doc, source in both[0].items():
             await add(index, doc, source)
 
-    first = {question: [p.doc_id for p in await ask(index, question)][:1] for question in answered}
-    given = [question for question in unanswered if await ask(index, question)]
+    strict = Tuning(least=0.44)
+    first = {question: [p.doc_id for p in await ask(index, question, tuning=strict)][:1] for question in answered}
+    given = [question for question in unanswered if await ask(index, question, tuning=strict)]
 
     assert articles
     assert first == {question: [doc] for question, doc in answered.items()}
     # "Opening hours" meets an article in which one opens mails and waits an hour: words alone cannot tell.
     assert len(given) <= 1, given
+
+
+@pytest.mark.row("K9", part="weak")
+async def test_a_passage_that_shares_little_with_the_question_is_given_with_a_score_that_says_so(index: SqliteIndex) -> None:
+    await add(index, "abroad", "# Remote work\n\nWorking abroad is possible on 20 days a year.")
+    await add(index, "garage", "# Garage\n\nIt has forty places.")
+
+    told = await ask(index, "May I work abroad from a beach in Portugal?")
+    strict = await ask(index, "May I work abroad from a beach in Portugal?", tuning=Tuning(least=0.44))
+
+    assert [passage.id for passage in told] == ["abroad-1"]
+    assert 0.2 <= told[0].score < 0.44
+    assert strict == []
 
 
 async def test_scores_are_shares_of_the_topic_and_order_is_the_engines(index: SqliteIndex) -> None:

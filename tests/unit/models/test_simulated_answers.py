@@ -79,6 +79,21 @@ async def test_the_answer_is_the_sentence_that_answers_with_its_passage(question
     assert completion.finish_reason == "stop"
 
 
+@pytest.mark.row("K9", part="weak")
+async def test_passages_for_which_the_search_says_that_little_speaks_answer_nothing() -> None:
+    strong = [{**LEAVE, "score": 0.6}, {**TRAVEL, "score": 0.3}]
+    weak = [{**LEAVE, "score": 0.4}, {**TRAVEL, "score": 0.3}]
+
+    told = await ask(
+        user("When do unused days of leave expire?"), *called("search_handbook", strong, query="q"), tools=PEOPLE[:1]
+    )
+    doubted = [*called("search_handbook", weak, query="q"), *called("search_handbook", weak, id="t2c0", query="w")]
+    nothing = await ask(user("When do unused days of leave expire?"), *doubted, tools=PEOPLE[:1])
+
+    assert told.text.startswith("Unused days expire on 31 March. [leave-1]")
+    assert nothing.text == "I found nothing that answers this."
+
+
 async def test_every_sentence_is_copied_from_the_passage_it_names() -> None:
     completion = await answer("How many days of annual leave do staff and interns have?", LEAVE, TRAVEL)
 
