@@ -15,9 +15,9 @@ __all__ = ["BY_WORDS", "SEARCH_TOOL", "WHOLE", "search_tool"]
 
 SEARCH_TOOL = "search_knowledge_base"
 DESCRIPTION = (
-    "Search the knowledge base for passages that answer a question. Returns a list of {id, title, content, score}, best first; "
-    "an empty list means that nothing relevant is known. The score, 0 to 1, is what speaks for a passage: with a small one it "
-    "may only share words with the question. Cite what you use by writing [id] after the sentence."
+    "Search the knowledge base for passages that answer a question. Returns a list of {id, title, content, score}, best "
+    "first; an empty list means that nothing relevant is known. The score, 0 to 1, is what speaks for a passage: with a "
+    "small one it may only share words with the question. Cite what you use by writing [id] after the sentence."
 )
 BY_WORDS = "What to look for, in the words of the question."
 WHOLE = "What to look for: the whole question as it was asked."

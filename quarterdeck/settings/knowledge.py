@@ -96,8 +96,8 @@ class KnowledgeSettings(Section):
         0.2,
         ge=0,
         le=1,
-        description="What must speak for the best passage, 0 to 1, or the search gives nothing. With more it says sooner that "
-        "nothing is known, and finds less.",
+        description="What must speak for the best passage, 0 to 1, or the search gives nothing. With more it says sooner "
+        "that nothing is known, and finds less.",
     )
     rewrite: Literal["terms", "model", "never"] = Field(
         "terms",
