@@ -28,11 +28,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """An answer as it is given again: text, and what it says of itself in headers."""
+    """An answer as it is given again: text, and what it says of itself in headers.
+
+    Attributes:
+        run_id: The run whose words may stand in it, perhaps somebody else's: it is kept no longer than that. Empty for none.
+    """
 
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    run_id: str = ""
 
 
 class Repeats:
@@ -171,4 +176,5 @@ def _begun(record: Record) -> datetime:
 def _row(principal: Principal, made: str, status: str, said: str, began: datetime, kept: Kept | None = None) -> Record:
     answer = None if kept is None else {"status": kept.status, "body": kept.body, "headers": dict(kept.headers)}
     data = {"said": said, "began": began.isoformat(), "kept": answer}
-    return Record(kind=_KIND, id=made, data=data, status=status, owner=principal.user)
+    run_id = "" if kept is None else kept.run_id
+    return Record(kind=_KIND, id=made, data=data, status=status, owner=principal.user, ref=run_id)

@@ -73,7 +73,7 @@ def _tables_with(url: str, mark: str) -> list[str]:
 
 
 def busy(server: Server) -> None:
-    """Runs that ended, one that waits for a person, a session, an exported run, and a document of her own."""
+    """Runs that ended, one that waits for a person, one somebody decided, a session, an exported run, and a document."""
     session = server.send("POST", "/api/v1/session/", {"title": f"about {MARK}"}, user="emma").json
     for question in (f"How long does a VPN session last? {MARK}", f"What is {MARK}? " + f"{MARK} " * 3000):
         answer = server.send("POST", "/chat", {"message": question, "session_id": session.get("id")}, user="emma")
@@ -83,6 +83,11 @@ def busy(server: Server) -> None:
     assert forked.status == 201, forked.body
     waits = server.ask(f"My laptop {MARK} is broken, please open a ticket about its battery.", user="emma")
     assert waits["stop_reason"] == "awaiting_approval"
+    (draft,) = server.ask(f"My {MARK} screen is broken, please open a ticket about it.", user="emma")["drafts"]
+    once = {"Idempotency-Key": "decided-once"}
+    decision = {"approved": False, "reason": "not now"}
+    decided = server.send("POST", f"/api/v1/approvals/{draft}/decisions", decision, user="omar", headers=once)
+    assert decided.status == 200, decided.body
     sent = {"name": "own.md", "title": f"Own {MARK}", "groups": ["user:emma"], "text": f"My own note is about {MARK}."}
     uploaded = server.send("POST", "/api/v1/documents", sent, user="emma")
     assert uploaded.status == 202, uploaded.body

@@ -34,7 +34,8 @@ async def once(request: Request, caller: Principal, key: str | None, do: Callabl
     async def kept(made: str) -> Kept:
         response = await do(made)
         headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-        return Kept(status=response.status_code, body=bytes(response.body).decode(), headers=headers)
+        about = getattr(request.state, "run_id", "")
+        return Kept(status=response.status_code, body=bytes(response.body).decode(), headers=headers, run_id=about)
 
     repeats = _repeats(request, key)
     if repeats is None or key is None:

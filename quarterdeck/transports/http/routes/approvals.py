@@ -109,6 +109,7 @@ async def decide(
 
     async def decided(_: str) -> Response:
         draft = await desk.decide(caller, draft_id, approved=body.approved, reason=reason, edited_args=body.edited_args)
+        request.state.run_id = draft.run_id
         return Json(draft_body(draft))
 
     return await once(request, caller, idempotency_key, decided)
@@ -124,6 +125,7 @@ async def endorse(
 
     async def endorsed(_: str) -> Response:
         draft = await endorse_value(desk, caller, draft_id, argument=body.argument, value=body.value, reason=reason)
+        request.state.run_id = draft.run_id
         return Json(draft_body(draft))
 
     return await once(request, caller, idempotency_key, endorsed)
