@@ -68,8 +68,9 @@ def read_yaml(text: str, source: str) -> YamlDocument:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Misconfigured(f"{source}:{mark.line + 1 if mark else 1}: {error.problem or error}") from error
-    except yaml.YAMLError as error:
-        raise Misconfigured(f"{source}:1: {error}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise Misconfigured(f"{source}:{line}: the character U+{ord(text[error.position]):04X} is not allowed") from error
     reader = _Reader(source)
     data = reader.value(node, ()) if node is not None else None
     if reader.problems:

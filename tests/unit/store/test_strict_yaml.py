@@ -75,7 +75,8 @@ def test_every_value_has_the_line_of_its_key() -> None:
         ("a: [1", "f:1", ""),
         ("a: 1\n  b: 2", "f:2", ""),
         ("a: 1\n---\nb: 2", "f:2", ""),
-        ("a: 1\nb: \x07", "f:1", ""),
+        ("a: 1\nb: \x07", "f:2", "U+0007"),
+        ("a: 1\n# \U0001f600\nb: 'x\x00'", "f:3", "U+0000"),
         ("[" * 100 + "]" * 100, "f:1", "64"),
         ("[" * 500_000, "f:1", ""),
         ("# " + "x" * MAX_BYTES, "f:1", "1 MiB"),
@@ -87,6 +88,7 @@ def test_what_could_surprise_is_refused_with_its_line(text: str, place: str, com
         read_yaml(text, "f")
 
     assert str(refused.value).startswith(f"{place}:")
+    assert "\n" not in str(refused.value)
     assert complaint in str(refused.value)
 
 
