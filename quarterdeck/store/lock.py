@@ -39,7 +39,10 @@ class FolderLock:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(self._folder / self._name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreUnavailable(f"the data folder {self._folder} cannot be used: {error.strerror}") from error
+            raise StoreUnavailable(
+                f"the data folder {self._folder} cannot be used: {error.filename}: {error.strerror}; "
+                "give a folder this program may write"
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX if self._wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

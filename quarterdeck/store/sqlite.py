@@ -22,7 +22,7 @@ from anyio import to_thread
 from quarterdeck.core.errors import Misconfigured, QuarterdeckError, StoreUnavailable
 from quarterdeck.store.migrate import load, migrate
 
-__all__ = ["SqliteDatabase", "connect", "make"]
+__all__ = ["SqliteDatabase", "connect", "make", "unusable"]
 
 T = TypeVar("T")
 Unit = Callable[[sqlite3.Connection], T]
@@ -76,14 +76,23 @@ def connect(path: Path) -> sqlite3.Connection:
         make(path)
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise StoreUnavailable(f"the database {path} cannot be opened: {error}") from error
+        raise unusable(path, error) from error
     try:
         for pragma in _PRAGMAS:
             connection.execute(pragma)
     except sqlite3.Error as error:
         connection.close()
-        raise StoreUnavailable(f"the database {path} cannot be used: {error}") from error
+        raise unusable(path, error) from error
     return connection
+
+
+def unusable(path: str | os.PathLike[str], error: OSError | sqlite3.Error) -> StoreUnavailable:
+    """What is said of a file that cannot be opened, or is damaged, or no database."""
+    if isinstance(error, OSError | sqlite3.OperationalError):
+        advice = "see that it is a file this program may write, as it may its folder, and that the disk has room"
+    else:
+        advice = "put a copy of it back in its place, or move it away to begin anew"
+    return StoreUnavailable(f"the database {path} cannot be used: {error}; {advice}")
 
 
 class _Job:
@@ -267,7 +276,7 @@ class SqliteDatabase:
             reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
             writer.close()
-            raise StoreUnavailable(f"the database {path} cannot be used: {error}") from error
+            raise unusable(path, error) from error
         except BaseException:
             writer.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from quarterdeck.store.journal_sqlite import SqliteJournal
 from quarterdeck.store.keyvalue import SqliteKeyValue
 from quarterdeck.store.migrate import load, migrate
 from quarterdeck.store.records_sqlite import SqliteRecords
-from quarterdeck.store.sqlite import SqliteDatabase, connect
+from quarterdeck.store.sqlite import SqliteDatabase, connect, unusable
 
 __all__ = ["DATABASE_NAME", "SqliteStore", "migrate_sqlite", "open_sqlite"]
 
@@ -41,13 +42,16 @@ async def migrate_sqlite(folder: str | os.PathLike[str], target: int | None = No
 
     Raises:
         SchemaMismatch: It was written by a newer or another program.
-        StoreUnavailable: It cannot be opened.
+        StoreUnavailable: It cannot be opened, or is damaged.
     """
+    path = Path(folder) / DATABASE_NAME
 
     def work() -> None:
-        connection = connect(Path(folder) / DATABASE_NAME)
+        connection = connect(path)
         try:
             migrate(connection, load("sqlite"), target)
+        except sqlite3.Error as error:
+            raise unusable(path, error) from error
         finally:
             connection.close()
 

@@ -60,5 +60,12 @@ def test_killed_server_holds_nothing(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(StoreUnavailable, match="file"):
+    with pytest.raises(StoreUnavailable, match="file: File exists; give a folder"):
         FolderLock(tmp_path / "file").acquire()
+
+
+def test_what_stands_in_the_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "server.lock").mkdir()
+
+    with pytest.raises(StoreUnavailable, match=r"server\.lock: Is a directory"):
+        FolderLock(tmp_path).acquire()

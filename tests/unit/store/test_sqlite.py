@@ -17,6 +17,7 @@ import pytest
 from quarterdeck.core.errors import Conflict, StoreUnavailable
 from quarterdeck.store.keyvalue import SqliteKeyValue
 from quarterdeck.store.sqlite import BATCH, SqliteDatabase
+from quarterdeck.store.sqlite_store import DATABASE_NAME, migrate_sqlite, open_sqlite
 
 INSERT = "INSERT INTO keyvalue (tenant, key, bytes, updated_at) VALUES ('t', ?, x'', 0)"
 KEYS = "SELECT key FROM keyvalue ORDER BY key"
@@ -257,10 +258,23 @@ def test_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     path.write_text("This is a letter, and not a short one. " * 100)
 
-    with pytest.raises(StoreUnavailable, match=r"test\.db"):
+    with pytest.raises(StoreUnavailable, match=r"test\.db cannot be used: file is not a database; put a copy of it back"):
         SqliteDatabase.open(path)
-    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+    with pytest.raises(StoreUnavailable, match="see that it is a file this program may write"):
         SqliteDatabase.open(path / "below" / "test.db")
+
+
+async def test_a_damaged_database_is_named_by_whoever_brings_its_schema_up_to_date(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path)
+    await store.close()
+    path = tmp_path / DATABASE_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xaa" * (len(whole) - 4096))
+
+    with pytest.raises(StoreUnavailable, match=r"quarterdeck\.db cannot be used: .*put a copy of it back"):
+        await migrate_sqlite(tmp_path)
+    with pytest.raises(StoreUnavailable, match=r"quarterdeck\.db cannot be used: .*put a copy of it back"):
+        open_sqlite(tmp_path)
 
 
 @pytest.mark.row("S1", part="full disk")
