@@ -144,8 +144,8 @@ class ToolResult:
     Attributes:
         output: Text for the model: JSON of the value, or the error's explanation. Empty when `passages` are the result.
         error: Stable code of the failure (unknown_tool, invalid_arguments, not_started, out_of_time, timeout,
-            exception, unserialisable, too_many_calls, duplicate, conflict, denied, changed, rejected, expired, not_done),
-            None when ok.
+            exception, unserialisable, not_extracted, too_many_calls, duplicate, conflict, rate_limited, denied, changed,
+            rejected, expired, not_done), None when ok.
         passages: What a search found; they may be cited.
         duration_ms: Wall time of the execution, milliseconds.
         truncated: True when the output was cut to the tool's cap.
