@@ -24,6 +24,13 @@ Key = Annotated[
 ]
 
 
+class _StaysThere(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: a redirect would take the key along to whomever it names."""
+
+    def redirect_request(self, *args: Any, **named: Any) -> None:
+        return None
+
+
 def segment(id: str) -> str:
     """An id as one segment of a path.
 
@@ -130,7 +137,7 @@ class Client:
             address = self.url.rstrip("/") + path + ("?" + urllib.parse.urlencode(query) if query else "")
             data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
             request = urllib.request.Request(address, data, headers, method=method)  # noqa: S310 - checked above
-            return urllib.request.urlopen(request, timeout=self.timeout_s)  # noqa: S310 - checked above
+            return urllib.request.build_opener(_StaysThere).open(request, timeout=self.timeout_s)
         except urllib.error.HTTPError as error:
             raise _raised(error) from error
         except (ValueError, http.client.InvalidURL):
@@ -144,8 +151,13 @@ class Client:
 
 
 def _raised(error: urllib.error.HTTPError) -> Exception:
-    try:
-        told = json.load(error)["error"]
-        return error_of(str(told["code"]), f"{told['message']} (request {told['request_id']})")
-    except (ValueError, KeyError, TypeError):
-        return Unavailable(f"the server answered {error.code} {error.reason} without saying why")
+    with error:
+        if "Location" in error.headers and 300 <= error.code < 400:
+            return InvalidInput(
+                f"the server sends on to {error.headers['Location']}: name that address, if it is a server's"
+            )
+        try:
+            told = json.load(error)["error"]
+            return error_of(str(told["code"]), f"{told['message']} (request {told['request_id']})")
+        except (ValueError, KeyError, TypeError):
+            return Unavailable(f"the server answered {error.code} {error.reason} without saying why")

@@ -154,6 +154,34 @@ def test_what_is_no_answer_of_a_server_is_told_as_such(answer: bytes) -> None:
     assert isinstance(done.exception, errors.Unavailable), done.output
 
 
+def test_a_key_goes_nowhere_a_server_sends_on_to() -> None:
+    keys: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            keys.append(self.headers["Authorization"])
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    class Server(Elsewhere):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{elsewhere.server_port}/")
+            self.end_headers()
+
+    with (
+        beside(HTTPServer(("127.0.0.1", 0), Elsewhere)) as elsewhere,
+        beside(HTTPServer(("127.0.0.1", 0), Server)) as server,
+    ):
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = CliRunner().invoke(app, ["runs", "list", "--key", "qd_secret", "--url", url])
+
+    assert keys == []
+    assert isinstance(done.exception, errors.InvalidInput), done.output
+    assert str(elsewhere.server_port) in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("told", "kind"),
     [
