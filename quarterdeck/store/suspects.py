@@ -74,7 +74,7 @@ class SuspectsApart(JournalAround):
     async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
         due = await super().due(limit, stalled_s=stalled_s)
         if not self._free:
-            return due
+            return [run for run in due if run not in self._left]
         for run, touched in list(self._left.items()):
             if await self._touched(*run) != touched:  # somebody has it, or had it
                 self._left.pop(run, None)
