@@ -21,7 +21,7 @@ from quarterdeck.transports.http.errors import Refused
 from quarterdeck.transports.http.sse import until_gone
 from quarterdeck.workflow.lanes import Lane
 
-__all__ = ["Waiting", "WaitingAs", "answered", "leaver"]
+__all__ = ["InTime", "Waiting", "WaitingAs", "answered", "leaver"]
 
 _LONGEST = timedelta(days=1)  # the farthest deadline; what is farther off is taken for that
 
@@ -44,20 +44,15 @@ class Waiting:
 
     deadline: datetime | None
     lane: Lane
-    cancels: bool
+    cancels: bool = False
 
     def on(self, question: Question) -> Question:
         """`question`, asked this way."""
         return replace(question, deadline=self.deadline, lane=self.lane)
 
 
-async def waiting(
-    timeout_ms: _TimeoutMs = None,
-    deadline: _Deadline = None,
-    lane: _Lane = Lane.INTERACTIVE,
-    on_disconnect: _OnDisconnect = "detach",
-) -> Waiting:
-    """What the request says of it; of two deadlines the earlier one holds."""
+async def in_time(timeout_ms: _TimeoutMs = None, deadline: _Deadline = None, lane: _Lane = Lane.INTERACTIVE) -> Waiting:
+    """What the request says of time and urgency; of two deadlines the earlier one holds."""
     now = datetime.now(UTC)
     ends = [now + _LONGEST]
     if timeout_ms is not None and timeout_ms < _LONGEST / timedelta(milliseconds=1):
@@ -65,7 +60,15 @@ async def waiting(
     if deadline is not None:
         ends.append(deadline)
     asked = timeout_ms is not None or deadline is not None
-    return Waiting(deadline=min(ends) if asked else None, lane=lane, cancels=on_disconnect == "cancel")
+    return Waiting(deadline=min(ends) if asked else None, lane=lane)
+
+
+InTime = Annotated[Waiting, Depends(in_time)]
+
+
+async def waiting(how: InTime, on_disconnect: _OnDisconnect = "detach") -> Waiting:
+    """The same, and what becomes of the run when its caller goes away."""
+    return replace(how, cancels=on_disconnect == "cancel")
 
 
 WaitingAs = Annotated[Waiting, Depends(waiting)]

@@ -185,3 +185,13 @@ async def test_what_else_becomes_of_it_is_refused(served: Served) -> None:
     reply = await served.send("POST", "/chat?on_disconnect=explode", ASK)
 
     assert reply.status == 422
+
+
+@pytest.mark.parametrize("gone", ["cancel", "detach"])
+async def test_a_batch_does_not_promise_to_end_with_its_caller(served: Served, gone: str) -> None:
+    body = {"items": [{"query": ASK["message"]}]}
+
+    reply = await served.send("POST", f"/api/v1/agent/batch?on_disconnect={gone}", body)
+
+    assert reply.status == 422
+    assert "on_disconnect" in reply.json["error"]["message"]

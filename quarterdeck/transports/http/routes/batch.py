@@ -16,7 +16,7 @@ from quarterdeck.service.batch import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_
 from quarterdeck.service.desk import Desk, Question
 from quarterdeck.service.repeats import Repeats
 from quarterdeck.transports.errors import words
-from quarterdeck.transports.http.asking import Waiting, WaitingAs
+from quarterdeck.transports.http.asking import InTime, Waiting
 from quarterdeck.transports.http.callers import Asker
 from quarterdeck.transports.http.keys import IdempotencyKey, checked
 from quarterdeck.transports.http.shapes import PROBLEMS, AgentAnswer, AgentQuery, ProblemDetail, QueryOptions, agent_answer
@@ -66,7 +66,7 @@ async def batch(
     request: Request,
     body: BatchRequest,
     caller: Asker,
-    how: WaitingAs,
+    how: InTime,
     idempotency_key: IdempotencyKey = None,
     accept: Annotated[str, Header(description="`text/event-stream` to be told of each item as it is there.")] = "",
 ) -> Response:
