@@ -29,7 +29,8 @@ LOADING_TAGS = (
 _BARE = re.compile(
     r"(?<![A-Za-z0-9+.-])(?:[A-Za-z][A-Za-z0-9+.-]{1,30}:[/\\]{1,4}(?=[^\s/\\])|www\.(?=[^\s.]))[^\s<>\"`\u3000-\u303f\uff00-\uff0e]+"
 )
-_DESTINATION = re.compile(r"\][(:][ \t\r\n]{0,16}<?([^\s<>)]+)")
+# However much space stands before it: some renderers take a no-break space for one, too.
+_DESTINATION = re.compile(r"\][(:][\s\ufeff]*<?([^\s\ufeff<>)]+)|<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]+)>")
 _TAG = re.compile(rf"<(?:{LOADING_TAGS})\b(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>", re.IGNORECASE)
 _VALUE = re.compile(r"=\s*(\"[^\"]*\"|'[^']*'|[^\s\"'>]+)|url\(([^)]*)\)", re.IGNORECASE)
 _LEADS_OUT = re.compile(
@@ -75,10 +76,11 @@ def _links(text: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
         if out:
             yield tag.start(), tag.end(), out
     for found in _DESTINATION.finditer(text):
-        written = _IGNORED.sub("", html.unescape(found[1]))
+        place = found.lastindex or 0
+        written = _IGNORED.sub("", html.unescape(found[place]))
         out = tuple(read for read in (_ESCAPED.sub(r"\1", written), written) if _LEADS_OUT.match(read))
         if out:
-            yield found.start(1), found.end(1), tuple(read.rstrip(_TRAILING) for read in out[:1])
+            yield found.start(place), found.end(place), tuple(read.rstrip(_TRAILING) for read in out[:1])
     for found in _BARE.finditer(text):
         written = _closed(found[0])
         yield found.start(), found.start() + len(written), (written,)

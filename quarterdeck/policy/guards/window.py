@@ -18,7 +18,11 @@ __all__ = ["MAX_HELD", "Window"]
 
 MAX_HELD = 4_096  # characters; the longest private key in use has 3,300
 _GROUPS = 24  # of a number: no account has more
-_SPACE = re.compile(r"\s")
+_SPACE = re.compile(r"[\s\ufeff]")
+_SPACES = (  # all that is one
+    " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
+    "\u202f\u205f\u3000\ufeff"
+)
 _NUMERIC = re.compile(r"(?:[\d０-９][+()（）./\-]{0,4}|(?<![A-Za-z0-9])[A-Z0-9]{4})$")
 _EXPECTS = re.compile(r"(?:\][(:]<?|[:=]|bearer|basic|secret_?access_?key['\"\\]{0,3})$", re.IGNORECASE)
 _TAG_BEGINS = re.compile(rf"<(?:{LOADING_TAGS})?(?![A-Za-z0-9])|<[a-z]{{0,8}}$", re.IGNORECASE)
@@ -105,7 +109,7 @@ def _settled(text: str, cut: int) -> int:
 
 def _word_before(text: str, cut: int) -> tuple[int, str]:
     """Where the last word before `cut` begins, and the word; empty if there is none."""
-    word = text[:cut].rstrip()
+    word = text[:cut].rstrip(_SPACES)
     begins = _word_end(word, len(word) - 1)
     return begins, word[begins:]
 

@@ -17,6 +17,9 @@ FOREIGN = [
     "[here](https://evil.example/secret)",
     "[here](<https://evil.example/a b>)",
     "[here](  //evil.example/x)",
+    f"![here]({' ' * 40}//evil.example/secret)",
+    "![here](\u00a0\u3000\ufeff//evil.example/secret)",
+    f"[here][1]\n\n[1]:{' ' * 40}//evil.example/secret",
     "[here](&#104;ttps://evil.example/x)",
     r"[here](https:\/\/evil.example/x)",
     r"[here](\\evil.example\x)",
@@ -27,6 +30,8 @@ FOREIGN = [
     "[here][1]\n\n[1]: https://evil.example/x 'title'",
     "[here][1]\n\n[1]:\n&#104;ttps://evil.example/x",
     "<https://evil.example/secret>",
+    "<https:evil.example/secret>",
+    "<javascript:alert(1)>",
     "See https://evil.example/secret.",
     "See www.evil.example/secret.",
     "看https://evil.example/机密。",
@@ -82,6 +87,8 @@ async def test_the_host_is_shown_and_nothing_else() -> None:
 
 
 async def test_a_hostile_text_takes_no_more_than_linear_time() -> None:
-    checked = await CHAIN.check("<img " * 4_000 + "](" * 20_000 + "a:" * 20_000, SAID)
+    spaces = f"]({' ' * 100}" * 400 + f"]({' ' * 40_000}>"
+
+    checked = await CHAIN.check("<img " * 4_000 + "](" * 20_000 + "a:" * 20_000 + spaces + "<a:" * 20_000, SAID)
 
     assert len(checked.hits) < 10
