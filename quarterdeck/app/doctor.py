@@ -19,7 +19,7 @@ from pathlib import Path
 from quarterdeck.app.approvals import unheld
 from quarterdeck.app.doctor_models import asked_models
 from quarterdeck.app.doctor_start import STARTING, Look
-from quarterdeck.app.doctor_stores import journal_standing, opened_states_of
+from quarterdeck.app.doctor_stores import journal_standing, look_at_redis, look_at_states
 from quarterdeck.app.implementations import BREAKERS, BUSES, CACHES, INDEXES, STATES, STORES, resolve
 from quarterdeck.app.knowledge import open_index
 from quarterdeck.app.models import shelf
@@ -75,6 +75,7 @@ async def examined(configuration: Configuration, *, calls: bool = True) -> list[
         "data folder": _data,
         "database": _database,
         "state": _state,
+        "redis": _redis,
         "index": _index,
         "tools and policy": _policy,
         "people": _people,
@@ -94,6 +95,7 @@ async def examined(configuration: Configuration, *, calls: bool = True) -> list[
 _ADVICE = {
     "database": "start the database or correct store.database_url, then run doctor again",
     "state": "start what keeps snapshots or correct store.state_url",
+    "redis": "start it or correct store.redis_url; without it each process counts, caches and streams for itself",
     "index": "correct knowledge.index_url, or bring the documents into a new index: quarterdeck ingest --from-index",
     "tools and policy": "correct the file that is named",
     **dict.fromkeys(STARTING, "correct what is named: the server does not start with it"),
@@ -186,8 +188,15 @@ def _skew(skew_s: float) -> Finding:
 
 
 async def _state(configuration: Configuration) -> AsyncIterator[Finding]:
-    async for place in opened_states_of(configuration):
-        yield _ok("state", f"{place} answers")
+    if (url := configuration.settings.store.state_url) is not None:
+        await look_at_states(url.get_secret_value())
+        yield _ok("state", f"store.state_url ({scheme_of(url.get_secret_value())}) answers")
+
+
+async def _redis(configuration: Configuration) -> AsyncIterator[Finding]:
+    if (url := configuration.settings.store.redis_url) is not None:
+        await look_at_redis(url.get_secret_value())
+        yield _ok("redis", "store.redis_url answers")
 
 
 async def _index(configuration: Configuration) -> AsyncIterator[Finding]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from quarterdeck.settings import Configuration
 from quarterdeck.store.migrate import POSTGRES, Connection, applied, check, load
 from quarterdeck.store.sqlite_store import DATABASE_NAME
 
-__all__ = ["Standing", "journal_standing", "opened_states_of"]
+__all__ = ["Standing", "journal_standing", "look_at_redis", "look_at_states"]
 
 _NOBODY = "doctor"  # a tenant there is not
 
@@ -79,17 +78,19 @@ async def _postgres(url: str) -> Standing:
     return found[0]
 
 
-async def opened_states_of(configuration: Configuration) -> AsyncIterator[str]:
-    """Each place beside the database that answers. Raises what the first that does not answer raises."""
-    store = configuration.settings.store
-    for name, url in (("store.state_url", store.state_url), ("store.redis_url", store.redis_url)):
-        if url is None:
-            continue
-        scheme = scheme_of(url.get_secret_value())
-        # Nothing is read that is sealed, so any secret will do.
-        states = await resolve(STATES, scheme, "place for snapshots").open(url.get_secret_value(), secret=b"x" * 32)
-        try:
-            await states.load(_NOBODY, _NOBODY)
-        finally:
-            await states.close()
-        yield f"{name} ({scheme})"
+async def look_at_states(url: str) -> None:
+    """Raises StoreUnavailable if the place for snapshots does not answer, and Misconfigured if it is none."""
+    # Nothing is read that is sealed, so any secret will do.
+    states = await resolve(STATES, scheme_of(url), "place for snapshots").open(url, secret=b"x" * 32)
+    try:
+        await states.load(_NOBODY, _NOBODY)
+    finally:
+        await states.close()
+
+
+async def look_at_redis(url: str) -> None:
+    """Raises StoreUnavailable if the Redis that processes share does not answer, and Misconfigured if it is none."""
+    try:
+        await look_at_states(url)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"the Redis of store.redis_url does not answer: {type(error.__cause__).__name__}") from error

@@ -75,8 +75,10 @@ async def test_stores_that_do_not_answer_fail_with_what_to_do_and_the_rest_is_st
 
     found = await look(tmp_path, {**LOCAL, **urls})
 
-    assert [name for name, level in severities(found).items() if level == "fail"] == ["database", "state", "index"]
+    assert [name for name, level in severities(found).items() if level == "fail"] == ["database", "redis", "index"]
     assert all(finding.advice for finding in found.values() if finding.severity is Severity.FAIL)
+    assert "store.redis_url" in found["redis"].said
+    assert "store.redis_url" in found["redis"].advice
     assert "hush-hush" not in str(found)
 
 
