@@ -30,7 +30,12 @@ _BARE = re.compile(
     r"(?<![A-Za-z0-9+.-])(?:[A-Za-z][A-Za-z0-9+.-]{1,30}:[/\\]{1,4}(?=[^\s/\\])|www\.(?=[^\s.]))[^\s<>\"`\u3000-\u303f\uff00-\uff0e]+"
 )
 # However much space stands before it: some renderers take a no-break space for one, too.
-_DESTINATION = re.compile(r"\][(:][\s\ufeff]*<?([^\s\ufeff<>)]+)|<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]+)>")
+_DESTINATION = re.compile(
+    r"\][(:][\s\ufeff]*<?([^\s\ufeff<>)]+)"
+    r"|<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]+)>"
+    r"|(?<![A-Za-z0-9])url\(\s*[\"']?\s*([^\s\"'<>)]+)",  # of a style, which any tag may have
+    re.IGNORECASE,
+)
 _TAG = re.compile(rf"<(?:{LOADING_TAGS})\b(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>", re.IGNORECASE)
 _VALUE = re.compile(r"=\s*(\"[^\"]*\"|'[^']*'|[^\s\"'>]+)|url\(([^)]*)\)", re.IGNORECASE)
 _LEADS_OUT = re.compile(

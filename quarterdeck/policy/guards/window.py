@@ -24,7 +24,9 @@ _SPACES = (  # all that is one
     "\u202f\u205f\u3000\ufeff"
 )
 _NUMERIC = re.compile(r"(?:[\d０-９][+()（）./\-]{0,4}|(?<![A-Za-z0-9])[A-Z0-9]{4})$")
-_EXPECTS = re.compile(r"(?:\][(:]<?|[:=]|bearer|basic|secret_?access_?key['\"\\]{0,3})$", re.IGNORECASE)
+_EXPECTS = re.compile(
+    r"(?:\][(:]<?|(?<![A-Za-z0-9])url\([\"']?|^[\"']|[:=]|bearer|basic|secret_?access_?key['\"\\]{0,3})$", re.IGNORECASE
+)
 _TAG_BEGINS = re.compile(rf"<(?:{LOADING_TAGS})?(?![A-Za-z0-9])|<[a-z]{{0,8}}$", re.IGNORECASE)
 _TAG = re.compile(r"<(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>")
 _KEY_BEGINS = "-----BEGIN "

