@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
+import anyio
+
 from quarterdeck.core.runs import RunStatus
 from quarterdeck.store.around import JournalAround
 from quarterdeck.store.base import Appended, Beside, Claim, Entry, Journal
@@ -16,6 +18,7 @@ __all__ = ["POISON_AFTER", "SuspectsApart"]
 POISON_AFTER = 3  # claims without a single append: the run stops whoever takes it
 _LAST_CHANCE = POISON_AFTER - 1
 _ALONE_S = 5.0  # what stops a worker before a step forward does so soon
+_PATIENCE_S = 0.2  # one that gets on soon is waited for: the next time it is asked what is due, half a second is gone
 
 
 class SuspectsApart(JournalAround):
@@ -24,13 +27,14 @@ class SuspectsApart(JournalAround):
     Runs that were with a worker when it was lost look alike: each was claimed and got no further, and one of them may have
     stopped it. Whichever has only one chance left is claimed when no other such run is under way here, which it is until it
     appends, or for five seconds. What stops a worker later than that may take a suspect along that was claimed since.
-    Until its turn comes a suspect cannot be claimed, and then it is due: while it waits it keeps no place of a worker.
+    A suspect whose turn does not come soon cannot be claimed yet, and is due once it can: so it keeps no place of a worker.
     """
 
-    def __init__(self, journal: Journal, *, alone_s: float = _ALONE_S) -> None:
+    def __init__(self, journal: Journal, *, alone_s: float = _ALONE_S, patience_s: float = _PATIENCE_S) -> None:
         super().__init__(journal)
         self._alone_s = alone_s
-        self._free = True
+        self._patience_s = patience_s
+        self._turn = asyncio.Lock()
         self._under_way: Claim | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._left: dict[tuple[str, str], datetime] = {}  # suspects whose turn it was not, and when each was touched last
@@ -42,14 +46,16 @@ class SuspectsApart(JournalAround):
         touched = await self._touched(tenant, run_id)
         if touched is None:
             return None
-        if not self._free:
+        with anyio.move_on_after(self._patience_s) as waiting:
+            await self._turn.acquire()
+        if waiting.cancelled_caught:
             self._left[tenant, run_id] = touched
             return None
-        self._free = False
         try:
             claim = await super().claim(tenant, run_id)
         finally:
-            self._free = claim is None
+            if claim is None:
+                self._turn.release()
         if claim is not None:
             self._left.pop((tenant, run_id), None)
             self._under_way = claim
@@ -73,7 +79,7 @@ class SuspectsApart(JournalAround):
 
     async def due(self, limit: int = 100, *, stalled_s: float = 0.0) -> list[tuple[str, str]]:
         due = await super().due(limit, stalled_s=stalled_s)
-        if not self._free:
+        if self._turn.locked():
             return [run for run in due if run not in self._left]
         for run, touched in list(self._left.items()):
             if await self._touched(*run) != touched:  # somebody has it, or had it
@@ -92,4 +98,4 @@ class SuspectsApart(JournalAround):
             assert self._timer is not None  # set with it
             self._timer.cancel()
             self._under_way = None
-            self._free = True
+            self._turn.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from quarterdeck.core.runs import RunStatus
@@ -40,7 +41,7 @@ async def journal() -> Journal:
 
 
 async def test_of_runs_with_one_chance_left_one_is_under_way_until_it_appends(journal: Journal) -> None:
-    apart = SuspectsApart(journal, alone_s=60)
+    apart = SuspectsApart(journal, alone_s=60, patience_s=0)
 
     first = await taken(apart, "a")
     early, waiting = await apart.claim("acme", "b"), await journal.find("acme", "b")
@@ -54,7 +55,7 @@ async def test_of_runs_with_one_chance_left_one_is_under_way_until_it_appends(jo
 
 
 async def test_of_two_that_are_claimed_at_once_one_waits(journal: Journal) -> None:
-    apart = SuspectsApart(journal, alone_s=60)
+    apart = SuspectsApart(journal, alone_s=60, patience_s=0)
     claims: list[Claim | None] = []
 
     async def take(run_id: str) -> None:
@@ -67,8 +68,42 @@ async def test_of_two_that_are_claimed_at_once_one_waits(journal: Journal) -> No
     assert sorted(claim is None for claim in claims) == [False, True]
 
 
+async def test_one_that_gets_on_soon_is_waited_for(journal: Journal) -> None:
+    apart = SuspectsApart(journal, alone_s=60, patience_s=60)
+    under_way: list[str] = []
+    ended: list[str] = []
+
+    async def advance(run_id: str) -> None:
+        claim = await taken(apart, run_id)
+        under_way.append(run_id)
+        await anyio.lowlevel.checkpoint()
+        assert under_way == [run_id]
+        under_way.clear()
+        await apart.append(claim, [reply(1)], folded=1)
+        ended.append(run_id)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for run_id in ("a", "b", "c"):
+                tasks.start_soon(advance, run_id)
+
+    assert ended == ["a", "b", "c"]
+
+
+async def test_who_is_cut_while_waiting_leaves_the_place_to_the_next(journal: Journal) -> None:
+    apart = SuspectsApart(journal, alone_s=60, patience_s=60)
+    first = await taken(apart, "a")
+
+    with anyio.move_on_after(0.01):
+        await apart.claim("acme", "b")
+    await apart.append(first, [reply(1)], folded=1)
+
+    with anyio.fail_after(5):
+        await taken(apart, "c")
+
+
 async def test_those_whose_turn_it_was_not_are_due_once_it_can_be_theirs_in_their_order(journal: Journal) -> None:
-    apart = SuspectsApart(journal, alone_s=60)
+    apart = SuspectsApart(journal, alone_s=60, patience_s=0)
     first = await taken(apart, "a")
     for run_id in ("c", "b"):
         await apart.claim("acme", run_id)
@@ -83,7 +118,7 @@ async def test_those_whose_turn_it_was_not_are_due_once_it_can_be_theirs_in_thei
 
 
 async def test_one_that_another_process_took_meanwhile_is_not_taken_from_it(journal: Journal) -> None:
-    apart = SuspectsApart(journal, alone_s=60)
+    apart = SuspectsApart(journal, alone_s=60, patience_s=0)
     first = await taken(apart, "a")
     await apart.claim("acme", "b")
     await journal.claim("acme", "b")
@@ -94,7 +129,7 @@ async def test_one_that_another_process_took_meanwhile_is_not_taken_from_it(jour
 
 
 async def test_one_that_takes_its_time_is_not_waited_for_without_end(journal: Journal) -> None:
-    apart = SuspectsApart(journal, alone_s=0.01)
+    apart = SuspectsApart(journal, alone_s=0.01, patience_s=0)
     await taken(apart, "a")
     assert await apart.claim("acme", "b") is None
 
@@ -106,7 +141,7 @@ async def test_one_that_takes_its_time_is_not_waited_for_without_end(journal: Jo
 
 
 async def test_others_are_claimed_at_once_and_what_may_not_be_claimed_is_not_due(journal: Journal) -> None:
-    apart = SuspectsApart(journal, alone_s=60)
+    apart = SuspectsApart(journal, alone_s=60, patience_s=0)
     await lost(journal, "healthy", 1)
     first = await taken(apart, "a")
 
@@ -119,7 +154,7 @@ async def test_others_are_claimed_at_once_and_what_may_not_be_claimed_is_not_due
 
 
 async def test_suspects_that_wait_keep_no_place_from_a_new_run(journal: Journal) -> None:
-    apart = SuspectsApart(journal, alone_s=60)
+    apart = SuspectsApart(journal, alone_s=60, patience_s=0)
     dispatcher = LocalDispatcher(apart, scan_s=0.01)
     ended: list[str] = []
     goes_on, new, all_over = anyio.Event(), anyio.Event(), anyio.Event()
