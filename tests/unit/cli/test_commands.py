@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import BaseRequestHandler, TCPServer
@@ -17,7 +18,8 @@ from quarterdeck.cli.reference import commands, reference
 from quarterdeck.core import errors
 from tests.acceptance.beside import beside
 
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "reference" / "cli.md"
 
 
 @pytest.mark.row("D4", part="help")
@@ -62,6 +64,31 @@ def test_every_command_can_speak_to_machines() -> None:
 def test_the_page_says_what_the_commands_say() -> None:
     # Made anew by: python -m quarterdeck.cli.reference > docs/reference/cli.md
     assert PAGE.read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.row("D4", part="reference")
+def test_every_command_that_a_page_names_is_one_and_knows_its_options() -> None:
+    known = commands()
+    groups = {words[:1] for words in known if len(words) > 1}
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = re.compile(r"(?:^\$ |^|`)(?:\.venv/bin/)?quarterdeck ([a-z][^`\n]*)", re.MULTILINE)
+    told = [
+        (page.name, line.split(" # ")[0].split())
+        for page in pages
+        for line in named.findall(page.read_text(encoding="utf-8"))
+    ]
+
+    wrong = []
+    for page, words in told:
+        called = known.get((words[0],)) or known.get(tuple(words[:2]))
+        options = {"--help"}.union(*((*one.opts, *one.secondary_opts) for one in called.params)) if called else set()
+        if called is None and tuple(words) not in groups:
+            wrong.append((page, words))
+        elif called is not None:
+            wrong += [(page, [*words[:2], word]) for word in words if word.startswith("--") and word not in options]
+
+    assert len(told) > 50
+    assert wrong == []
 
 
 @pytest.mark.row("D4", part="reference")
