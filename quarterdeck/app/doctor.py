@@ -93,7 +93,7 @@ async def examined(configuration: Configuration, *, calls: bool = True) -> list[
 
 
 _ADVICE = {
-    "database": "start the database or correct store.database_url, then run doctor again",
+    "database": "start the database, mend what is named, or correct store.database_url, then run doctor again",
     "state": "start what keeps snapshots or correct store.state_url",
     "redis": "start it or correct store.redis_url; without it each process counts, caches and streams for itself",
     "index": "correct knowledge.index_url, or bring the documents into a new index: quarterdeck ingest --from-index",
@@ -200,11 +200,11 @@ async def _redis(configuration: Configuration) -> AsyncIterator[Finding]:
 
 
 async def _index(configuration: Configuration) -> AsyncIterator[Finding]:
-    standing = await journal_standing(configuration)
+    new = shared(configuration) and (await journal_standing(configuration)).version == 0
     if configuration.settings.knowledge.index_url is None and not (configuration.data / "knowledge.db").exists():
         yield _ok("index", "new: the first start, or `quarterdeck ingest`, brings the documents in")
         return
-    if shared(configuration) and standing.version == 0:
+    if new:
         yield _ok("index", "not looked at: the database is new")
         return
     async with shelf(configuration) as models:

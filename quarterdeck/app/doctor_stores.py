@@ -15,6 +15,7 @@ from quarterdeck.app.stores import database, path_of, scheme_of, shared
 from quarterdeck.core.errors import StoreUnavailable
 from quarterdeck.settings import Configuration
 from quarterdeck.store.migrate import POSTGRES, Connection, applied, check, load
+from quarterdeck.store.sqlite import unusable
 from quarterdeck.store.sqlite_store import DATABASE_NAME
 
 __all__ = ["Standing", "journal_standing", "look_at_redis", "look_at_states"]
@@ -55,7 +56,7 @@ def _sqlite(path: Path) -> Standing:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             present = applied(connection)
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"{path} cannot be read: {error}") from error
+        raise unusable(path, error) from error
     check(present, migrations)
     return Standing(engine="SQLite", version=len(present), newest=len(migrations), skew_s=None)
 

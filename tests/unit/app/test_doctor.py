@@ -68,6 +68,8 @@ async def test_a_database_that_is_none_of_ours_fails(tmp_path: Path) -> None:
     found = await look(tmp_path, LOCAL)
 
     assert found["database"].severity is Severity.FAIL
+    assert "put a copy of it back in its place" in found["database"].said
+    assert found["index"].severity is Severity.OK  # a file of its own, with which nothing is wrong
 
 
 async def test_stores_that_do_not_answer_fail_with_what_to_do_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
