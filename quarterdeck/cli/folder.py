@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quarterdeck.cli.show import AsJson, as_json, console, plain
+from quarterdeck.cli.show import AsJson, as_json, console, heard_or_not, plain
 from quarterdeck.core.errors import Unavailable
 from quarterdeck.settings import Configuration, load
 from quarterdeck.settings.secrets import secret_values
@@ -50,7 +50,11 @@ def serve(
     configuration = loaded(folder, data=data, host=host, port=port)
     _log(configuration)
     _take_open_files()
-    announce = _announce_json if json else _announce
+
+    def announce(runtime: Runtime, ports: Ports) -> None:
+        with heard_or_not():
+            (_announce_json if json else _announce)(runtime, ports)
+
     anyio.run(partial(serve_app, configuration, on_ready=announce), backend_options={"use_uvloop": True})
     _leave_threads()
 
@@ -65,11 +69,12 @@ def worker(folder: Folder, data: Data = None, json: AsJson = False) -> None:
     _log(configuration)
 
     def announce(runtime: Runtime, metrics_port: int | None) -> None:
-        if json:
-            told = {"pid": os.getpid(), "warnings": list(runtime.warnings), "metrics_port": metrics_port}
-            print(jsonlib.dumps(told, ensure_ascii=False), flush=True)
-        else:
-            console().print(f"[bold]{configuration.settings.name}[/]: a worker is ready (process {os.getpid()})")
+        with heard_or_not():
+            if json:
+                told = {"pid": os.getpid(), "warnings": list(runtime.warnings), "metrics_port": metrics_port}
+                print(jsonlib.dumps(told, ensure_ascii=False), flush=True)
+            else:
+                console().print(f"[bold]{configuration.settings.name}[/]: a worker is ready (process {os.getpid()})")
 
     _take_open_files()
     anyio.run(partial(work, configuration, on_ready=announce), backend_options={"use_uvloop": True})

@@ -84,6 +84,3 @@ def main() -> None:
         sys.exit(exit_code(type(error)))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has seen enough
-        sys.exit(0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["AsJson", "as_json", "console", "indented", "plain", "table"]
+__all__ = ["AsJson", "as_json", "console", "heard_or_not", "indented", "plain", "table"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -24,7 +27,21 @@ _FURTHER = "\n      "  # deeper than lines of ours begin
 
 def console() -> Console:
     """Standard output, with colours where they can be seen; a file or a pipe is wide enough for whole lines."""
-    return Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    return _Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "nobody reads this any more")  # as `print` does; else the program would end here
+
+
+@contextlib.contextmanager
+def heard_or_not() -> Iterator[None]:
+    """What is printed inside goes nowhere once whoever reads standard output has gone, and nothing ends because of it."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer is written at the end
 
 
 def as_json(value: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -10,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -208,6 +210,38 @@ def _everything(connection: socket.socket) -> bytes:
         while piece := connection.recv(65_536):
             pieces.append(piece)
         return b"".join(pieces)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["words", "json"])
+def test_server_whose_first_words_nobody_reads_serves_all_the_same(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*QUARTERDECK, "serve", str(EXAMPLE), "--port", str(port), "--data", str(tmp_path), *options]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=writer, stderr=log, env=environment())
+    os.close(writer)
+    try:
+        until = time.monotonic() + 60
+        while server.poll() is None and not _serves(port) and time.monotonic() < until:
+            time.sleep(0.1)
+        served = _serves(port)
+    finally:
+        server.terminate()
+        ended = server.wait(30)
+
+    assert served, (tmp_path / "log").read_text()
+    assert ended == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _serves(port: int) -> bool:
+    try:
+        return bool(urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200)
+    except OSError:
+        return False
 
 
 def test_port_that_is_taken_is_told_in_one_line(fresh: Server, tmp_path: Path) -> None:
