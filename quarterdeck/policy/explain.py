@@ -126,6 +126,6 @@ def _untrusted(entry: ToolPolicy, tool: Tool) -> list[str]:
 def _span(bound: Bound) -> str:
     if bound.one_of:
         return ", ".join(map(str, bound.one_of))
-    low = bound.earliest if bound.minimum is None else bound.minimum
-    high = bound.latest if bound.maximum is None else bound.maximum
+    low = bound.earliest if bound.minimum is None else f"{bound.minimum:g}"
+    high = bound.latest if bound.maximum is None else f"{bound.maximum:g}"
     return f"{'any' if low is None else low} to {'any' if high is None else high}"
