@@ -56,6 +56,11 @@ _WANTS_AMOUNT = re.compile(
     r"\bminimum|\blimit|多少|几[天个次年月岁位]|多久|多长|多大|多远",
     re.IGNORECASE,
 )
+# "How many days do I have?" is answered by what people have, not by how many of them may be carried over.
+_WANTS_SHARE = re.compile(
+    r"\bhow (?:many|much)\b.*\b(?:do|does|am|is|are)\b.*\b(?:have|get|receive|entitled)\b", re.IGNORECASE
+)
+_HAS = re.compile(r"\b(?:have|has|gets?|receives?|entitled|entitlement|gives)\b", re.IGNORECASE)
 _WANTS_TIME = re.compile(
     r"\bwhen\b|\bhow (?:long|soon|often|late|early)\b|\bwhat (?:time|date|day)\b|\bdeadline|什么时候|何时|几点|多久|"
     r"多长时间|哪年|哪一年|几年|日期",
@@ -157,6 +162,7 @@ class _Measure:
         """
         self.wants_amount = _WANTS_AMOUNT.search(question) is not None
         self.wants_time = _WANTS_TIME.search(question) is not None
+        self.wants_share = _WANTS_SHARE.search(question) is not None
         self.wants_steps = _WANTS_STEPS.search(question) is not None
         self._chinese = has_cjk(question)
         self._titles = titles
@@ -192,12 +198,16 @@ class _Measure:
     def score(self, sentence: _Sentence) -> float:
         heading = self._titles[sentence.source] - sentence.terms
         score = self._share(sentence.terms) + 0.4 * self._whole[sentence.source]
-        score += self._trust * self._evidence[sentence.source] + _OTHERWISE_COUNTS * self._share(sentence.meant)
+        score += self._trust * self._evidence[sentence.source]
+        # What the heading has was counted with it: a sentence without the word weighs no more than one with it.
+        score += _OTHERWISE_COUNTS * self._share(sentence.meant - self._titles[sentence.source])
         if heading:
             score += _HEADING_COUNTS * self._share(heading)
         score += _HEADED_TOO * self._share(self._titles[sentence.source] & sentence.terms)
         if self.wants_amount:
             score += _amount(sentence.text)
+        if self.wants_share and _HAS.search(sentence.text):
+            score += 0.12
         if self.wants_time and _WHEN.search(sentence.text):
             score += 0.12
         if self.wants_steps and sentence.is_step:

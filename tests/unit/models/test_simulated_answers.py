@@ -79,6 +79,18 @@ async def test_the_answer_is_the_sentence_that_answers_with_its_passage(question
     assert completion.finish_reason == "stop"
 
 
+async def test_a_sentence_with_the_words_goes_before_one_that_only_its_heading_has_them_for() -> None:
+    carried = {
+        "id": "leave-4",
+        "title": "Annual leave › Carry over",
+        "content": "Up to 5 days of unused leave can be carried over to the next year.",
+    }
+
+    completion = await answer("How many days of annual leave do I have?", carried, LEAVE)
+
+    assert completion.text.startswith("Full-time staff have 30 days of annual leave a year. [leave-1]")
+
+
 @pytest.mark.row("K9", part="weak")
 async def test_passages_for_which_the_search_says_that_little_speaks_answer_nothing() -> None:
     strong = [{**LEAVE, "score": 0.6}, {**TRAVEL, "score": 0.3}]
