@@ -58,9 +58,9 @@ _WANTS_AMOUNT = re.compile(
 )
 # "How many days do I have?" is answered by what people have, not by how many of them may be carried over.
 _WANTS_SHARE = re.compile(
-    r"\bhow (?:many|much)\b.*\b(?:do|does|am|is|are)\b.*\b(?:have|get|receive|entitled)\b", re.IGNORECASE
+    r"\bhow (?:many|much)\b.*\b(?:do|does|am|is|are)\b.*\b(?:have|get|receive|entitled)\b|有(?:多少|几)", re.IGNORECASE
 )
-_HAS = re.compile(r"\b(?:have|has|gets?|receives?|entitled|entitlement|gives)\b", re.IGNORECASE)
+_HAS = re.compile(r"\b(?:have|has|gets?|receives?|entitled|entitlement|gives)\b|有\s*\d", re.IGNORECASE)
 _WANTS_TIME = re.compile(
     r"\bwhen\b|\bhow (?:long|soon|often|late|early)\b|\bwhat (?:time|date|day)\b|\bdeadline|什么时候|何时|几点|多久|"
     r"多长时间|哪年|哪一年|几年|日期",
