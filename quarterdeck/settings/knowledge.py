@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from quarterdeck.knowledge.relevance import LEAST
 from quarterdeck.settings.sections import Id, Seconds, Section, Words
 
 __all__ = ["Collection", "EmbedderSettings", "KnowledgeCaches", "KnowledgeSettings", "RerankerSettings"]
@@ -93,7 +94,7 @@ class KnowledgeSettings(Section):
     keyword_weight: float = Field(1.0, ge=0, le=100, description="Weight of the order by words when both are joined.")
     vector_weight: float = Field(1.0, ge=0, le=100, description="Weight of the order by vectors.")
     least_evidence: float = Field(
-        0.2,
+        LEAST,
         ge=0,
         le=1,
         description="What must speak for the best passage, 0 to 1, or the search gives nothing. With more it says sooner "

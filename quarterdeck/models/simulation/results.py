@@ -93,7 +93,7 @@ def read_result(text: str) -> Outcome:
         return _read_words(stripped)
     sources = _sources(value)
     if sources:
-        return Outcome(Status.PASSAGES, value, sources) if _tell(sources) else Outcome(Status.EMPTY, value)
+        return Outcome(Status.PASSAGES, value, sources) if _worth_reading(sources) else Outcome(Status.EMPTY, value)
     if value is None or value == "" or value == [] or value == {}:
         return Outcome(Status.EMPTY, value)
     if isinstance(value, Mapping):
@@ -125,7 +125,7 @@ def handed_over(text: str) -> tuple[Source, ...] | None:
         return None
     sources = _sources(value)
     if sources or value == []:
-        return sources if _tell(sources) else ()
+        return sources if _worth_reading(sources) else ()
     return None
 
 
@@ -162,7 +162,7 @@ def _read_object(value: Mapping[str, Any]) -> Outcome:
     return Outcome(Status.VALUE, value)
 
 
-def _tell(sources: Sequence[Source]) -> bool:
+def _worth_reading(sources: Sequence[Source]) -> bool:
     """False where the search says that little speaks for any of them: a model that reads may find an answer in them all the
     same, but whoever compares words cannot tell it from a coincidence."""
     best = max((source.score for source in sources), default=0.0)

@@ -31,7 +31,9 @@ def test_what_a_page_shows_of_the_configuration_is_one(tmp_path: Path, block: st
     (tmp_path / "agents" / "desk.yaml").write_text("model: simulated\n")
     (tmp_path / "quarterdeck.yaml").write_text(block)
 
-    load(tmp_path, {"LLM_MODE": "local"})
+    loaded = load(tmp_path, {"LLM_MODE": "local"})
+
+    assert list(loaded.agents) == ["desk"]
 
 
 def test_most_pages_show_some() -> None:

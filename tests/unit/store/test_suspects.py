@@ -99,7 +99,11 @@ async def test_who_is_cut_while_waiting_leaves_the_place_to_the_next(journal: Jo
     await apart.append(first, [reply(1)], folded=1)
 
     with anyio.fail_after(5):
-        await taken(apart, "c")
+        third = await taken(apart, "c")
+    waited = await journal.find("acme", "b")
+
+    assert waited is not None
+    assert (third.attempts, waited.attempts) == (POISON_AFTER, POISON_AFTER - 1)
 
 
 async def test_those_whose_turn_it_was_not_are_due_once_it_can_be_theirs_in_their_order(journal: Journal) -> None:

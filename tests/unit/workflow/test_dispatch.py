@@ -68,11 +68,13 @@ async def test_a_lost_wake_up_is_found_by_the_scan() -> None:
 async def test_timers_of_a_server_that_is_never_without_news_are_found_as_well() -> None:
     dispatcher = LocalDispatcher(Due([], [("acme", "timer")]), scan_s=0.05)  # type: ignore[arg-type]
     found = anyio.Event()
+    news: list[int] = []
 
     async def advance(tenant: str, run_id: str) -> None:
         if run_id == "timer":
             found.set()
         else:
+            news.append(int(run_id))
             await dispatcher.wake(tenant, f"{int(run_id) + 1}")
 
     await dispatcher.wake("acme", "1")
@@ -81,6 +83,8 @@ async def test_timers_of_a_server_that_is_never_without_news_are_found_as_well()
             tasks.start_soon(dispatcher.serve, advance)
             await found.wait()
             await dispatcher.stop(1.0)
+
+    assert len(news) > 1
 
 
 async def test_a_wake_up_during_an_advance_leads_to_one_more() -> None:
