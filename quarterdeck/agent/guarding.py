@@ -153,6 +153,8 @@ class Guarding:
         if not result.output or not self._guards.tool.links:
             return found, result
         checked = await self._guards.tool.check(result.output, self._about)
+        if not checked.hits:
+            return found, result
         if checked.ruling is Ruling.BLOCK:
             result = replace(result, output="The result was left out: a guard found something in it.")
         elif checked.text != result.output:

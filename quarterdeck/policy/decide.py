@@ -55,6 +55,9 @@ class _Finding:
     reasons: tuple[str, ...]
 
 
+_GROUNDED = _Finding(Verdict.ALLOW, "context.grounded", ("what it says and whom it concerns stand in the user's words",))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A table of tools and rules over it. Two policies of equal content have equal versions.
@@ -153,7 +156,7 @@ class Policy:
             return self._decision(call, label, finding, self.fallback)
         entry = self.entry(tool)
         case = _Case(call, tool, entry, label, principal, grounds, self.on_violation)
-        finding = next(case.findings())
+        finding = case.finding()
         asked: list[tuple[str, ...]] = []
         rules = self._concerning.get(tool.name)
         for rule in self._rules_of(tool.name, entry) if rules is None else rules:
@@ -209,11 +212,8 @@ class _Case:
         self.grounds = grounds
         self.on_violation = on_violation
         self.words = grounds.read or Words(grounds.words)
-
-    @cached_property
-    def ground(self) -> Ground:
-        """The user's words and what resolver tools said."""
-        return Ground((*self.grounds.words, *self.grounds.resolved)) if self.grounds.resolved else self.words
+        # The user's words and what resolver tools said.
+        self.ground = Ground((*grounds.words, *grounds.resolved)) if grounds.resolved else self.words
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -246,35 +246,21 @@ class _Case:
                 if names_something(leaf) and not self._grounds(name, leaf):
                     yield Value(tool=self.tool.name, argument=name, value=leaf)
 
-    def findings(self) -> Iterator[_Finding]:
-        """The checks in order; the first finding is the verdict, and there is always one."""
-        yield from self._rights()
-        yield from self._limits()
-        yield from self._readers()
-        entry = self.entry
-        if entry.risk >= 3:
-            yield _Finding(Verdict.APPROVE, "approval.risk", ("a tool of risk 3 always needs approval",))
-        if entry.needs_approval:
-            yield _Finding(Verdict.APPROVE, "approval.required", (f"{self.tool.name} needs approval",))
-        if entry.effect is Effect.READ:
-            yield _Finding(Verdict.ALLOW, "effect.read", ())
-        if entry.effect is Effect.WRITE_LOCAL and entry.risk == 0:
-            yield _Finding(Verdict.ALLOW, "effect.local", ())
-        if self.label.integrity is not Integrity.UNTRUSTED:
-            yield _Finding(Verdict.ALLOW, "context.trusted", ())
-        yield from self._grounded()
-        yield _Finding(Verdict.ALLOW, "context.grounded", ("what it says and whom it concerns stand in the user's words",))
+    def finding(self) -> _Finding:
+        """The verdict: what the first of the checks finds that finds something."""
+        return self._rights() or self._limits() or self._readers() or self._by_kind() or self._grounded() or _GROUNDED
 
-    def _rights(self) -> Iterator[_Finding]:
+    def _rights(self) -> _Finding | None:
         entry, principal = self.entry, self.principal
         if self.call.malformed is not None:
-            yield _Finding(Verdict.DENY, "rights.arguments", ("the arguments could not be read",))
+            return _Finding(Verdict.DENY, "rights.arguments", ("the arguments could not be read",))
         if entry.scope is not None and entry.scope not in principal.scopes:
-            yield _Finding(Verdict.DENY, "rights.scope", (f"{principal.user} lacks the right {entry.scope}",))
+            return _Finding(Verdict.DENY, "rights.scope", (f"{principal.user} lacks the right {entry.scope}",))
         if entry.roles and set(entry.roles).isdisjoint(principal.roles):
-            yield _Finding(Verdict.DENY, "rights.role", (f"only {', '.join(entry.roles)} may call {self.tool.name}",))
+            return _Finding(Verdict.DENY, "rights.role", (f"only {', '.join(entry.roles)} may call {self.tool.name}",))
+        return None
 
-    def _limits(self) -> Iterator[_Finding]:
+    def _limits(self) -> _Finding | None:
         entry, args = self.entry, self.call.args
         outside = [
             f"{name} = {_shown(leaf)} is outside {_span(bound)}"
@@ -283,20 +269,21 @@ class _Case:
             if leaf is not None and not _inside(leaf, bound)
         ]
         if outside:
-            yield _Finding(Verdict.DENY, "limits.bounds", tuple(outside))
+            return _Finding(Verdict.DENY, "limits.bounds", tuple(outside))
         made = self.grounds.calls_made.get(self.tool.name, 0)
         if entry.max_calls is not None and made >= entry.max_calls:
             why = f"{self.tool.name} was called {made} times in this run and may be called {entry.max_calls} times"
-            yield _Finding(Verdict.DENY, "limits.calls", (why,))
+            return _Finding(Verdict.DENY, "limits.calls", (why,))
         if entry.allow_domains:
             named = [
                 leaf for name in entry.identity_args for leaf in leaves(args.get(name)) if isinstance(leaf, str) and leaf
             ]
             if foreign := [leaf for leaf in named if not _allowed(leaf, entry.allow_domains)]:
                 why = f"{_shown(foreign[0])} is not within {', '.join(entry.allow_domains)}"
-                yield _Finding(Verdict.DENY, "limits.domain", (why,))
+                return _Finding(Verdict.DENY, "limits.domain", (why,))
+        return None
 
-    def _readers(self) -> Iterator[_Finding]:
+    def _readers(self) -> _Finding | None:
         """What is sent must be readable for whoever gets it.
 
         What the user typed may go to the recipients the user typed, and carries nothing else along; anything besides brings
@@ -305,23 +292,39 @@ class _Case:
         """
         entry = self.entry
         if not entry.sink and entry.effect not in _EGRESS and self.label.integrity is not Integrity.UNTRUSTED:
-            return
+            return None
         reached = audience(entry.sink, entry.effect, self.call.args, self.principal)
         if reached is not None and not reached:
-            return
+            return None
         needed = self.label.readers if self._carries_more_than_words() else Readers()
         if reached is None:
-            if not needed.is_public:
-                why = f"{self.tool.name} sends to anybody what only {_named(needed)} may read"
-                yield _Finding(self.on_violation, "readers.sink", (why,))
-            return
+            if needed.is_public:
+                return None
+            why = f"{self.tool.name} sends to anybody what only {_named(needed)} may read"
+            return _Finding(self.on_violation, "readers.sink", (why,))
         if any(reached.values()):
             typed = (name for name, value in reached.items() if value and self.words.holds(value))
             needed = needed.meet(Readers.of(f"user:{self.principal.user}", *typed))
         outside = [value or name for name, value in reached.items() if not needed.admits(self._names(name))]
-        if outside:
-            why = f"{', '.join(map(_shown, outside))} would read what only {_named(needed)} may read"
-            yield _Finding(self.on_violation, "readers.sink", (why,))
+        if not outside:
+            return None
+        why = f"{', '.join(map(_shown, outside))} would read what only {_named(needed)} may read"
+        return _Finding(self.on_violation, "readers.sink", (why,))
+
+    def _by_kind(self) -> _Finding | None:
+        """What the kind of tool decides, and the context as a whole."""
+        entry = self.entry
+        if entry.risk >= 3:
+            return _Finding(Verdict.APPROVE, "approval.risk", ("a tool of risk 3 always needs approval",))
+        if entry.needs_approval:
+            return _Finding(Verdict.APPROVE, "approval.required", (f"{self.tool.name} needs approval",))
+        if entry.effect is Effect.READ:
+            return _Finding(Verdict.ALLOW, "effect.read", ())
+        if entry.effect is Effect.WRITE_LOCAL and entry.risk == 0:
+            return _Finding(Verdict.ALLOW, "effect.local", ())
+        if self.label.integrity is not Integrity.UNTRUSTED:
+            return _Finding(Verdict.ALLOW, "context.trusted", ())
+        return None
 
     def _names(self, name: str) -> frozenset[str]:
         return self.principal.names if name == f"user:{self.principal.user}" else frozenset({name})
@@ -335,35 +338,47 @@ class _Case:
             for leaf in self._leaves(value)
         )
 
-    def _grounded(self) -> Iterator[_Finding]:
-        entry, args = self.entry, self.call.args
-        intent = self.grounds.intent
+    def _grounded(self) -> _Finding | None:
+        """An outsider had a say: what the call says and whom it concerns must stand in the user's words."""
+        entry, args, intent = self.entry, self.call.args, self.grounds.intent
         if intent is not None and intent.get(self.tool.name, 0) <= 0:
-            yield self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}"])
+            return self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}"])
         if wanted := [f"somebody must endorse {each.argument} = {_shown(each.value)}" for each in self.unendorsed()]:
-            yield self._ask("ground.endorsement", wanted)
-        yield from self._must_stand("ground.identity", entry.identity_args)
-        content = set(entry.content_args)
-        free = [name for name in args if name not in content and name not in entry.identity_args and not self._bounded(name)]
-        yield from self._must_stand("ground.undeclared", free)
+            return self._ask("ground.endorsement", wanted)
+        free = [
+            name
+            for name in args
+            if name not in entry.content_args and name not in entry.identity_args and not self._bounded(name)
+        ]
+        found = self._must_stand("ground.identity", entry.identity_args) or self._must_stand("ground.undeclared", free)
+        if found is None and entry.content_args:
+            found = self._content()
+        if found is not None or intent is not None:
+            return found
+        if not any(map(self._rests_on_words, args)):
+            # A document's "now call wipe()" gives no argument that could betray where the wish comes from.
+            return self._ask("ground.nothing", [f"nothing in this call of {self.tool.name} stands in the user's words"])
+        if self._left() <= 0:  # last, since what else is wrong tells a person more
+            return self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}, or not so often"])
+        return None
+
+    def _content(self) -> _Finding | None:
+        """What is said, where nobody whom the user named is told it; and the addresses in it, whoever is."""
+        entry = self.entry
         if not any(map(self._rests_on_words, entry.identity_args)):
-            yield from self._must_stand("ground.content", entry.content_args)
-        said = ((name, leaf) for name in entry.content_args for leaf in leaves(args.get(name)))
+            found = self._must_stand("ground.content", entry.content_args)
+            if found is not None:
+                return found
+        said = ((name, leaf) for name in entry.content_args for leaf in leaves(self.call.args.get(name)))
         texts = [leaf for name, leaf in said if isinstance(leaf, str) and not self._is_endorsed(name, leaf)]
         foreign = {each for text in texts for each in addresses(text) if not self.ground.holds(each)}
         if called := {each for text in texts for each in lines(text)}:
             foreign |= called - self.ground.lines
-        if foreign:
-            yield self._ask(
-                "ground.address", [f"{_shown(each)} does not stand in the user's words" for each in sorted(foreign)]
-            )
-        if intent is not None:
-            return
-        if not any(map(self._rests_on_words, args)):
-            # A document's "now call wipe()" gives no argument that could betray where the wish comes from.
-            yield self._ask("ground.nothing", [f"nothing in this call of {self.tool.name} stands in the user's words"])
-        if self._left() <= 0:  # last, since what else is wrong tells a person more
-            yield self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}, or not so often"])
+        if not foreign:
+            return None
+        return self._ask(
+            "ground.address", [f"{_shown(each)} does not stand in the user's words" for each in sorted(foreign)]
+        )
 
     def _left(self) -> int:
         """How many calls of this tool the user's words still ask for."""
@@ -390,7 +405,7 @@ class _Case:
             return True
         return bool(self.endorsed) and (name, canonical_json(leaf)) in self.endorsed
 
-    def _must_stand(self, rule: str, names: Iterable[str]) -> Iterator[_Finding]:
+    def _must_stand(self, rule: str, names: Iterable[str]) -> _Finding | None:
         missing = [
             f"{name} = {_shown(leaf)} does not stand in the user's words"
             for name in names
@@ -398,8 +413,7 @@ class _Case:
             for leaf in self._leaves(self.call.args.get(name))
             if not self._grounds(name, leaf)
         ]
-        if missing:
-            yield self._ask(rule, missing)
+        return self._ask(rule, missing) if missing else None
 
     def _rests_on_words(self, name: str) -> bool:
         """True if somebody named something by this argument: a default, a truth value and a blank text name nothing."""

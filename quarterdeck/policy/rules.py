@@ -62,8 +62,8 @@ class Comparison:
 
     def holds(self, value: Any) -> bool:
         """True if it holds for `value`, or for any item of a list; of nothing it never holds."""
-        if isinstance(value, str | int | float):
-            return self._holds(value)
+        if type(value) in (int, float) and self.sign in _OPERATORS:  # what most rules ask, at each call of a tool
+            return _OPERATORS[self.sign](value, self.operand)
         return value is not None and any(self._holds(leaf) for leaf in leaves(value) if leaf is not None)
 
     def _holds(self, value: Any) -> bool:

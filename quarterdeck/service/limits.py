@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,8 +34,14 @@ class RateLimits:
     """Counts requests and tool calls by `rules`. A tenant's counters are its own: none can use up another's."""
 
     def __init__(self, rules: Sequence[LimitRule], state: LimitState) -> None:
-        self._rules = rules
         self._state = state
+        self._rules: dict[tuple[str, str | None], list[tuple[LimitRule, str]]] = {}  # by scope and name, None for all others
+        for rule in rules:
+            # Part of a counter's name: rules of one thing with several windows or buckets count apart.
+            rate = rule.rate
+            kind = f"{rate.amount}/{rate.window_s:g}" + ("" if rate.burst is None else f"+{rate.burst}")
+            for name in set(rule.names) or (None,):
+                self._rules.setdefault((rule.scope, name), []).append((rule, kind))
 
     async def count(self, principal: Principal, route: str) -> Room | None:
         """Count a request; the room that is tightest, with `retry_after_s` if it may not be; None where no rule is.
@@ -58,21 +64,16 @@ class RateLimits:
         return room.retry_after_s if room is not None else 0.0
 
     async def _count(self, principal: Principal, subjects: Sequence[tuple[str, str]]) -> Room | None:
-        wants = [want for scope, name in subjects for want in self._wants(principal, scope, name)]
+        wants: list[Want] = []
+        for scope, name in subjects:
+            for rule, kind in self._rules.get((scope, name)) or self._rules.get((scope, None)) or ():
+                whose = _whose(principal, rule) if scope in ("route", "tool") else ""
+                wants.append(Want(f"{scope}:{name}{whose}:{kind}", rule.rate))
         if not wants:
             return None
         rooms = await self._state.take(principal.tenant, wants)
         # Of several that refuse, whoever waits for the last to have room need not ask twice.
-        return max(rooms, key=lambda room: (room.retry_after_s, -room.remaining))
-
-    def _wants(self, principal: Principal, scope: str, name: str) -> Iterator[Want]:
-        rules = [rule for rule in self._rules if rule.scope == scope]
-        named = [rule for rule in rules if name in rule.names]
-        for rule in named or [rule for rule in rules if not rule.names]:
-            whose = _whose(principal, rule) if scope in ("route", "tool") else ""
-            rate = rule.rate  # part of the name: rules of one thing with several windows or buckets count apart
-            burst = "" if rate.burst is None else f"+{rate.burst}"
-            yield Want(f"{scope}:{name}{whose}:{rate.amount}/{rate.window_s:g}{burst}", rate)
+        return max(rooms, key=lambda room: (room.retry_after_s, -room.remaining)) if len(rooms) > 1 else rooms[0]
 
 
 def _whose(principal: Principal, rule: LimitRule) -> str:

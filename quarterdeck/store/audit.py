@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from json.encoder import encode_basestring as _quoted
-from typing import Any
+from typing import Any, NamedTuple
 
 from quarterdeck.core.ids import canonical_json
 from quarterdeck.store.base import Audit
+from quarterdeck.store.codec import clean_text
 
-__all__ = ["BEFORE_ALL", "GENESIS", "Chain", "audit_row", "chained", "row_hash", "verify"]
+__all__ = ["BEFORE_ALL", "GENESIS", "Chain", "Unchained", "audit_row", "clean_audit", "row_hash", "verify"]
 
 GENESIS = "0" * 64  # what the first row of a tenant names as the hash before it
 BEFORE_ALL = -(2**62)  # a seq to read from that also shows rows somebody put in front of the first
@@ -30,30 +32,54 @@ def audit_row(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> d
         "decision": audit.decision,
         "args_hash": audit.args_hash,
     }
-    return {**body, "prev": prev, "hash": chained(tenant, seq, at, audit, prev)}
+    return {**body, "prev": prev, "hash": Unchained.of(tenant, audit).hash(seq, at, prev).hex()}
 
 
-def chained(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> str:
-    """The hash of the row with these fields: what `row_hash` says of the row as it is read.
+class Unchained(NamedTuple):
+    """A row that only wants its place in the chain, made where nobody waits for it: all who write wait for one thread.
 
-    The canonical JSON is written out here, as every append that is audited waits for it in the one thread that writes.
+    Attributes:
+        columns: Actor, subject, action, object, decision and the hash of the arguments.
+        before, between, behind: The row's canonical JSON around its instant and its seq.
     """
-    text = (
-        f'{prev}{{"action":{_quoted(audit.action)},"actor":{_quoted(audit.actor)},"args_hash":{_quoted(audit.args_hash)},'
-        f'"at":"{at.isoformat()}","decision":{_quoted(audit.decision)},"object":{_quoted(audit.object)},"seq":{seq},'
-        f'"subject":{_quoted(audit.subject)},"tenant":{_quoted(tenant)}}}'
-    )
-    return _digest(text)
+
+    columns: tuple[str, str, str, str, str, str]
+    before: str
+    between: str
+    behind: str
+
+    @classmethod
+    def of(cls, tenant: str, audit: Audit) -> Unchained:
+        """Of a row of this tenant's log."""
+        return cls(
+            (audit.actor, audit.subject, audit.action, audit.object, audit.decision, audit.args_hash),
+            f'{{"action":{_quoted(audit.action)},"actor":{_quoted(audit.actor)},"args_hash":{_quoted(audit.args_hash)},"at":"',
+            f'","decision":{_quoted(audit.decision)},"object":{_quoted(audit.object)},"seq":',
+            f',"subject":{_quoted(audit.subject)},"tenant":{_quoted(tenant)}}}',
+        )
+
+    def hash(self, seq: int, at: datetime, prev: str) -> bytes:
+        """The hash of the row at this place: what `row_hash` says of it as it is read."""
+        return _digest(f"{prev}{self.before}{at.isoformat()}{self.between}{seq}{self.behind}")
+
+
+def clean_audit(audit: Audit) -> Audit:
+    """`audit` with texts that fit into any database."""
+    whole = f"{audit.actor}{audit.subject}{audit.action}{audit.object}{audit.decision}"
+    if clean_text(whole) == whole:
+        return audit
+    names = ("actor", "subject", "action", "object", "decision")
+    return replace(audit, **{name: clean_text(getattr(audit, name)) for name in names})
 
 
 def row_hash(row: Mapping[str, Any]) -> str:
     """SHA-256 of the previous hash followed by the canonical JSON of every other field, hexadecimal."""
     body = {name: value for name, value in row.items() if name not in ("prev", "hash")}
-    return _digest(row["prev"] + canonical_json(body))
+    return _digest(row["prev"] + canonical_json(body)).hex()
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class Chain:

@@ -123,12 +123,13 @@ class SqliteJournal:
         if not isinstance(event, RunStarted):
             raise InvalidInput(f"run {run_id} cannot begin with an event of kind {event.kind!r}")
         entries = (started, *then)
-        packed, rows = [pack(entry) for entry in entries], prepare(beside)
+        packed, rows = [pack(entry) for entry in entries], prepare(tenant, beside)
         config = hash_bytes(event.config_hash)
         columns = (event.agent, event.principal.user, event.session_id, event.request_id, config)
 
         def unit(connection: sqlite3.Connection) -> bool:
-            now = self._now()
+            at = self._clock()
+            now = to_micros(at)
             cursor = connection.execute(_CREATE, (run_id, tenant, *columns, now, now))
             if cursor.rowcount == 0 or cursor.lastrowid is None:
                 return False
@@ -141,7 +142,7 @@ class SqliteJournal:
                     _note(connection, no, head, entry.event)
             if then:
                 connection.execute(_POSTED, (head, no))
-            write_rows(connection, tenant, rows, now)
+            write_rows(connection, tenant, rows, at)
             return True
 
         return await self._database.write(unit)
@@ -179,18 +180,19 @@ class SqliteJournal:
         beside: Sequence[Beside] = (),
     ) -> Appended:
         """Append a worker's events in one transaction, with the rows beside them. See `Journal.append`."""
-        packed, rows = [pack(entry) for entry in entries], prepare(beside)
         tenant, run_id = claim.tenant, claim.run_id
+        packed, rows = [pack(entry) for entry in entries], prepare(tenant, beside)
         wake = None if wake_at is None else to_micros(wake_at)
 
-        def unit(connection: sqlite3.Connection) -> tuple[int, bool, int, list[int]]:
+        def unit(connection: sqlite3.Connection) -> tuple[int, bool, datetime, list[int]]:
             standing = connection.execute(_STANDING, (tenant, run_id)).fetchone()
             if standing is None or standing[2] != claim.epoch:
                 raise Fenced(f"run {run_id} was claimed by another worker after epoch {claim.epoch}, or deleted")
             no, before, _, _, present, waking = standing
             foreign = before != folded
             check_end(run_id, status, foreign=foreign)
-            now, head, kept = self._now(), before, []
+            at = self._clock()
+            now, head, kept = to_micros(at), before, []
             for place, event in enumerate(packed):
                 if _insert(connection, tenant, no, head + 1, event, now):
                     head += 1
@@ -204,11 +206,11 @@ class SqliteJournal:
                 connection.execute(_GROWN, (head, now, no))
             else:
                 connection.execute(_MOVED, (head, now, then, alarm, no))
-            write_rows(connection, tenant, rows, now)
-            return head, foreign, now, kept
+            write_rows(connection, tenant, rows, at)
+            return head, foreign, at, kept
 
-        head, foreign, now, kept = await self._database.write(unit)
-        at, first = from_micros(now), head - len(kept) + 1
+        head, foreign, at, kept = await self._database.write(unit)
+        first = head - len(kept) + 1
         stored = [
             Entry(event=entries[place].event, key=packed[place].key, seq=seq, at=at) for seq, place in enumerate(kept, first)
         ]
@@ -216,13 +218,14 @@ class SqliteJournal:
 
     async def post(self, tenant: str, run_id: str, entry: Entry, *, beside: Sequence[Beside] = ()) -> bool:
         """Append from outside (approval, steer, cancel), without an epoch. See `Journal.post`."""
-        packed, rows = pack(entry), prepare(beside)
+        packed, rows = pack(entry), prepare(tenant, beside)
 
         def unit(connection: sqlite3.Connection) -> bool:
             standing = connection.execute(_STANDING, (tenant, run_id)).fetchone()
             if standing is None or not open_to(standing[4], entry.event):
                 return False
-            no, head, status, now = standing[0], standing[1], standing[4], self._now()
+            no, head, status, at = standing[0], standing[1], standing[4], self._clock()
+            now = to_micros(at)
             if not _insert(connection, tenant, no, head + 1, packed, now):
                 return False
             _note(connection, no, head + 1, entry.event)
@@ -230,7 +233,7 @@ class SqliteJournal:
                 connection.execute(_WOKEN, (head + 1, now, no))
             else:
                 connection.execute(_POSTED, (head + 1, no))
-            write_rows(connection, tenant, rows, now)
+            write_rows(connection, tenant, rows, at)
             return True
 
         return await self._database.write(unit)

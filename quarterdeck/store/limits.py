@@ -97,13 +97,13 @@ class MemoryLimits:
         return [counter.room(want.rate, now, wait_s) for counter, want, wait_s in zip(counters, wants, waits, strict=True)]
 
     def _counter(self, group: str, want: Want, now: float) -> _Bucket | _Window:
-        kind = _Window if want.rate.burst is None else _Bucket
-        counter = self._counters.get((group, want.name))
+        kind, key = _Window if want.rate.burst is None else _Bucket, (group, want.name)
+        counter = self._counters.get(key)
         if not isinstance(counter, kind):
-            counter = self._counters[group, want.name] = kind(want.rate, now)
+            counter = self._counters[key] = kind(want.rate, now)
             if len(self._counters) > self._most:
                 self._counters.popitem(last=False)  # that was asked for longest ago
-        self._counters.move_to_end((group, want.name))
+        self._counters.move_to_end(key)
         return counter
 
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from quarterdeck.core.errors import Conflict
-from quarterdeck.store.audit import GENESIS, audit_row
+from quarterdeck.store.audit import GENESIS, audit_row, clean_audit
 from quarterdeck.store.base import Audit, Beside, Put, Record
-from quarterdeck.store.codec import clean_text, json_text
+from quarterdeck.store.codec import json_text
 from quarterdeck.store.instants import Clock
 from quarterdeck.store.postgres import PATIENCE, PostgresConnection, PostgresDatabase, together
 
@@ -84,7 +84,7 @@ def prepare(beside: Sequence[Beside]) -> list[Prepared]:
     Records that are written twice keep their order.
     """
     puts = sorted((row for row in beside if isinstance(row, Put)), key=lambda put: (put.record.kind, put.record.id))
-    audits = [_clean(row) for row in beside if isinstance(row, Audit)]
+    audits = [clean_audit(row) for row in beside if isinstance(row, Audit)]
     return [*((put, json_text(put.record.data)) for put in puts), *audits]
 
 
@@ -158,17 +158,6 @@ async def _chain(
         "args_hashes": [row["args_hash"] for row in rows],
     }
     await connection.execute(_CHAIN, {"tenant": tenant, "at": at, "seq": seq, "hash": bytes.fromhex(prev), **columns})
-
-
-def _clean(audit: Audit) -> Audit:
-    return Audit(
-        actor=clean_text(audit.actor),
-        subject=clean_text(audit.subject),
-        action=clean_text(audit.action),
-        object=clean_text(audit.object),
-        decision=clean_text(audit.decision),
-        args_hash=audit.args_hash,
-    )
 
 
 class PostgresRecords:

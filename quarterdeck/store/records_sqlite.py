@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from quarterdeck.core.errors import Conflict
-from quarterdeck.store.audit import GENESIS, chained
-from quarterdeck.store.base import Audit, Beside, Put, Record
-from quarterdeck.store.codec import clean_text, json_text
+from quarterdeck.store.audit import GENESIS, Unchained, clean_audit
+from quarterdeck.store.base import Beside, Put, Record
+from quarterdeck.store.codec import json_text
 from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
 from quarterdeck.store.sqlite import SqliteDatabase
 
@@ -57,28 +57,31 @@ FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"""
 
 _SLICE = 100  # rows forgotten at once: others wait to write meanwhile
 
-Prepared = tuple[Put, str] | Audit  # a row with its JSON made
+Prepared = tuple[Put, str] | Unchained  # a row with its JSON made
 
 
-def prepare(beside: Sequence[Beside]) -> list[Prepared]:
+def prepare(tenant: str, beside: Sequence[Beside]) -> list[Prepared]:
     """Make the JSON in the caller's thread: the writer's thread is the one that everybody waits for."""
-    return [(row, json_text(row.record.data)) if isinstance(row, Put) else _clean(row) for row in beside]
+    return [
+        (row, json_text(row.record.data)) if isinstance(row, Put) else Unchained.of(tenant, clean_audit(row))
+        for row in beside
+    ]
 
 
-def write_rows(connection: sqlite3.Connection, tenant: str, rows: Sequence[Prepared], now: int) -> None:
-    """Write rows in the present transaction.
+def write_rows(connection: sqlite3.Connection, tenant: str, rows: Sequence[Prepared], at: datetime) -> None:
+    """Write rows in the present transaction, which is of the instant `at`.
 
     Raises:
         Conflict: A record does not stand at the expected version. What was written before it must be undone.
     """
-    audits: list[Audit] = []
+    audits: list[Unchained] = []
     for row in rows:
-        if isinstance(row, Audit):
+        if isinstance(row, Unchained):
             audits.append(row)
         else:
-            _put(connection, tenant, *row, now)
+            _put(connection, tenant, *row, to_micros(at))
     if audits:
-        _chain(connection, tenant, audits, now)
+        _chain(connection, tenant, audits, at)
 
 
 def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: int) -> None:
@@ -97,26 +100,14 @@ def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: 
         connection.execute(_MOVE, (now, data, *columns, standing[0]))
 
 
-def _chain(connection: sqlite3.Connection, tenant: str, audits: Sequence[Audit], now: int) -> None:
+def _chain(connection: sqlite3.Connection, tenant: str, audits: Sequence[Unchained], at: datetime) -> None:
     seq, last = connection.execute(_HEAD, (tenant,)).fetchone() or (0, bytes.fromhex(GENESIS))
-    at = from_micros(now)
+    now = to_micros(at)
     for audit in audits:
         seq, prev = seq + 1, last
-        last = bytes.fromhex(chained(tenant, seq, at, audit, prev.hex()))
-        texts = (audit.actor, audit.subject, audit.action, audit.object, audit.decision, audit.args_hash)
-        connection.execute(_AUDIT, (tenant, seq, now, *texts, prev, last))
+        last = audit.hash(seq, at, prev.hex())
+        connection.execute(_AUDIT, (tenant, seq, now, *audit.columns, prev, last))
     connection.execute(_SET_HEAD, (tenant, seq, last))
-
-
-def _clean(audit: Audit) -> Audit:
-    return Audit(
-        actor=clean_text(audit.actor),
-        subject=clean_text(audit.subject),
-        action=clean_text(audit.action),
-        object=clean_text(audit.object),
-        decision=clean_text(audit.decision),
-        args_hash=audit.args_hash,
-    )
 
 
 class SqliteRecords:
@@ -157,8 +148,8 @@ class SqliteRecords:
 
     async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
         """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
-        prepared, clock = prepare(rows), self._clock
-        await self._database.write(lambda c: write_rows(c, tenant, prepared, to_micros(clock())))
+        prepared, clock = prepare(tenant, rows), self._clock
+        await self._database.write(lambda c: write_rows(c, tenant, prepared, clock()))
 
     async def due(self, kind: str, limit: int = 100) -> list[tuple[str, str]]:
         """(tenant, id) of records that are due, longest first; see `Records.due`."""

@@ -68,13 +68,14 @@ class Chain:
         for link in self.links:
             if len(text) > _LONG:
                 await anyio.lowlevel.checkpoint()
-            hits += [Hit(link.ruling, finding) for finding in await link.guard.find(text, about)]
+            if findings := await link.guard.find(text, about):
+                hits += [Hit(link.ruling, finding) for finding in findings]
         return tuple(hits)
 
     async def check(self, text: str, about: About) -> Checked:
         """What the guards find, and the text without what is to be redacted."""
         hits = await self.find(text, about)
-        return Checked(text=redacted(text, hits) if hits else text, hits=hits)
+        return Checked(text=redacted(text, hits), hits=hits) if hits else Checked(text=text)
 
 
 def redacted(text: str, hits: Sequence[Hit]) -> str:

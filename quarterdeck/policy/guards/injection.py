@@ -54,7 +54,8 @@ class Injection:
         self._signs = Together(_signs())
 
     async def find(self, text: str, about: About) -> Sequence[Finding]:
-        return [Finding(f"{self.name}.{sign}", 0, len(text)) for sign in self.signs(text)]
+        signs = self.signs(text)
+        return [Finding(f"{self.name}.{sign}", 0, len(text)) for sign in signs] if signs else ()
 
     def signs(self, text: str) -> list[str]:
         """Which signs `text` has."""
