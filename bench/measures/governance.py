@@ -28,7 +28,7 @@ from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.store.sqlite_store import open_sqlite
 
 RUNS = 5
-REPETITIONS = 21
+REPETITIONS = 61  # the machine disturbs a median of fewer by more than what is measured
 RULES = 40
 BUDGET = 1.15
 QUESTION = f"What are the values of {', '.join(map(str, range(MODEL_CALLS)))}? Write each down."

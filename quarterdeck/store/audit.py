@@ -32,7 +32,7 @@ def audit_row(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> d
         "decision": audit.decision,
         "args_hash": audit.args_hash,
     }
-    return {**body, "prev": prev, "hash": Unchained.of(tenant, audit).hash(seq, at, prev).hex()}
+    return {**body, "prev": prev, "hash": Unchained.of(tenant, audit).hash(seq, at.isoformat(), prev).hex()}
 
 
 class Unchained(NamedTuple):
@@ -58,9 +58,9 @@ class Unchained(NamedTuple):
             f',"subject":{_quoted(audit.subject)},"tenant":{_quoted(tenant)}}}',
         )
 
-    def hash(self, seq: int, at: datetime, prev: str) -> bytes:
+    def hash(self, seq: int, at: str, prev: str) -> bytes:
         """The hash of the row at this place: what `row_hash` says of it as it is read."""
-        return _digest(f"{prev}{self.before}{at.isoformat()}{self.between}{seq}{self.behind}")
+        return _digest(f"{prev}{self.before}{at}{self.between}{seq}{self.behind}")
 
 
 def clean_audit(audit: Audit) -> Audit:

@@ -128,8 +128,7 @@ class SqliteJournal:
         columns = (event.agent, event.principal.user, event.session_id, event.request_id, config)
 
         def unit(connection: sqlite3.Connection) -> bool:
-            at = self._clock()
-            now = to_micros(at)
+            now = self._now()
             cursor = connection.execute(_CREATE, (run_id, tenant, *columns, now, now))
             if cursor.rowcount == 0 or cursor.lastrowid is None:
                 return False
@@ -142,7 +141,7 @@ class SqliteJournal:
                     _note(connection, no, head, entry.event)
             if then:
                 connection.execute(_POSTED, (head, no))
-            write_rows(connection, tenant, rows, at)
+            write_rows(connection, tenant, rows, now)
             return True
 
         return await self._database.write(unit)
@@ -206,7 +205,7 @@ class SqliteJournal:
                 connection.execute(_GROWN, (head, now, no))
             else:
                 connection.execute(_MOVED, (head, now, then, alarm, no))
-            write_rows(connection, tenant, rows, at)
+            write_rows(connection, tenant, rows, now)
             return head, foreign, at, kept
 
         head, foreign, at, kept = await self._database.write(unit)
@@ -224,8 +223,7 @@ class SqliteJournal:
             standing = connection.execute(_STANDING, (tenant, run_id)).fetchone()
             if standing is None or not open_to(standing[4], entry.event):
                 return False
-            no, head, status, at = standing[0], standing[1], standing[4], self._clock()
-            now = to_micros(at)
+            no, head, status, now = standing[0], standing[1], standing[4], self._now()
             if not _insert(connection, tenant, no, head + 1, packed, now):
                 return False
             _note(connection, no, head + 1, entry.event)
@@ -233,7 +231,7 @@ class SqliteJournal:
                 connection.execute(_WOKEN, (head + 1, now, no))
             else:
                 connection.execute(_POSTED, (head + 1, no))
-            write_rows(connection, tenant, rows, at)
+            write_rows(connection, tenant, rows, now)
             return True
 
         return await self._database.write(unit)

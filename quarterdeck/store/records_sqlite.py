@@ -13,7 +13,7 @@ from quarterdeck.core.errors import Conflict
 from quarterdeck.store.audit import GENESIS, Unchained, clean_audit
 from quarterdeck.store.base import Beside, Put, Record
 from quarterdeck.store.codec import json_text
-from quarterdeck.store.instants import Clock, from_micros, to_micros, utc_now
+from quarterdeck.store.instants import Clock, from_micros, iso_text, to_micros, utc_now
 from quarterdeck.store.sqlite import SqliteDatabase
 
 __all__ = ["Prepared", "SqliteRecords", "prepare", "record_of", "write_rows"]
@@ -68,8 +68,8 @@ def prepare(tenant: str, beside: Sequence[Beside]) -> list[Prepared]:
     ]
 
 
-def write_rows(connection: sqlite3.Connection, tenant: str, rows: Sequence[Prepared], at: datetime) -> None:
-    """Write rows in the present transaction, which is of the instant `at`.
+def write_rows(connection: sqlite3.Connection, tenant: str, rows: Sequence[Prepared], now: int) -> None:
+    """Write rows in the present transaction.
 
     Raises:
         Conflict: A record does not stand at the expected version. What was written before it must be undone.
@@ -79,9 +79,9 @@ def write_rows(connection: sqlite3.Connection, tenant: str, rows: Sequence[Prepa
         if isinstance(row, Unchained):
             audits.append(row)
         else:
-            _put(connection, tenant, *row, to_micros(at))
+            _put(connection, tenant, *row, now)
     if audits:
-        _chain(connection, tenant, audits, at)
+        _chain(connection, tenant, audits, now)
 
 
 def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: int) -> None:
@@ -100,9 +100,9 @@ def _put(connection: sqlite3.Connection, tenant: str, put: Put, data: str, now: 
         connection.execute(_MOVE, (now, data, *columns, standing[0]))
 
 
-def _chain(connection: sqlite3.Connection, tenant: str, audits: Sequence[Unchained], at: datetime) -> None:
+def _chain(connection: sqlite3.Connection, tenant: str, audits: Sequence[Unchained], now: int) -> None:
     seq, last = connection.execute(_HEAD, (tenant,)).fetchone() or (0, bytes.fromhex(GENESIS))
-    now = to_micros(at)
+    at = iso_text(now)
     for audit in audits:
         seq, prev = seq + 1, last
         last = audit.hash(seq, at, prev.hex())
@@ -149,7 +149,7 @@ class SqliteRecords:
     async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
         """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
         prepared, clock = prepare(tenant, rows), self._clock
-        await self._database.write(lambda c: write_rows(c, tenant, prepared, clock()))
+        await self._database.write(lambda c: write_rows(c, tenant, prepared, to_micros(clock())))
 
     async def due(self, kind: str, limit: int = 100) -> list[tuple[str, str]]:
         """(tenant, id) of records that are due, longest first; see `Records.due`."""

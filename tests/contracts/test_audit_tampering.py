@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from quarterdeck.service.auditing import checked
+from quarterdeck.store.base import Audit
 from quarterdeck.store.sqlite_store import DATABASE_NAME
 from tests.contracts.stores import STORES, Clock, Store, audit
 
@@ -129,3 +130,15 @@ async def test_a_log_nobody_touched_holds(log: tuple[Store, Behind]) -> None:
     assert (verdict.bad, verdict.rows) == (None, ROWS)
     assert await store.records.audit_head("acme") == (ROWS, verdict.head)
     assert (await checked(store.records, "nobody")).bad is None
+
+
+async def test_texts_that_no_database_takes_are_cleaned_before_they_are_chained(log: tuple[Store, Behind]) -> None:
+    store, _ = log
+    hostile = Audit(actor="a\0b", subject="\ud83d", action="\ude00", object="é\0", decision="\U000e0041", args_hash="")
+
+    await store.records.write("acme", [hostile])
+
+    *_, row = await store.records.audit_rows("acme")
+    told = [row[name] for name in ("actor", "subject", "action", "object", "decision")]
+    assert told == ["ab", "\ufffd", "\ufffd", "é", "\U000e0041"]
+    assert (await checked(store.records, "acme")).bad is None

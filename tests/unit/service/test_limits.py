@@ -140,3 +140,9 @@ async def test_a_window_and_buckets_of_the_same_rate_are_counted_apart() -> None
 
 async def test_without_a_rule_nothing_is_counted() -> None:
     assert await limits().count(EMMA, "/chat") is None
+
+
+async def test_a_name_that_stands_twice_in_a_rule_is_counted_once() -> None:
+    twice = limits(LimitRule(scope="route", names=("/chat", "/chat"), rate=Rate(amount=2, window_s=60.0)))
+
+    assert [await taken(twice, EMMA) for _ in range(3)] == [True, True, False]
