@@ -88,13 +88,13 @@ class MemoryLimits:
         self._counters: OrderedDict[tuple[str, str], _Bucket | _Window] = OrderedDict()
 
     async def take(self, group: str, wants: Sequence[Want]) -> Sequence[Room]:
-        now = self._clock()
-        counters = [self._counter(group, want, now) for want in wants]
-        waits = [counter.wait_s(want.rate, now) for counter, want in zip(counters, wants, strict=True)]
-        if not any(waits):
-            for counter in counters:
-                counter.take(now)
-        return [counter.room(want.rate, now, wait_s) for counter, want, wait_s in zip(counters, wants, waits, strict=True)]
+        now, asked, room_for_all = self._clock(), [], True
+        for want in wants:
+            counter = self._counter(group, want, now)
+            wait_s = counter.wait_s(want.rate, now)
+            room_for_all = room_for_all and not wait_s
+            asked.append((counter, want.rate, wait_s))
+        return [counter.count(rate, now, wait_s, taking=room_for_all) for counter, rate, wait_s in asked]
 
     def _counter(self, group: str, want: Want, now: float) -> _Bucket | _Window:
         kind, key = _Window if want.rate.burst is None else _Bucket, (group, want.name)
@@ -120,10 +120,8 @@ class _Bucket:
         self._level, self._at = min(float(rate.limit), self._level + gained), now
         return 0.0 if self._level >= _NEARLY_ONE else (1 - self._level) * rate.window_s / rate.amount
 
-    def take(self, now: float) -> None:
-        self._level -= 1
-
-    def room(self, rate: Rate, now: float, wait_s: float) -> Room:
+    def count(self, rate: Rate, now: float, wait_s: float, *, taking: bool) -> Room:
+        self._level -= taking
         missing_s = (rate.limit - self._level) * rate.window_s / rate.amount
         left = max(0, int(self._level + 1 - _NEARLY_ONE))
         return Room(limit=rate.limit, remaining=left, reset_s=missing_s, retry_after_s=wait_s)
@@ -141,10 +139,9 @@ class _Window:
         surplus = len(self._times) - rate.amount
         return 0.0 if surplus < 0 else self._times[surplus] + rate.window_s - now
 
-    def take(self, now: float) -> None:
-        self._times.append(now)
-
-    def room(self, rate: Rate, now: float, wait_s: float) -> Room:
+    def count(self, rate: Rate, now: float, wait_s: float, *, taking: bool) -> Room:
+        if taking:
+            self._times.append(now)
         reset_s = self._times[-1] + rate.window_s - now if self._times else 0.0
         left = max(0, rate.amount - len(self._times))
         return Room(limit=rate.limit, remaining=left, reset_s=reset_s, retry_after_s=wait_s)
