@@ -49,10 +49,21 @@ def at_least(name: str, value: float, unit: str, *, budget: float | None = None,
 
 
 def relative(
-    name: str, value: float, unit: str, *, reference: float, budget: float | None = None, note: str = ""
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    reference: float,
+    ratio: float | None = None,
+    budget: float | None = None,
+    note: str = "",
 ) -> Measure:
-    """A figure whose budget is a multiple of the reference: it holds on slow and fast machines alike."""
-    ratio = value / reference
+    """A figure whose budget is a multiple of the reference: it holds on slow and fast machines alike.
+
+    Args:
+        ratio: Where it was taken pair by pair; else that of the two figures.
+    """
+    ratio = value / reference if ratio is None else ratio
     holds = None if budget is None else ratio <= budget
     return Measure(
         name=name, value=value, unit=unit, reference=reference, ratio=ratio, budget=budget, holds=holds, note=note
@@ -91,3 +102,20 @@ async def interleaved(works: Sequence[Work], *, repetitions: int) -> list[float]
         for index, work in enumerate(works):
             taken[index].append(await cpu_ms(work))
     return [statistics.median(times) for times in taken]
+
+
+async def paired(reference: Work, work: Work, *, repetitions: int) -> tuple[float, float, float]:
+    """Median CPU milliseconds of both, and the median of the ratios of two that were done right after one another.
+
+    A machine whose speed drifts by more than the two differ moves both of a pair alike. Which of them is first alternates; a
+    first round warms up and is not counted.
+    """
+    await reference()
+    await work()
+    theirs: list[float] = []
+    ours: list[float] = []
+    for turn in range(repetitions):
+        for each, taken in ((reference, theirs), (work, ours))[:: 1 if turn % 2 else -1]:
+            taken.append(await cpu_ms(each))
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return statistics.median(theirs), statistics.median(ours), statistics.median(ratios)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 
 from bench.host import PERSON, Host, Rule, host, wire_model
-from bench.measure import Measure, Work, interleaved, relative
+from bench.measure import Measure, Work, paired, relative
 from bench.measures.http_loop import INSTRUCTIONS, MODEL_CALLS, look_up
 from bench.reference.chat_server import chat_server
 from bench.reference.turns import KILOBYTE
@@ -28,7 +28,7 @@ from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.store.sqlite_store import open_sqlite
 
 RUNS = 5
-REPETITIONS = 61  # the machine disturbs a median of fewer by more than what is measured
+REPETITIONS = 101  # of fewer the median moves by more than what is measured
 RULES = 40
 BUDGET = 1.15
 QUESTION = f"What are the values of {', '.join(map(str, range(MODEL_CALLS)))}? Write each down."
@@ -60,11 +60,11 @@ async def _turn(kind: str, one: Tool) -> Measure:
             for ours in hosts:
                 assert await ours.status(await ours.ask(QUESTION)) is RunStatus.DONE
             assert await store.records.audit_rows(PERSON.tenant, limit=1), "nothing is audited"
-            bare, governed = await interleaved([_runs(each) for each in hosts], repetitions=REPETITIONS)
+            bare, governed, ratio = await paired(*(_runs(each) for each in hosts), repetitions=REPETITIONS)
             await store.close()
     turns = RUNS * MODEL_CALLS
     return relative(
-        f"tool turn, governed, a {kind}", governed / turns, "ms CPU", reference=bare / turns, budget=BUDGET,
+        f"tool turn, governed, a {kind}", governed / turns, "ms CPU", reference=bare / turns, ratio=ratio, budget=BUDGET,
         note="beside one with declared effects alone",
     )  # fmt: skip
 

@@ -158,8 +158,9 @@ class _Sentence:
 def _stem(word: str) -> str:
     """`word` without its ending; good enough to know "scheduling" and "schedule" as one."""
     word = word.strip(".-'").removesuffix("'s").replace("-", "")
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)]
-            break
+    if word.endswith(_ENDINGS):
+        for ending in _ENDINGS:
+            if word.endswith(ending) and len(word) - len(ending) >= 3:
+                word = word[: -len(ending)]
+                break
     return word[:-1] if word[-1:] == word[-2:-1] else word
