@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import Misconfigured, Unauthenticated
 from quarterdeck.service.access import Access, Caller, Keys, User
 
@@ -118,3 +119,16 @@ async def test_who_came_with_a_key_that_was_taken_out_or_changed_is_nobody(key: 
     assert before == came
     assert await access.current(came) is None
     assert await access.current(replace(came, credential=None)) == OMAR.principal
+
+
+async def test_a_scope_that_was_taken_away_is_told_of_whoever_had_it() -> None:
+    access = Access([replace(EMMA, scopes=("chat", "approvals"))], {}, keyless=False)
+    had = Principal(user="emma", tenant="acme", scopes=("approvals",))
+    before = await access.current(had)
+
+    access.adopt([EMMA], {})
+    after = await access.current(had)
+
+    assert before is not None
+    assert after is not None
+    assert (before.scopes, after.scopes) == (("approvals",), ())
