@@ -18,7 +18,7 @@ class Measure:
     Attributes:
         value: None if it could not be measured here; the note says what is missing.
         reference: The same work done in the plainest way, in the same run and unit; None where there is none.
-        ratio: value / reference.
+        ratio: value / reference, or in the middle of those of pairs.
         budget: Bound of the ratio where there is a reference, else of the value; None when it is only told.
         bound: Whether the budget is the most it may be, or the least.
         holds: Whether the budget holds; None without one.

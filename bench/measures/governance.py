@@ -65,7 +65,7 @@ async def _turn(kind: str, one: Tool) -> Measure:
     turns = RUNS * MODEL_CALLS
     return relative(
         f"tool turn, governed, a {kind}", governed / turns, "ms CPU", reference=bare / turns, ratio=ratio, budget=BUDGET,
-        note="beside one with declared effects alone",
+        note="beside one with declared effects alone, pair by pair",
     )  # fmt: skip
 
 

@@ -345,12 +345,11 @@ class _Case:
             return self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}"])
         if wanted := [f"somebody must endorse {each.argument} = {_shown(each.value)}" for each in self.unendorsed()]:
             return self._ask("ground.endorsement", wanted)
-        free = [
-            name
-            for name in args
-            if name not in entry.content_args and name not in entry.identity_args and not self._bounded(name)
-        ]
-        found = self._must_stand("ground.identity", entry.identity_args) or self._must_stand("ground.undeclared", free)
+        found = self._must_stand("ground.identity", entry.identity_args)
+        if found is None:
+            declared = (*entry.identity_args, *entry.content_args)
+            free = [name for name in args if name not in declared and not self._bounded(name)]
+            found = self._must_stand("ground.undeclared", free)
         if found is None and entry.content_args:
             found = self._content()
         if found is not None or intent is not None:
@@ -432,7 +431,9 @@ class _Case:
         if bound is None or (not bound.is_choice and bound.maximum is None):
             return False
         # A maximum alone leaves room without end below nothing.
-        return bound.is_choice or bound.minimum is not None or all(leaf >= 0 for leaf in leaves(self.call.args.get(name)))
+        if bound.is_choice or bound.minimum is not None:
+            return True
+        return all(leaf is None or leaf >= 0 for leaf in leaves(self.call.args.get(name)))
 
     def _ask(self, rule: str, reasons: list[str]) -> _Finding:
         return _Finding(self.on_violation, rule, tuple(reasons[:8]))

@@ -19,6 +19,7 @@ from quarterdeck.policy.grounding import leaves
 
 __all__ = ["Comparison", "Rule", "comparison", "matches"]
 
+_SINGLE = frozenset({str, int, float, bool})  # kinds of most arguments: of anything else the leaves are looked at
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -62,14 +63,14 @@ class Comparison:
 
     def holds(self, value: Any) -> bool:
         """True if it holds for `value`, or for any item of a list; of nothing it never holds."""
-        if type(value) in (int, float) and self.sign in _OPERATORS:  # what most rules ask, at each call of a tool
-            return _OPERATORS[self.sign](value, self.operand)
+        if type(value) in _SINGLE:
+            return self._holds(value)
         return value is not None and any(self._holds(leaf) for leaf in leaves(value) if leaf is not None)
 
     def _holds(self, value: Any) -> bool:
         ordered = _OPERATORS.get(self.sign)
         if ordered is not None:
-            return isinstance(value, int | float) and not isinstance(value, bool) and ordered(value, self.operand)
+            return type(value) is not bool and isinstance(value, (int, float)) and ordered(value, self.operand)
         equal = matches(self.operand, str(value)) if isinstance(self.operand, str) else value == self.operand
         return equal if self.sign == "=" else not equal
 

@@ -35,13 +35,14 @@ class RateLimits:
 
     def __init__(self, rules: Sequence[LimitRule], state: LimitState) -> None:
         self._state = state
-        self._rules: dict[tuple[str, str | None], list[tuple[LimitRule, str]]] = {}  # by scope and name, None for all others
+        # By scope and name, None for all others: how often, by whose requests are counted together and the counter's kind.
+        # That is part of its name, so that rules of one thing with several windows or buckets count apart.
+        self._rates: dict[tuple[str, str | None], dict[tuple[str, str], Rate]] = {}
         for rule in rules:
-            # Part of a counter's name: rules of one thing with several windows or buckets count apart.
-            rate = rule.rate
+            rate, by = rule.rate, rule.by if rule.scope in ("route", "tool") else "all"
             kind = f"{rate.amount}/{rate.window_s:g}" + ("" if rate.burst is None else f"+{rate.burst}")
-            for name in set(rule.names) or (None,):
-                self._rules.setdefault((rule.scope, name), []).append((rule, kind))
+            for name in rule.names or (None,):
+                self._rates.setdefault((rule.scope, name), {})[by, kind] = rate
 
     async def count(self, principal: Principal, route: str) -> Room | None:
         """Count a request; the room that is tightest, with `retry_after_s` if it may not be; None where no rule is.
@@ -66,9 +67,8 @@ class RateLimits:
     async def _count(self, principal: Principal, subjects: Sequence[tuple[str, str]]) -> Room | None:
         wants: list[Want] = []
         for scope, name in subjects:
-            for rule, kind in self._rules.get((scope, name)) or self._rules.get((scope, None)) or ():
-                whose = _whose(principal, rule) if scope in ("route", "tool") else ""
-                wants.append(Want(f"{scope}:{name}{whose}:{kind}", rule.rate))
+            rates = self._rates.get((scope, name)) or self._rates.get((scope, None)) or {}
+            wants += [Want(f"{scope}:{name}{_whose(principal, by)}:{kind}", rate) for (by, kind), rate in rates.items()]
         if not wants:
             return None
         rooms = await self._state.take(principal.tenant, wants)
@@ -76,8 +76,8 @@ class RateLimits:
         return max(rooms, key=lambda room: (room.retry_after_s, -room.remaining)) if len(rooms) > 1 else rooms[0]
 
 
-def _whose(principal: Principal, rule: LimitRule) -> str:
-    match rule.by:
+def _whose(principal: Principal, by: str) -> str:
+    match by:
         case "user":
             return f":{principal.user}"
         case "key":

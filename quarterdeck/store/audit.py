@@ -65,7 +65,7 @@ class Unchained(NamedTuple):
 
 def clean_audit(audit: Audit) -> Audit:
     """`audit` with texts that fit into any database."""
-    whole = f"{audit.actor}{audit.subject}{audit.action}{audit.object}{audit.decision}"
+    whole = "".join((audit.actor, audit.subject, audit.action, audit.object, audit.decision))
     if clean_text(whole) == whole:
         return audit
     names = ("actor", "subject", "action", "object", "decision")

@@ -57,7 +57,7 @@ class PostgresJournal:
         event = started.event
         if not isinstance(event, RunStarted):
             raise InvalidInput(f"run {run_id} cannot begin with an event of kind {event.kind!r}")
-        batch, rows = _Batch([started, *then]), prepare(beside)
+        batch, rows = _Batch([started, *then]), prepare(tenant, beside)
         values = {
             "tenant": tenant,
             "run": run_id,
@@ -106,7 +106,7 @@ class PostgresJournal:
         beside: Sequence[Beside] = (),
     ) -> Appended:
         """Append a worker's events in one transaction, with the rows beside them. See `Journal.append`."""
-        batch, rows = _Batch(entries), prepare(beside)
+        batch, rows = _Batch(entries), prepare(claim.tenant, beside)
         values = {
             "tenant": claim.tenant,
             "run": claim.run_id,
@@ -132,7 +132,7 @@ class PostgresJournal:
 
     async def post(self, tenant: str, run_id: str, entry: Entry, *, beside: Sequence[Beside] = ()) -> bool:
         """Append from outside (approval, steer, cancel), without an epoch. See `Journal.post`."""
-        batch, rows = _Batch([entry]), prepare(beside)
+        batch, rows = _Batch([entry]), prepare(tenant, beside)
         values = {
             "tenant": tenant,
             "run": run_id,

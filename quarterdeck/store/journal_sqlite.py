@@ -183,15 +183,14 @@ class SqliteJournal:
         packed, rows = [pack(entry) for entry in entries], prepare(tenant, beside)
         wake = None if wake_at is None else to_micros(wake_at)
 
-        def unit(connection: sqlite3.Connection) -> tuple[int, bool, datetime, list[int]]:
+        def unit(connection: sqlite3.Connection) -> tuple[int, bool, int, list[int]]:
             standing = connection.execute(_STANDING, (tenant, run_id)).fetchone()
             if standing is None or standing[2] != claim.epoch:
                 raise Fenced(f"run {run_id} was claimed by another worker after epoch {claim.epoch}, or deleted")
             no, before, _, _, present, waking = standing
             foreign = before != folded
             check_end(run_id, status, foreign=foreign)
-            at = self._clock()
-            now, head, kept = to_micros(at), before, []
+            now, head, kept = self._now(), before, []
             for place, event in enumerate(packed):
                 if _insert(connection, tenant, no, head + 1, event, now):
                     head += 1
@@ -206,10 +205,10 @@ class SqliteJournal:
             else:
                 connection.execute(_MOVED, (head, now, then, alarm, no))
             write_rows(connection, tenant, rows, now)
-            return head, foreign, at, kept
+            return head, foreign, now, kept
 
-        head, foreign, at, kept = await self._database.write(unit)
-        first = head - len(kept) + 1
+        head, foreign, now, kept = await self._database.write(unit)
+        at, first = from_micros(now), head - len(kept) + 1
         stored = [
             Entry(event=entries[place].event, key=packed[place].key, seq=seq, at=at) for seq, place in enumerate(kept, first)
         ]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from quarterdeck.core.errors import Conflict
-from quarterdeck.store.audit import GENESIS, audit_row, clean_audit
+from quarterdeck.store.audit import GENESIS, Unchained, clean_audit
 from quarterdeck.store.base import Audit, Beside, Put, Record
 from quarterdeck.store.codec import json_text
 from quarterdeck.store.instants import Clock
@@ -75,16 +75,16 @@ _AUDIT_ROWS = """SELECT seq, CASE WHEN at BETWEEN '0001-01-02' AND '9999-12-30' 
 decision, args_hash, prev, hash
 FROM audit WHERE tenant = %s AND seq > %s ORDER BY seq LIMIT %s"""
 
-Prepared = tuple[Put, str] | Audit  # a row with its JSON made
+Prepared = tuple[Put, str] | Unchained  # a row with its JSON made
 
 
-def prepare(beside: Sequence[Beside]) -> list[Prepared]:
+def prepare(tenant: str, beside: Sequence[Beside]) -> list[Prepared]:
     """Make the JSON, and put the rows into the one order in which all writers lock them: records by id, the audit head last.
 
     Records that are written twice keep their order.
     """
     puts = sorted((row for row in beside if isinstance(row, Put)), key=lambda put: (put.record.kind, put.record.id))
-    audits = [clean_audit(row) for row in beside if isinstance(row, Audit)]
+    audits = [Unchained.of(tenant, clean_audit(row)) for row in beside if isinstance(row, Audit)]
     return [*((put, json_text(put.record.data)) for put in puts), *audits]
 
 
@@ -98,8 +98,8 @@ async def send_rows(
     Raises:
         Conflict: A record does not stand at the expected version. What was written before it must be undone.
     """
-    puts = [(row[0], await _put(connection, tenant, *row, now)) for row in rows if isinstance(row, tuple)]
-    audits = [row for row in rows if isinstance(row, Audit)]
+    audits = [row for row in rows if isinstance(row, Unchained)]
+    puts = [(row[0], await _put(connection, tenant, *row, now)) for row in rows if not isinstance(row, Unchained)]
     values = {"tenant": tenant, "now": now, "genesis": bytes.fromhex(GENESIS)}
     lock = await connection.execute(_LOCK_HEAD, values, binary=True) if audits else None
 
@@ -142,22 +142,20 @@ async def _conflict(connection: PostgresConnection, tenant: str, put: Put) -> Co
 
 
 async def _chain(
-    connection: PostgresConnection, tenant: str, audits: Sequence[Audit], seq: int, last: bytes, at: datetime
+    connection: PostgresConnection, tenant: str, audits: Sequence[Unchained], seq: int, last: bytes, at: datetime
 ) -> None:
-    prev = last.hex()
-    rows: list[dict[str, Any]] = []
-    for audit in audits:
-        seq += 1
-        rows.append(audit_row(tenant, seq, at, audit, prev))
-        prev = rows[-1]["hash"]
+    seqs = range(seq + 1, seq + 1 + len(audits))
+    hashes = [last]
+    for place, audit in zip(seqs, audits, strict=True):
+        hashes.append(audit.hash(place, at.isoformat(), hashes[-1].hex()))
+    names = ("actors", "subjects", "actions", "objects", "decisions", "args_hashes")
     columns = {
-        "seqs": [row["seq"] for row in rows],
-        "prevs": [bytes.fromhex(row["prev"]) for row in rows],
-        "hashes": [bytes.fromhex(row["hash"]) for row in rows],
-        **{f"{name}s": [row[name] for row in rows] for name in ("actor", "subject", "action", "object", "decision")},
-        "args_hashes": [row["args_hash"] for row in rows],
+        "seqs": list(seqs),
+        "prevs": hashes[:-1],
+        "hashes": hashes[1:],
+        **dict(zip(names, map(list, zip(*(audit.columns for audit in audits), strict=True)), strict=True)),
     }
-    await connection.execute(_CHAIN, {"tenant": tenant, "at": at, "seq": seq, "hash": bytes.fromhex(prev), **columns})
+    await connection.execute(_CHAIN, {"tenant": tenant, "at": at, "seq": seqs[-1], "hash": hashes[-1], **columns})
 
 
 class PostgresRecords:
@@ -200,7 +198,7 @@ class PostgresRecords:
 
     async def write(self, tenant: str, rows: Sequence[Beside]) -> None:
         """Write rows in one transaction of their own. Raises Conflict when an expected version does not stand."""
-        prepared, now = prepare(rows), self._clock() if self._clock else None
+        prepared, now = prepare(tenant, rows), self._clock() if self._clock else None
 
         async def unit(connection: PostgresConnection) -> None:
             if len(prepared) == 1 and isinstance(prepared[0], tuple):

@@ -68,8 +68,7 @@ class Chain:
         for link in self.links:
             if len(text) > _LONG:
                 await anyio.lowlevel.checkpoint()
-            if findings := await link.guard.find(text, about):
-                hits += [Hit(link.ruling, finding) for finding in findings]
+            hits += [Hit(link.ruling, finding) for finding in await link.guard.find(text, about)]
         return tuple(hits)
 
     async def check(self, text: str, about: About) -> Checked:

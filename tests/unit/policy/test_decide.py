@@ -647,3 +647,22 @@ def test_a_worse_label_or_a_smaller_grant_is_never_judged_more_mildly(
 
     assert before.rule != "error"
     assert STRICTNESS[after.verdict] >= STRICTNESS[before.verdict]
+
+
+def test_an_argument_with_a_maximum_alone_may_be_left_out() -> None:
+    @tool(effect="write", identity=("to",))
+    def transfer(to: str, amount: Annotated[int, Field(le=100)] | None = None) -> str:
+        """Transfer money."""
+        return ""
+
+    policy = Policy.default([as_tool(transfer)])
+    grounds = Grounds(words=("Transfer money to bob.",))
+
+    def decided(**args: Any) -> tuple[Verdict, str]:
+        call = ToolCall(id="t1c1", name="transfer", args=args)
+        decision = policy.decide(call, as_tool(transfer), UNTRUSTED, ANNA, grounds)
+        return decision.verdict, decision.rule
+
+    assert decided(to="eve@evil.example", amount=None) == (Verdict.APPROVE, "ground.identity")
+    assert decided(to="bob", amount=None) == (Verdict.ALLOW, "context.grounded")
+    assert decided(to="bob", amount=-5) == (Verdict.APPROVE, "ground.undeclared")

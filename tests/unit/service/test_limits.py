@@ -142,7 +142,8 @@ async def test_without_a_rule_nothing_is_counted() -> None:
     assert await limits().count(EMMA, "/chat") is None
 
 
-async def test_a_name_that_stands_twice_in_a_rule_is_counted_once() -> None:
-    twice = limits(LimitRule(scope="route", names=("/chat", "/chat"), rate=Rate(amount=2, window_s=60.0)))
+async def test_what_stands_twice_is_counted_once() -> None:
+    rule = LimitRule(scope="route", names=("/chat", "/chat"), rate=Rate(amount=2, window_s=60.0))
+    twice = limits(rule, rule)
 
     assert [await taken(twice, EMMA) for _ in range(3)] == [True, True, False]
