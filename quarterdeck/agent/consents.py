@@ -14,9 +14,7 @@ from quarterdeck.core.decisions import Consent, Decision, Level, Terms
 from quarterdeck.core.ids import content_hash
 from quarterdeck.core.messages import ToolCall
 
-__all__ = ["DECIDES", "Asked", "Standing", "context_of", "outstanding", "terms_of"]
-
-DECIDES = "approvals"  # the scope without which nobody gets to decide anything
+__all__ = ["Asked", "Standing", "context_of", "outstanding", "terms_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

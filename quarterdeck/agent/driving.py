@@ -15,7 +15,6 @@ from quarterdeck.agent.answer import ReadOutput, handing_over, partial, reported
 from quarterdeck.agent.asking import ask, request_for
 from quarterdeck.agent.base import Audience, Directory, Models, Remembered, Retriever, ToolRates
 from quarterdeck.agent.checking import check_citations
-from quarterdeck.agent.consents import DECIDES
 from quarterdeck.agent.conversation import compact
 from quarterdeck.agent.deciding import Deciding, typed_by
 from quarterdeck.agent.drafts import closed, escalated
@@ -363,12 +362,8 @@ class Driving:
                 roles.setdefault(endorsement.by, ())
                 had = (name for name in endorsement.roles if not name.startswith("user:"))
                 roles[endorsement.right_of] = (*roles.get(endorsement.right_of, ()), *had)
-        present: dict[str, Principal | None] = {}
-        for user, then in roles.items():
-            came = Principal(user=user, tenant=self.ledger.tenant, roles=then, scopes=(DECIDES,))
-            now = await self.loop.directory.current(came)
-            present[user] = now if now is not None and DECIDES in now.scopes else None
-        return present
+        known = (Principal(user=user, tenant=self.ledger.tenant, roles=had) for user, had in roles.items())
+        return {person.user: await self.loop.directory.current(person) for person in known}
 
     async def _withdrawn(self, calls: Sequence[CallState]) -> frozenset[str]:
         """What people agreed with that was taken back since: a key that somebody else had may have said yes, too."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from quarterdeck.agent.consents import DECIDES
 from quarterdeck.core.decisions import Level
 from quarterdeck.policy import Decider, Policy
 from quarterdeck.policy.terms import terms_asked
@@ -12,12 +11,14 @@ from quarterdeck.service.access import User
 
 __all__ = ["unheld"]
 
+_SCOPE = "approvals"
+
 
 def unheld(policy: Decider, users: Sequence[User]) -> list[str]:
     """A warning for each level of a tool that nobody, or too few, of a tenant could agree to: its drafts only expire."""
     if not isinstance(policy, Policy):
         return []
-    may = [user for user in users if DECIDES in user.scopes]
+    may = [user for user in users if _SCOPE in user.scopes]
     tenants = sorted({user.tenant for user in users})
     return [
         f"policy.yaml: tools.{tool}.approvals: level {step} wants {_wanted(level)}, and {_there(found)} of tenant {tenant}"

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quarterdeck.agent.consents import DECIDES
 from quarterdeck.cli.show import AsJson, as_json, console, heard_or_not, plain
 from quarterdeck.core.errors import Unavailable
 from quarterdeck.settings import Configuration, load
@@ -264,7 +263,7 @@ def _announce(runtime: Runtime, ports: Ports) -> None:
     out.print(f"  curl -s {address}/chat {ask}", markup=False)
     program = sys.argv[0] if shutil.which("quarterdeck") is None else "quarterdeck"
     out.print(f"  {program} chat --url {address}", markup=False)
-    approver = next((user for user in runtime.configuration.users if DECIDES in user.scopes), None)
+    approver = next((user for user in runtime.configuration.users if "approvals" in user.scopes), None)
     if approver is not None:
         find = f"export QUARTERDECK_KEY=$(awk '$1 == \"{approver.id}\" {{print $2}}' {runtime.keys.readable})"
         out.print(f"  {find}", markup=False)

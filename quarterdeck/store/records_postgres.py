@@ -201,7 +201,7 @@ class PostgresRecords:
         prepared, now = prepare(tenant, rows), self._clock() if self._clock else None
 
         async def unit(connection: PostgresConnection) -> None:
-            if len(prepared) == 1 and isinstance(prepared[0], tuple):
+            if len(prepared) == 1 and not isinstance(prepared[0], Unchained):
                 settle = await send_rows(connection, tenant, prepared, now)  # one statement is a transaction
                 await settle()
                 return

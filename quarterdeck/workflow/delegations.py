@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from quarterdeck.agent.base import Directory
-from quarterdeck.agent.consents import DECIDES
 from quarterdeck.core.context import Principal
 from quarterdeck.core.errors import InvalidInput, NotFound
 from quarterdeck.core.ids import new_id
@@ -20,6 +19,7 @@ KIND = "delegation"
 _ACTIVE, _REVOKED = "active", "revoked"
 _LONGEST = timedelta(days=366)
 _MOST = 100  # delegations to one person that are looked at
+_SCOPE = "approvals"  # without it nobody gets to decide anything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,8 @@ class Delegations:
         if not begins < ends_at <= begins + _LONGEST:
             raise InvalidInput(f"ends_at: must come after the beginning, {_LONGEST.days} days later at most")
         known = await self._directory.current(Principal(user=to, tenant=principal.tenant))
-        if to == principal.user or known is None or DECIDES not in known.scopes:
-            raise InvalidInput(f"to: {to} is nobody else here with the scope {DECIDES}")
+        if to == principal.user or known is None or _SCOPE not in known.scopes:
+            raise InvalidInput(f"to: {to} is nobody else here with the scope {_SCOPE}")
         given = Delegation(
             id=new_id(),
             giver=principal.user,
@@ -131,15 +131,9 @@ class Delegations:
         return (own, *(seat for seat in seats if seat is not None))
 
     async def _seat(self, tenant: str, delegation: Delegation) -> Seat | None:
-        gave = Principal(
-            user=delegation.giver,
-            tenant=tenant,
-            roles=delegation.roles,
-            scopes=(DECIDES,),
-            credential=delegation.credential,
-        )
+        gave = Principal(user=delegation.giver, tenant=tenant, roles=delegation.roles, credential=delegation.credential)
         giver = await self._directory.current(gave)
-        if giver is None or DECIDES not in giver.scopes:
+        if giver is None:
             return None
         kept = tuple(role for role in giver.roles if role in delegation.roles)
         return Seat(user=delegation.giver, roles=kept, own=False)

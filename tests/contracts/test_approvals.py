@@ -267,9 +267,7 @@ async def test_a_delegate_decides_in_anothers_place_for_a_time_and_it_is_audited
 
 
 @pytest.mark.row("G2", part="delegation")
-@pytest.mark.parametrize(
-    "how", ["over", "not begun", "revoked", "passed on", "giver lost the role", "giver lost the scope", "giver asked", "key"]
-)
+@pytest.mark.parametrize("how", ["over", "not begun", "revoked", "passed on", "giver lost the role", "giver asked", "key"])
 async def test_a_delegation_gives_no_more_than_its_giver_has_when_it_counts(how: str) -> None:
     office = Office("{by: [finance], four_eyes: true}")
     begins = START + timedelta(hours=2) if how == "not begun" else None
@@ -286,8 +284,6 @@ async def test_a_delegation_gives_no_more_than_its_giver_has_when_it_counts(how:
         case "passed on":
             await office.delegations.give(OLGA, "carl", ends_at=START + timedelta(hours=3))
             asker = CARL
-        case "giver lost the scope":
-            office.staff.present["finn"] = replace(FINN, scopes=("chat",))
         case "giver lost the role":
             office.staff.present["finn"] = replace(FINN, roles=())
         case "key":
@@ -348,7 +344,7 @@ async def test_delegations_go_to_somebody_else_who_may_decide_for_a_bounded_time
 
 
 @pytest.mark.row("G1", part="binding")
-@pytest.mark.parametrize("lost", ["role", "scope", "person", "key"])
+@pytest.mark.parametrize("lost", ["role", "person", "key"])
 async def test_an_approver_who_lost_the_right_before_execution_has_approved_nothing(
     lost: str, stored: dict[str, Any]
 ) -> None:
@@ -358,8 +354,6 @@ async def test_an_approver_who_lost_the_right_before_execution_has_approved_noth
     await office.approvals.decide(replace(FINN, credential="key:stolen"), draft.id, approved=True)
     if lost == "role":
         office.staff.present["finn"] = replace(FINN, roles=("intern",))
-    elif lost == "scope":
-        office.staff.present["finn"] = replace(FINN, scopes=("chat",))
     elif lost == "key":
         office.staff.revoked.add("key:stolen")
     else:

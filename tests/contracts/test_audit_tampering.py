@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psycopg
 import pytest
 
@@ -142,3 +143,14 @@ async def test_texts_that_no_database_takes_are_cleaned_before_they_are_chained(
     told = [row[name] for name in ("actor", "subject", "action", "object", "decision")]
     assert told == ["ab", "\ufffd", "\ufffd", "é", "\U000e0041"]
     assert (await checked(store.records, "acme")).bad is None
+
+
+async def test_rows_that_are_written_at_once_by_many_are_one_chain(log: tuple[Store, Behind]) -> None:
+    store, _ = log
+
+    async with anyio.create_task_group() as group:
+        for n in range(100):
+            group.start_soon(store.records.write, "acme", [audit(f"at once {n}")])
+
+    verdict = await checked(store.records, "acme")
+    assert (verdict.bad, verdict.rows) == (None, ROWS + 100)

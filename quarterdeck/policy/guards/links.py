@@ -4,8 +4,8 @@ A link may stay if its host is on the list of the deployment, or the whole of it
 he may be shown, and nothing can be hidden in it. Of any other the host is shown, so that a person sees that there was one,
 in a form that nothing makes a link of: ``⟨ host[.]example ⟩``. In Markdown that is no destination, because of its spaces.
 
-Destinations are read as browsers read them: after character references and the backslashes of Markdown and of styles are
-resolved, with ``\\`` for ``/``, without tabs and line ends. ``https:host`` and ``//host`` lead to a host as well.
+Destinations are read as browsers read them: after character references and Markdown's backslashes are resolved, with
+``\\`` for ``/``, without tabs and line ends. ``https:host`` and ``//host`` lead to a host as well.
 """
 
 from __future__ import annotations
@@ -38,17 +38,9 @@ _DESTINATION = re.compile(
 )
 _TAG = re.compile(rf"<(?:{LOADING_TAGS})\b(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>", re.IGNORECASE)
 _VALUE = re.compile(r"=\s*(\"[^\"]*\"|'[^']*'|[^\s\"'>]+)|url\(([^)]*)\)", re.IGNORECASE)
-# What a style may load: ``@import "//host"``, ``image-set("//host" 1x)``, ``url(\2f\2f host)``.
-_STYLED = re.compile(
-    r"[\"'(]\s*((?=[/\\]{2,}[\w-]{1,63}\.\w|[^\s\"'()<>\\]{0,20}\\[0-9a-f])"
-    r"(?:\\[0-9a-f]{1,6}(?:\s(?=[^\s\"'()<>]))?|[^\s\"'()<>])+)",
-    re.IGNORECASE,
-)
-_STYLE_ESCAPED = re.compile(r"\\([0-9a-f]{1,6})\s?", re.IGNORECASE)
 _LEADS_OUT = re.compile(
     r"(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}|(?:https?|wss?|ftp|file|data|javascript|vbscript|blob|mailto|tel|sms):", re.IGNORECASE
 )
-_SIGNS = (":", "//", "\\", "www.", "](", "<")  # a text without any of them has no link
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _IGNORED = re.compile(r"[\x00-\x20\x7f]")
 _TRAILING = ".,;:!?)]}'*_~|。，；：！？）」』】"
@@ -66,7 +58,7 @@ class Links:
     name: str = "links"
 
     async def find(self, text: str, about: About) -> Sequence[Finding]:
-        if not any(sign in text for sign in _SIGNS):
+        if ":" not in text and "//" not in text and "www." not in text and "](" not in text and "<" not in text:
             return ()
         return [
             Finding(self.name, start, end, _shown(leads_to))
@@ -94,28 +86,21 @@ def _links(text: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
         out = tuple(read for read in (_ESCAPED.sub(r"\1", written), written) if _LEADS_OUT.match(read))
         if out:
             yield found.start(place), found.end(place), tuple(read.rstrip(_TRAILING) for read in out[:1])
-    for found in _STYLED.finditer(text):
-        written = _IGNORED.sub("", _STYLE_ESCAPED.sub(_character, html.unescape(found[1])))
-        if _LEADS_OUT.match(written):
-            yield found.start(1), found.end(1), (written,)
     for found in _BARE.finditer(text):
         written = _closed(found[0])
         yield found.start(), found.start() + len(written), (written,)
 
 
-def _character(escaped: re.Match[str]) -> str:
-    """What a style's ``\\2f`` stands for."""
-    code = int(escaped[1], 16)
-    return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"
-
-
 def _closed(written: str) -> str:
     """A bare link without the punctuation behind it; a bracket that closes one of its own stays."""
-    while written and written[-1] in _TRAILING:
-        if written[-1] == ")" and written.count("(") >= written.count(")"):
-            break
-        written = written[:-1]
-    return written
+    end, closing = len(written), written.count(")") - written.count("(")
+    while end and written[end - 1] in _TRAILING:
+        if written[end - 1] == ")":
+            if closing <= 0:
+                break
+            closing -= 1
+        end -= 1
+    return written[:end]
 
 
 def _shown(addresses: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ _SPACES = (  # all that is one
 )
 _NUMERIC = re.compile(r"(?:[\d０-９][+()（）./\-]{0,4}|(?<![A-Za-z0-9])[A-Z0-9]{4})$")
 _EXPECTS = re.compile(
-    r"(?:\][(:]<?|[\"'(]|\\[0-9a-f]{1,6}|^[\"']|[:=]|bearer|basic|secret_?access_?key['\"\\]{0,3})$", re.IGNORECASE
+    r"(?:\][(:]<?|(?<![A-Za-z0-9])url\([\"']?|^[\"']|[:=]|bearer|basic|secret_?access_?key['\"\\]{0,3})$", re.IGNORECASE
 )
 _TAG_BEGINS = re.compile(rf"<(?:{LOADING_TAGS})?(?![A-Za-z0-9])|<[a-z]{{0,8}}$", re.IGNORECASE)
 _TAG = re.compile(r"<(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>")
@@ -126,7 +126,7 @@ def _word_end(text: str, cut: int) -> int:
             return cut
         if has_cjk(before):
             space = max(text.rfind(" ", 0, cut), text.rfind("\n", 0, cut))
-            if not any(sign in text[space + 1 : cut] for sign in ("/", "\\", "www.", "](", "]:", "<")):
+            if not any(sign in text[space + 1 : cut] for sign in ("/", "www.", "](", "]:", "<")):
                 return cut
         cut -= 1
     return 0

