@@ -28,7 +28,7 @@ from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.store.sqlite_store import open_sqlite
 
 RUNS = 5
-REPETITIONS = 101  # of fewer the median moves by more than what is measured
+REPETITIONS = 251  # of fewer the median moves by more than it is away from the budget
 RULES = 40
 BUDGET = 1.15
 QUESTION = f"What are the values of {', '.join(map(str, range(MODEL_CALLS)))}? Write each down."
