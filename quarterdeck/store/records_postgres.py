@@ -145,9 +145,9 @@ async def _chain(
     connection: PostgresConnection, tenant: str, audits: Sequence[Unchained], seq: int, last: bytes, at: datetime
 ) -> None:
     seqs = range(seq + 1, seq + 1 + len(audits))
-    hashes = [last]
+    hashes, instant = [last], at.isoformat()
     for place, audit in zip(seqs, audits, strict=True):
-        hashes.append(audit.hash(place, at.isoformat(), hashes[-1].hex()))
+        hashes.append(audit.hash(place, instant, hashes[-1].hex()))
     names = ("actors", "subjects", "actions", "objects", "decisions", "args_hashes")
     columns = {
         "seqs": list(seqs),

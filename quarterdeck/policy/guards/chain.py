@@ -74,7 +74,7 @@ class Chain:
     async def check(self, text: str, about: About) -> Checked:
         """What the guards find, and the text without what is to be redacted."""
         hits = await self.find(text, about)
-        return Checked(text=redacted(text, hits), hits=hits) if hits else Checked(text=text)
+        return Checked(text=redacted(text, hits) if hits else text, hits=hits)
 
 
 def redacted(text: str, hits: Sequence[Hit]) -> str:

@@ -54,8 +54,7 @@ class Injection:
         self._signs = Together(_signs())
 
     async def find(self, text: str, about: About) -> Sequence[Finding]:
-        signs = self.signs(text)
-        return [Finding(f"{self.name}.{sign}", 0, len(text)) for sign in signs] if signs else ()
+        return [Finding(f"{self.name}.{sign}", 0, len(text)) for sign in self.signs(text)]
 
     def signs(self, text: str) -> list[str]:
         """Which signs `text` has."""

@@ -92,6 +92,19 @@ async def test_a_hostile_text_takes_no_more_than_linear_time() -> None:
     spaces = f"]({' ' * 100}" * 400 + f"]({' ' * 40_000}>"
 
     checked = await CHAIN.check("<img " * 4_000 + "](" * 20_000 + "a:" * 20_000 + spaces + "<a:" * 20_000, SAID)
-    await CHAIN.check(f"www.a{')' * 400_000}", SAID)
+    brackets = await CHAIN.check(f"www.evil.example{')' * 400_000}", SAID)
 
     assert len(checked.hits) < 10
+    assert brackets.text == f"⟨ www[.]evil[.]example ⟩{')' * 400_000}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("(see www.evil.example/a_(b)).", "(see ⟨ www[.]evil[.]example ⟩)."),
+        ("(www.evil.example)", "(⟨ www[.]evil[.]example ⟩)"),
+        ("www.evil.example/(a))!)", "⟨ www[.]evil[.]example ⟩)!)"),
+    ],
+)
+async def test_a_bracket_behind_a_link_belongs_to_it_where_it_closes_one_of_its_own(text: str, shown: str) -> None:
+    assert (await CHAIN.check(text, SAID)).text == shown
