@@ -35,7 +35,7 @@ from quarterdeck.policy.fields import grounding_texts, of_fields
 from quarterdeck.policy.grounding import Ground, addresses, date_in, host_of, leaves, lines, names_something
 from quarterdeck.policy.intent import Words, phrases_of
 from quarterdeck.policy.resolving import only_ids
-from quarterdeck.policy.rules import Rule, matches
+from quarterdeck.policy.rules import Bundle, Rule, bundled, matches, met
 from quarterdeck.policy.sinks import audience
 from quarterdeck.policy.table import declared, field_names
 from quarterdeck.policy.terms import terms_asked
@@ -73,7 +73,7 @@ class Policy:
     on_violation: Verdict = Verdict.APPROVE
     fallback: ToolPolicy = field(default_factory=ToolPolicy)
     version: str = field(init=False)
-    _concerning: Mapping[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)  # rules by the tool's name
+    _concerning: Mapping[str, tuple[Bundle, ...]] = field(init=False, repr=False, compare=False)  # rules by the tool's name
 
     def __post_init__(self) -> None:
         content = {
@@ -159,11 +159,10 @@ class Policy:
         finding = case.finding()
         asked: list[tuple[str, ...]] = []
         rules = self._concerning.get(tool.name)
-        for rule in self._rules_of(tool.name, entry) if rules is None else rules:
-            if rule.applies(label, call.args):
-                asked.append(rule.approvers)
-                if _STRICTNESS[rule.verdict] > _STRICTNESS[finding.verdict]:
-                    finding = _Finding(rule.verdict, rule.id, (f"rule {rule.id} of the policy asks for it",))
+        for rule in met(self._rules_of(tool.name, entry) if rules is None else rules, label, call.args):
+            asked.append(rule.approvers)
+            if _STRICTNESS[rule.verdict] > _STRICTNESS[finding.verdict]:
+                finding = _Finding(rule.verdict, rule.id, (f"rule {rule.id} of the policy asks for it",))
         if grounds.asking and finding.verdict is Verdict.ALLOW:
             why = (f"the guard {name} found something in the arguments" for name in grounds.asking)
             finding = _Finding(Verdict.APPROVE, f"guard:{grounds.asking[0]}", (*finding.reasons, *why))
@@ -176,8 +175,8 @@ class Policy:
         named = tuple(dict.fromkeys((*entry.approvers, *(name for by in asked for name in by))))
         return replace(decision, terms=terms, approvers=named, risk=entry.risk, sink=sink, endorse=tuple(case.unendorsed()))
 
-    def _rules_of(self, name: str, entry: ToolPolicy) -> tuple[Rule, ...]:
-        return tuple(rule for rule in self.rules if rule.concerns(name, entry))
+    def _rules_of(self, name: str, entry: ToolPolicy) -> tuple[Bundle, ...]:
+        return bundled([rule for rule in self.rules if rule.concerns(name, entry)])
 
     def _decision(self, call: ToolCall, label: Label, finding: _Finding, entry: ToolPolicy) -> Decision:
         return Decision(

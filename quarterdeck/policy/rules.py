@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from quarterdeck.core.decisions import Verdict
@@ -17,7 +17,7 @@ from quarterdeck.core.labels import Integrity, Label
 from quarterdeck.policy.base import ToolPolicy
 from quarterdeck.policy.grounding import leaves
 
-__all__ = ["Comparison", "Rule", "comparison", "matches"]
+__all__ = ["Bundle", "Comparison", "Rule", "bundled", "comparison", "matches", "met"]
 
 _SINGLE = frozenset({str, int, float, bool})  # kinds of most arguments: of anything else the leaves are looked at
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -131,3 +131,53 @@ class Rule:
             if not wanted.holds(args.get(argument)):
                 return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Rules that differ in how large or small they want one argument, asked as one.
+
+    Attributes:
+        widest: Met wherever one of them is.
+        rules: Each behind its place in the policy.
+    """
+
+    widest: Rule
+    rules: tuple[tuple[int, Rule], ...]
+
+
+def bundled(rules: Sequence[Rule]) -> tuple[Bundle, ...]:
+    """All of `rules`, put together where they can be."""
+    alike: dict[Any, list[tuple[int, Rule]]] = {}
+    for place, rule in enumerate(rules):
+        argument, wanted = _first(rule)
+        what = place if wanted is None or not wanted.orders else (rule.integrity, rule.not_public, argument, wanted.sign)
+        alike.setdefault(what, []).append((place, rule))
+    return tuple(Bundle(_widest([rule for _, rule in placed]), tuple(placed)) for placed in alike.values())
+
+
+def met(bundles: Sequence[Bundle], label: Label, args: Mapping[str, Any]) -> list[Rule]:
+    """The rules that a call meets in this context and with these arguments, in the order of the policy."""
+    hits = [
+        placed
+        for bundle in bundles
+        if bundle.widest.applies(label, args)
+        for placed in bundle.rules
+        if placed[1].applies(label, args)
+    ]
+    return [rule for _, rule in sorted(hits, key=lambda placed: placed[0])] if hits else []
+
+
+def _first(rule: Rule) -> tuple[str, Comparison | None]:
+    return next(iter(rule.args.items()), ("", None)) if rule.args else ("", None)
+
+
+def _widest(rules: Sequence[Rule]) -> Rule:
+    """The rule itself of one; of several the first, with the bound that is met most easily and no other condition."""
+    if len(rules) == 1:
+        return rules[0]
+    argument, wanted = _first(rules[0])
+    assert wanted is not None, "rules are put together by what they want of an argument"
+    bounds = [first.operand for _, first in map(_first, rules) if first is not None and not isinstance(first.operand, str)]
+    operand = min(bounds) if wanted.sign in (">=", ">") else max(bounds)
+    return replace(rules[0], args={argument: replace(wanted, operand=operand)})
