@@ -329,21 +329,24 @@ class _Case:
         return self.principal.names if name == f"user:{self.principal.user}" else frozenset({name})
 
     def _carries_more_than_words(self) -> bool:
-        chosen = {name for name, bound in self.entry.bounds.items() if bound.is_choice}
-        return any(
-            not self.words.holds(leaf) and not self._found(name, leaf)
-            for name, value in self.call.args.items()
-            if name not in chosen and not self._is_default(name)
-            for leaf in self._leaves(value)
-        )
+        bounds = self.entry.bounds
+        for name, value in self.call.args.items():
+            if (name in bounds and bounds[name].is_choice) or self._is_default(name):
+                continue
+            for leaf in self._leaves(value):
+                if not self.words.holds(leaf) and not self._found(name, leaf):
+                    return True
+        return False
 
     def _grounded(self) -> _Finding | None:
         """An outsider had a say: what the call says and whom it concerns must stand in the user's words."""
         entry, args, intent = self.entry, self.call.args, self.grounds.intent
         if intent is not None and intent.get(self.tool.name, 0) <= 0:
             return self._ask("ground.intent", [f"the user's words do not ask for {self.tool.name}"])
-        if wanted := [f"somebody must endorse {each.argument} = {_shown(each.value)}" for each in self.unendorsed()]:
-            return self._ask("ground.endorsement", wanted)
+        if entry.endorse:
+            wanted = [f"somebody must endorse {each.argument} = {_shown(each.value)}" for each in self.unendorsed()]
+            if wanted:
+                return self._ask("ground.endorsement", wanted)
         found = self._must_stand("ground.identity", entry.identity_args)
         if found is None:
             declared = (*entry.identity_args, *entry.content_args)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 from quarterdeck.core.text import has_cjk, sentences
 from quarterdeck.policy.grounding import Ground
@@ -98,8 +99,8 @@ class Words(Ground):
             self._asked[known] = self._count(known)
         return self._asked[known]
 
-    def _count(self, phrases: Sequence[str]) -> int:
-        wanted = [[alternatives.split("/") for alternatives in phrase.split()] for phrase in phrases]
+    def _count(self, phrases: tuple[str, ...]) -> int:
+        wanted = _options(phrases)
         found = 0
         for said in self._sentences:
             if any(_apart([said.places(options, len(phrase)) for options in phrase]) for phrase in wanted):
@@ -109,6 +110,23 @@ class Words(Ground):
     @cached_property
     def _sentences(self) -> tuple[_Sentence, ...]:
         return tuple(map(_Sentence, _wishes(self.texts)))
+
+
+class _Option(NamedTuple):
+    """A word by which something is asked for; `stem` is None of a Chinese one, which stands anywhere in a sentence."""
+
+    word: str
+    stem: str | None
+
+
+@lru_cache(maxsize=1024)
+def _options(phrases: tuple[str, ...]) -> tuple[tuple[tuple[_Option, ...], ...], ...]:
+    """Of each phrase, for each of its words, the options of which any will do."""
+    return tuple(tuple(tuple(map(_option, word.split("/"))) for word in phrase.split()) for phrase in phrases)
+
+
+def _option(word: str) -> _Option:
+    return _Option(word, None if has_cjk(word) else _stem(word))
 
 
 def _wishes(words: Iterable[str]) -> Iterator[str]:
@@ -130,10 +148,12 @@ class _Sentence:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = _WORD.findall(text.lower())
-        self.stems = [_stem(token) for token in self.tokens]
+        self._tokens = _WORD.findall(text.lower())
+        self._stems: dict[str, list[int]] = {}  # → its places
+        for place, token in enumerate(self._tokens):
+            self._stems.setdefault(_stem(token), []).append(place)
 
-    def places(self, options: Iterable[str], most: int) -> frozenset[int]:
+    def places(self, options: Iterable[_Option], most: int) -> frozenset[int]:
         """Where any of `options` stands; places of Chinese words, which have no number, are below zero.
 
         Args:
@@ -141,17 +161,18 @@ class _Sentence:
         """
         return frozenset(islice((place for option in options for place in self._of(option)), most))
 
-    def _of(self, option: str) -> Iterator[int]:
-        if has_cjk(option):
-            place = self.text.find(option)
+    def _of(self, option: _Option) -> Iterator[int]:
+        word, stem = option
+        if stem is None:
+            place = self.text.find(word)
             before = self.text[max(place - _REACH, 0) : max(place, 0)]
             if place >= 0 and _NOT_CJK.isdisjoint(before):
                 yield -1 - place
             return
-        stem = _stem(option)
-        for place, each in enumerate(self.stems):
-            stands = option in self.tokens[place] if option in _SIGNS else stem == each
-            if stands and _NOT.isdisjoint(self.tokens[max(place - _REACH, 0) : place]):
+        signs = word in _SIGNS
+        stands = [n for n, token in enumerate(self._tokens) if word in token] if signs else self._stems.get(stem, ())
+        for place in stands:
+            if _NOT.isdisjoint(self._tokens[max(place - _REACH, 0) : place]):
                 yield place
 
 

@@ -158,13 +158,10 @@ def bundled(rules: Sequence[Rule]) -> tuple[Bundle, ...]:
 
 def met(bundles: Sequence[Bundle], label: Label, args: Mapping[str, Any]) -> list[Rule]:
     """The rules that a call meets in this context and with these arguments, in the order of the policy."""
-    hits = [
-        placed
-        for bundle in bundles
-        if bundle.widest.applies(label, args)
-        for placed in bundle.rules
-        if placed[1].applies(label, args)
-    ]
+    hits: list[tuple[int, Rule]] = []
+    for bundle in bundles:
+        if bundle.widest.applies(label, args):
+            hits += [placed for placed in bundle.rules if placed[1].applies(label, args)]
     return [rule for _, rule in sorted(hits, key=lambda placed: placed[0])] if hits else []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 __all__ = ["LimitState", "MemoryLimits", "Rate", "Room", "Want"]
@@ -21,16 +21,16 @@ class Rate:
     Attributes:
         amount: Times in any `window_s` seconds, wherever they begin. With a `burst`: what a bucket gains in as many seconds.
         burst: What the bucket holds, and so may happen at once after a rest; None for no bucket.
+        limit: What may happen at once when nothing has happened for long.
     """
 
     amount: int
     window_s: float
     burst: int | None = None
+    limit: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def limit(self) -> int:
-        """What may happen at once when nothing has happened for long."""
-        return self.amount if self.burst is None else self.burst
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limit", self.amount if self.burst is None else self.burst)
 
     def share(self, parts: int) -> Rate:
         """What one of so many may do where they cannot count together: at least once."""
@@ -94,7 +94,10 @@ class MemoryLimits:
             wait_s = counter.wait_s(want.rate, now)
             room_for_all = room_for_all and not wait_s
             asked.append((counter, want.rate, wait_s))
-        return [counter.count(rate, now, wait_s, taking=room_for_all) for counter, rate, wait_s in asked]
+        rooms: list[Room] = []
+        for counter, rate, wait_s in asked:
+            rooms.append(counter.count(rate, now, wait_s, taking=room_for_all))
+        return rooms
 
     def _counter(self, group: str, want: Want, now: float) -> _Bucket | _Window:
         kind, key = _Window if want.rate.burst is None else _Bucket, (group, want.name)

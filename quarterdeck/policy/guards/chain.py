@@ -65,10 +65,12 @@ class Chain:
         if not text:
             return ()
         hits: list[Hit] = []
+        long = len(text) > _LONG
         for link in self.links:
-            if len(text) > _LONG:
+            if long:
                 await anyio.lowlevel.checkpoint()
-            hits += [Hit(link.ruling, finding) for finding in await link.guard.find(text, about)]
+            if findings := await link.guard.find(text, about):
+                hits += [Hit(link.ruling, finding) for finding in findings]
         return tuple(hits)
 
     async def check(self, text: str, about: About) -> Checked:
