@@ -5,15 +5,23 @@ entry, its arguments and its label are held against, a result nobody trusts, so 
 the user's words, the guards of the default at the question, the tool and the answer, a limit on the tool's rate, traffic
 tags, and rows of the audit log. The other one has the policy that its tool declares of itself, trusted, and nothing else of
 these: labels, a decision by the kind of effect and the start of a write in the journal are there in both.
+
+Where a process happens to have its objects in memory moves the ratio by more than what is looked for: of one program it was
+1.10 to 1.20 in fourteen processes. So the figure is the middle one of several processes.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+
+import anyio.to_thread
 
 from bench.host import PERSON, Host, Rule, host, wire_model
 from bench.measure import Measure, Work, paired, relative
 from bench.measures.http_loop import INSTRUCTIONS, MODEL_CALLS, look_up
+from bench.processes import measured
 from bench.reference.chat_server import chat_server
 from bench.reference.turns import KILOBYTE
 from quarterdeck import tool
@@ -28,7 +36,9 @@ from quarterdeck.store.limits import MemoryLimits, Rate
 from quarterdeck.store.sqlite_store import open_sqlite
 
 RUNS = 5
-REPETITIONS = 251  # of fewer the median moves by more than it is away from the budget
+PROCESSES = 9
+REPETITIONS = 41  # pairs in each of them
+ALONE = True  # the size of what one of them measures
 RULES = 40
 BUDGET = 1.15
 QUESTION = f"What are the values of {', '.join(map(str, range(MODEL_CALLS)))}? Write each down."
@@ -45,8 +55,23 @@ async def write_down(number: int) -> str:
     return f"The value of number {number} is written down. {KILOBYTE}"
 
 
-async def measure() -> list[Measure]:
-    return [await _turn("read", look_up), await _turn("write", write_down)]
+async def measure(alone: bool = False) -> list[Measure]:
+    """
+    Args:
+        alone: In this process only.
+    """
+    if alone:
+        return [await _turn("read", look_up), await _turn("write", write_down)]
+    taken = [await anyio.to_thread.run_sync(measured, "governance", "ALONE") for _ in range(PROCESSES)]
+    return [_middle(figures) for figures in zip(*taken, strict=True)]
+
+
+def _middle(figures: Sequence[Measure]) -> Measure:
+    """Of one figure from several processes that of the process in the middle, and how far they lie apart."""
+    ordered = sorted(figures, key=lambda figure: figure.ratio or 0.0)
+    least, middle, most = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    span = f"{least.ratio:.2f} to {most.ratio:.2f} x in {len(ordered)} processes, of which the one in the middle counts"
+    return replace(middle, note=f"{middle.note}; {span}")
 
 
 async def _turn(kind: str, one: Tool) -> Measure:
