@@ -147,9 +147,11 @@ class Guarding:
 
     async def returned(self, result: ToolResult) -> tuple[tuple[GuardrailFired, ...], ToolResult]:
         """What a tool returned as the model reads it, and what was found in it."""
-        passages, found = await self._passages(result.passages)
-        if passages is not result.passages:
-            result = replace(result, passages=passages)
+        found: tuple[GuardrailFired, ...] = ()
+        if result.passages:
+            passages, found = await self._passages(result.passages)
+            if passages is not result.passages:
+                result = replace(result, passages=passages)
         if not result.output or not self._guards.tool.links:
             return found, result
         checked = await self._guards.tool.check(result.output, self._about)

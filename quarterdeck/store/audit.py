@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from json.encoder import encode_basestring as _quoted
-from typing import Any
+from typing import Any, NamedTuple
 
 from quarterdeck.core.ids import canonical_json
 from quarterdeck.store.base import Audit
@@ -35,8 +35,7 @@ def audit_row(tenant: str, seq: int, at: datetime, audit: Audit, prev: str) -> d
     return {**body, "prev": prev, "hash": Unchained.of(tenant, audit).hash(seq, at.isoformat(), prev).hex()}
 
 
-@dataclass(frozen=True, slots=True)
-class Unchained:
+class Unchained(NamedTuple):
     """A row that only wants its place in the chain, made where nobody waits for it: all who write wait for one thread.
 
     Attributes:

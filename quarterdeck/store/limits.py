@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["LimitState", "MemoryLimits", "Rate", "Room", "Want"]
 
@@ -38,16 +38,14 @@ class Rate:
         return replace(self, amount=max(1, self.amount // parts), burst=burst)
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(NamedTuple):
     """One more on the counter `name`, which may be counted at this rate."""
 
     name: str
     rate: Rate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(NamedTuple):
     """How a counter stands.
 
     Attributes:

@@ -59,7 +59,8 @@ class Together:
 
     def found(self, text: str) -> list[str]:
         """The names of those that match somewhere in `text`, in their order."""
-        return [self._names[place] for place in sorted(self._set.Match(text) or ())]
+        matched = self._set.Match(text.encode())
+        return [self._names[place] for place in sorted(matched)] if matched else []
 
 
 class Pattern:
