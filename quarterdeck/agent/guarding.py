@@ -93,6 +93,7 @@ class Guarding:
         self._state = state
         self._about = About(trusted=self._trusted, context=context)
         self._ground: tuple[RunState, Ground] | None = None
+        self._clean: str | None = None  # what may be said as it is: the last reply is most often the answer, too
 
     def screen(self, emit: Emit) -> Screen:
         """Between the pieces of a reply and whoever watches."""
@@ -180,7 +181,12 @@ class Guarding:
         return screened, tuple(events)
 
     async def _said(self, text: str) -> Checked:
-        return await self._guards.output.check(text, self._about)
+        if text == self._clean:
+            return Checked(text=text)
+        checked = await self._guards.output.check(text, self._about)
+        if not checked.hits:
+            self._clean = text
+        return checked
 
     async def _typed(self, text: str) -> Checked:
         """A value, looked at text by text, so that it stays a value."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -18,7 +20,9 @@ from quarterdeck.core.labels import PUBLIC, Integrity, Label
 from quarterdeck.core.messages import Message, ResultStatus, Role, Text, ToolCall, ToolResult
 from quarterdeck.core.runs import AgentSpec
 from quarterdeck.core.usage import Usage
-from quarterdeck.policy.guards.base import Ruling
+from quarterdeck.policy.guards.base import About, Finding, Ruling
+from quarterdeck.policy.guards.chain import Chain, Link
+from quarterdeck.policy.guards.layers import Guards
 from quarterdeck.policy.load import load_policy
 from quarterdeck.service.intake import Blocked, accepted
 from quarterdeck.settings.guards import GuardSettings
@@ -75,6 +79,26 @@ async def test_a_typed_answer_stays_a_value() -> None:
 
     assert isinstance(kept, ModelReply)
     assert kept.message.text == '{"card": "███", "n": 3, "said": "it is ███"}'
+
+
+async def test_a_reply_in_which_nothing_was_found_is_not_looked_at_again_as_the_answer() -> None:
+    class Counting:
+        name = "counting"
+        seen: ClassVar[list[str]] = []
+
+        async def find(self, text: str, about: About) -> Sequence[Finding]:
+            self.seen.append(text)
+            return [Finding(self.name, 0, 3)] if text.startswith("bad") else ()
+
+    guards = Guards(output=Chain([Link(guard=Counting(), ruling=Ruling.FLAG)]))
+    context = Context(principal=ANNA, run_id="r", deadline=1e9)
+    one = Guarding(guards, SPEC, context, lambda: RunState(words=("What is up?",)))
+    for text in ("All is well.", "bad news"):
+        await one.reply(reply(text))
+        _, fired = await one.answer(Answer(text=text))
+        assert [event.rule for event in fired] == (["counting"] if text == "bad news" else [])
+
+    assert Counting.seen == ["All is well.", "bad news", "bad news"]
 
 
 async def test_what_asks_for_a_person_marks_the_answer() -> None:
