@@ -148,10 +148,19 @@ class _Sentence:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._tokens = _WORD.findall(text.lower())
-        self._stems: dict[str, list[int]] = {}  # → its places
+        self._letters = text.lower().replace("-", "")  # whatever its words are, their stems stand in it
+
+    @cached_property
+    def _tokens(self) -> Sequence[str]:
+        return _WORD.findall(self.text.lower())
+
+    @cached_property
+    def _stems(self) -> Mapping[str, Sequence[int]]:
+        """Stem → the places of its words."""
+        places: dict[str, list[int]] = {}
         for place, token in enumerate(self._tokens):
-            self._stems.setdefault(_stem(token), []).append(place)
+            places.setdefault(_stem(token), []).append(place)
+        return places
 
     def places(self, options: Iterable[_Option], most: int) -> frozenset[int]:
         """Where any of `options` stands; places of Chinese words, which have no number, are below zero.
@@ -169,8 +178,10 @@ class _Sentence:
             if place >= 0 and _NOT_CJK.isdisjoint(before):
                 yield -1 - place
             return
-        signs = word in _SIGNS
-        stands = [n for n, token in enumerate(self._tokens) if word in token] if signs else self._stems.get(stem, ())
+        if word in _SIGNS:
+            stands: Sequence[int] = [place for place, token in enumerate(self._tokens) if word in token]
+        else:
+            stands = self._stems.get(stem, ()) if stem in self._letters else ()
         for place in stands:
             if _NOT.isdisjoint(self._tokens[max(place - _REACH, 0) : place]):
                 yield place
