@@ -1,10 +1,11 @@
 """CPU of a tool turn with everything that governs it, beside the same turn with as little of that as there can be.
 
-A turn is a model call over HTTP and a tool that gives 1 kB, durable. Governed it has a policy of 40 rules that its tool's
-entry, its arguments and its label are held against, a result nobody trusts, so that the argument of a write must stand in
-the user's words, the guards of the default at the question, the tool and the answer, a limit on the tool's rate, traffic
-tags, and rows of the audit log. The other one has the policy that its tool declares of itself, trusted, and nothing else of
-these: labels, a decision by the kind of effect and the start of a write in the journal are there in both.
+A turn is a model call over HTTP and a tool that gives 1 kB, durable. Governed it has a policy of 40 rules, all of one
+kind, that its tool's entry, its arguments and its label are held against, a result nobody trusts, so that the argument
+of a write must stand in the user's words, the guards of the default at the question, the tool and the answer, a limit
+on the tool's rate, traffic tags, and rows of the audit log. The other one has the policy that its tool declares of
+itself, trusted, and nothing else of these: labels, a decision by the kind of effect and the start of a write in the
+journal are there in both.
 
 Where a process happens to have its objects in memory moves the ratio by more than what is looked for: of one program it was
 1.10 to 1.20 in fourteen processes. So the figure is the middle one of several processes.
@@ -12,16 +13,17 @@ Where a process happens to have its objects in memory moves the ratio by more th
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 
-import anyio.to_thread
-
 from bench.host import PERSON, Host, Rule, host, wire_model
 from bench.measure import Measure, Work, paired, relative
 from bench.measures.http_loop import INSTRUCTIONS, MODEL_CALLS, look_up
-from bench.processes import measured
+from bench.processes import ROOT
 from bench.reference.chat_server import chat_server
 from bench.reference.turns import KILOBYTE
 from quarterdeck import tool
@@ -62,8 +64,22 @@ async def measure(alone: bool = False) -> list[Measure]:
     """
     if alone:
         return [await _turn("read", look_up), await _turn("write", write_down)]
-    taken = [await anyio.to_thread.run_sync(measured, "governance", "ALONE") for _ in range(PROCESSES)]
+    taken = [await _in_another() for _ in range(PROCESSES)]
     return [_middle(figures) for figures in zip(*taken, strict=True)]
+
+
+async def _in_another() -> list[Measure]:
+    """What one more process measures. It is of this one's session, and so ends with it."""
+    command = (sys.executable, "-m", "bench.one", "governance", "ALONE")
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    try:
+        told, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise RuntimeError(f"a process that measures governance ended with {process.returncode}")
+    return [Measure(**fields) for fields in json.loads(told.splitlines()[-1])]
 
 
 def _middle(figures: Sequence[Measure]) -> Measure:

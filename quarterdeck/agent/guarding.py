@@ -93,7 +93,7 @@ class Guarding:
         self._state = state
         self._about = About(trusted=self._trusted, context=context)
         self._ground: tuple[RunState, Ground] | None = None
-        self._clean: str | None = None  # what may be said as it is: the last reply is most often the answer, too
+        self._clean: str | None = None  # the last reply if nothing was found in it: most often it becomes the answer
 
     def screen(self, emit: Emit) -> Screen:
         """Between the pieces of a reply and whoever watches."""
@@ -106,6 +106,9 @@ class Guarding:
         """A reply as it is kept and shown, behind what was found in it."""
         text = reply.message.text
         checked = await self._typed(text) if self._spec.output_schema is not None else await self._said(text)
+        # One who is asked may have had no time; a value was looked at text by text, and not as what it is written as.
+        sure = not (checked.hits or self._guards.whole or self._spec.output_schema is not None)
+        self._clean = text if sure else None
         if not checked.hits:
             return (reply,)
         kept = checked.text
@@ -119,7 +122,7 @@ class Guarding:
 
     async def answer(self, answer: Answer) -> tuple[Answer, tuple[GuardrailFired, ...]]:
         """A settled answer as it is given: also of what tools returned nothing is said that a reply may not say."""
-        checked = await self._said(answer.text)
+        checked = Checked(text=answer.text) if answer.text == self._clean else await self._said(answer.text)
         if checked.ruling is Ruling.BLOCK:
             answer = replace(answer, text=_WITHHELD, citations=(), sources=())
         elif checked.text != answer.text:
@@ -181,12 +184,7 @@ class Guarding:
         return screened, tuple(events)
 
     async def _said(self, text: str) -> Checked:
-        if text == self._clean:
-            return Checked(text=text)
-        checked = await self._guards.output.check(text, self._about)
-        if not checked.hits:
-            self._clean = text
-        return checked
+        return await self._guards.output.check(text, self._about)
 
     async def _typed(self, text: str) -> Checked:
         """A value, looked at text by text, so that it stays a value."""

@@ -151,7 +151,8 @@ def bundled(rules: Sequence[Rule]) -> tuple[Bundle, ...]:
     alike: dict[Any, list[tuple[int, Rule]]] = {}
     for place, rule in enumerate(rules):
         argument, wanted = _first(rule)
-        what = place if wanted is None or not wanted.orders else (rule.integrity, rule.not_public, argument, wanted.sign)
+        ordered = wanted is not None and wanted.orders and not isinstance(wanted.operand, str)
+        what = (rule.integrity, rule.not_public, argument, wanted.sign) if wanted is not None and ordered else place
         alike.setdefault(what, []).append((place, rule))
     return tuple(Bundle(_widest([rule for _, rule in placed]), tuple(placed)) for placed in alike.values())
 

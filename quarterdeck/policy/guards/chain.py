@@ -69,8 +69,7 @@ class Chain:
         for link in self.links:
             if long:
                 await anyio.lowlevel.checkpoint()
-            if findings := await link.guard.find(text, about):
-                hits += [Hit(link.ruling, finding) for finding in findings]
+            hits += [Hit(link.ruling, finding) for finding in await link.guard.find(text, about)]
         return tuple(hits)
 
     async def check(self, text: str, about: About) -> Checked:

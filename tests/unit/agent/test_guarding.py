@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import pytest
 
@@ -81,24 +80,50 @@ async def test_a_typed_answer_stays_a_value() -> None:
     assert kept.message.text == '{"card": "███", "n": 3, "said": "it is ███"}'
 
 
-async def test_a_reply_in_which_nothing_was_found_is_not_looked_at_again_as_the_answer() -> None:
-    class Counting:
-        name = "counting"
-        seen: ClassVar[list[str]] = []
+class Counting:
+    """Finds the beginning of what begins with "bad"."""
 
-        async def find(self, text: str, about: About) -> Sequence[Finding]:
-            self.seen.append(text)
-            return [Finding(self.name, 0, 3)] if text.startswith("bad") else ()
+    name = "counting"
 
-    guards = Guards(output=Chain([Link(guard=Counting(), ruling=Ruling.FLAG)]))
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def find(self, text: str, about: About) -> Sequence[Finding]:
+        self.seen.append(text)
+        return [Finding(self.name, 0, 3)] if text.startswith("bad") else ()
+
+
+@pytest.mark.parametrize(
+    ("said", "whole", "schema", "looks"),
+    [("All is well.", False, None, 1), ("bad news", False, None, 2), ("All is well.", True, None, 2), ('"a"', False, {}, 2)],
+)
+async def test_a_reply_in_which_nothing_was_found_is_not_looked_at_again_as_the_answer(
+    said: str, whole: bool, schema: dict[str, object] | None, looks: int
+) -> None:
+    guard = Counting()
+    guards = Guards(output=Chain([Link(guard=guard, ruling=Ruling.FLAG)]), whole=whole)
+    context = Context(principal=ANNA, run_id="r", deadline=1e9)
+    one = Guarding(guards, replace(SPEC, output_schema=schema), context, lambda: RunState(words=("What is up?",)))
+    await one.reply(reply(said))
+    _, fired = await one.answer(Answer(text=said))
+
+    assert len(guard.seen) == looks
+    assert [event.rule for event in fired] == (["counting"] if said.startswith("bad") else [])
+
+
+async def test_what_was_clean_is_looked_at_again_behind_another_reply_and_as_progress() -> None:
+    guard = Counting()
+    guards = Guards(output=Chain([Link(guard=guard, ruling=Ruling.FLAG)]))
     context = Context(principal=ANNA, run_id="r", deadline=1e9)
     one = Guarding(guards, SPEC, context, lambda: RunState(words=("What is up?",)))
-    for text in ("All is well.", "bad news"):
+    for text in ("All is well.", "bad news", "All is well."):
         await one.reply(reply(text))
-        _, fired = await one.answer(Answer(text=text))
-        assert [event.rule for event in fired] == (["counting"] if text == "bad news" else [])
+    await one.progress("All is well.")
 
-    assert Counting.seen == ["All is well.", "bad news", "bad news"]
+    assert guard.seen == ["All is well.", "bad news", "All is well.", "All is well."]
+    await one.reply(reply("bad news"))
+    await one.answer(Answer(text="All is well."))
+    assert guard.seen[-2:] == ["bad news", "All is well."]
 
 
 async def test_what_asks_for_a_person_marks_the_answer() -> None:

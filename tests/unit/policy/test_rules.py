@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quarterdeck.core.decisions import Verdict
 from quarterdeck.core.labels import NOBODY, PUBLIC, Integrity, Label
-from quarterdeck.policy.rules import Rule, bundled, comparison, met
+from quarterdeck.policy.rules import Comparison, Rule, bundled, comparison, met
 
 _numbers = st.integers(-2, 2) | st.sampled_from([0.5, -1.5])
 _written = st.sampled_from([">=", "<=", ">", "<"]).flatmap(lambda sign: _numbers.map(lambda number: f"{sign}{number}"))
@@ -47,4 +47,6 @@ def test_bounds_of_one_argument_in_one_context_are_asked_as_one() -> None:
     label = Label(integrity=Integrity.TRUSTED, readers=PUBLIC)
     assert together.widest.args == {"amount": comparison(">=1")}
     assert [rule.id for rule in met([together], label, {"amount": 2})] == ["R1", "R2"]
+    text = Rule(id="T", verdict=Verdict.DENY, args={"amount": Comparison(sign=">=", operand="9")})
+    assert len(bundled([*rules, text, text])) == 3
     assert len(bundled([*rules, Rule(id="Q", verdict=Verdict.DENY, args={"amount": comparison("<=1")})])) == 2
