@@ -150,9 +150,8 @@ def bundled(rules: Sequence[Rule]) -> tuple[Bundle, ...]:
     """All of `rules`, put together where they can be."""
     alike: dict[Any, list[tuple[int, Rule]]] = {}
     for place, rule in enumerate(rules):
-        argument, wanted = _first(rule)
-        ordered = wanted is not None and wanted.orders and not isinstance(wanted.operand, str)
-        what = (rule.integrity, rule.not_public, argument, wanted.sign) if wanted is not None and ordered else place
+        bound = _bound(rule)
+        what = place if bound is None else (rule.integrity, rule.not_public, bound[0], bound[1].sign)
         alike.setdefault(what, []).append((place, rule))
     return tuple(Bundle(_widest([rule for _, rule in placed]), tuple(placed)) for placed in alike.values())
 
@@ -166,16 +165,17 @@ def met(bundles: Sequence[Bundle], label: Label, args: Mapping[str, Any]) -> lis
     return [rule for _, rule in sorted(hits, key=lambda placed: placed[0])] if hits else []
 
 
-def _first(rule: Rule) -> tuple[str, Comparison | None]:
-    return next(iter(rule.args.items()), ("", None)) if rule.args else ("", None)
+def _bound(rule: Rule) -> tuple[str, Comparison] | None:
+    """The argument a rule asks for first, and how large or small it wants that; None if it asks for something else."""
+    first = next(iter(rule.args.items()), None) if rule.args else None
+    return first if first is not None and first[1].orders and not isinstance(first[1].operand, str) else None
 
 
 def _widest(rules: Sequence[Rule]) -> Rule:
     """The rule itself of one; of several the first, with the bound that is met most easily and no other condition."""
-    if len(rules) == 1:
+    bounds = [bound for bound in map(_bound, rules) if bound is not None]
+    if len(rules) == 1 or not bounds:
         return rules[0]
-    argument, wanted = _first(rules[0])
-    assert wanted is not None, "rules are put together by what they want of an argument"
-    bounds = [first.operand for _, first in map(_first, rules) if first is not None and not isinstance(first.operand, str)]
-    operand = min(bounds) if wanted.sign in (">=", ">") else max(bounds)
-    return replace(rules[0], args={argument: replace(wanted, operand=operand)})
+    argument, wanted = bounds[0]
+    most_easily = min if wanted.sign in (">=", ">") else max
+    return replace(rules[0], args={argument: most_easily((each for _, each in bounds), key=lambda each: each.operand)})

@@ -92,10 +92,7 @@ class MemoryLimits:
             wait_s = counter.wait_s(want.rate, now)
             room_for_all = room_for_all and not wait_s
             asked.append((counter, want.rate, wait_s))
-        rooms: list[Room] = []
-        for counter, rate, wait_s in asked:
-            rooms.append(counter.count(rate, now, wait_s, taking=room_for_all))
-        return rooms
+        return [counter.count(rate, now, wait_s, taking=room_for_all) for counter, rate, wait_s in asked]
 
     def _counter(self, group: str, want: Want, now: float) -> _Bucket | _Window:
         kind, key = _Window if want.rate.burst is None else _Bucket, (group, want.name)
